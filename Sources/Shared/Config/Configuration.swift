@@ -1,0 +1,215 @@
+/// What the configuration file means, defaults filled in. See README, "Configuration".
+public struct Configuration: Equatable, Sendable {
+    public var services: [Service] = []
+    public var general = General()
+
+    /// The key `meta-info`.
+    public struct General: Equatable, Sendable {
+        public var discoveryName = "Discovery Server"
+        public var requestProcessorName = "Request Processor"
+        /// Nil: loopback, IPv4.
+        public var discoveryHost: String?
+        public var discoveryPort: UInt16 = 8008
+        /// Nil: all interfaces, IPv4 and IPv6.
+        public var requestProcessorHost: String?
+        public var requestProcessorPort: UInt16 = 8001
+        /// Nil: one per core given to the process.
+        public var forwarders: Int?
+        public var drainTimeoutMilliseconds = Limits.drainTimeoutMilliseconds
+
+        public init() {}
+    }
+
+    public init() {}
+
+    public var instanceCount: Int { services.reduce(0) { $0 + $1.instances.count } }
+}
+
+public struct Service: Equatable, Sendable {
+    public var name: String
+    public var instances: [Instance]
+    /// API paths, without a trailing slash unless the path is `/`.
+    public var paths: [String]
+
+    public init(name: String, instances: [Instance], paths: [String]) {
+        self.name = name
+        self.instances = instances
+        self.paths = paths
+    }
+}
+
+public struct Instance: Equatable, Sendable {
+    /// As it is written: the name by which people know it.
+    public var url: String
+    public var endpoint: Endpoint
+    public var polling: Polling
+    /// Share of requests among equals, 1 to 100.
+    public var weight: Int
+
+    public init(url: String, endpoint: Endpoint, polling: Polling, weight: Int = 1) {
+        self.url = url
+        self.endpoint = endpoint
+        self.polling = polling
+        self.weight = weight
+    }
+}
+
+public enum Priority: Int, Sendable, CaseIterable {
+    case high = 0
+    case medium = 1
+    case low = 2
+
+    /// The word in the configuration.
+    public var name: String {
+        switch self {
+        case .high: "high"
+        case .medium: "med"
+        case .low: "low"
+        }
+    }
+
+    public init?(name: String) {
+        guard let found = Priority.allCases.first(where: { $0.name == name }) else { return nil }
+        self = found
+    }
+}
+
+/// A range of status codes, both ends included.
+public struct StatusRange: Equatable, Sendable {
+    public var low: UInt16
+    public var high: UInt16
+
+    public init(_ low: UInt16, _ high: UInt16) {
+        self.low = low
+        self.high = high
+    }
+
+    public func contains(_ status: UInt16) -> Bool { status >= low && status <= high }
+}
+
+/// How one instance is polled.
+public struct Polling: Equatable, Sendable {
+    public enum Method: Equatable, Sendable {
+        /// GET of this path over HTTP.
+        case health(endpoint: String)
+        /// TCP connect where the address has a port, ICMP echo where it has none.
+        case ping
+    }
+
+    public var method: Method
+    public var frequencyMilliseconds = Limits.frequencyMilliseconds
+    /// Further attempts after a failure before the instance counts as inactive.
+    public var retries = 0
+    public var retryDelayMilliseconds: UInt64 = 0
+    /// Packets of history kept.
+    public var packetLimit = Limits.packetsPerInstance
+    /// From connect to the last header byte.
+    public var timeoutMilliseconds = Limits.pollTimeoutMilliseconds
+    /// Good polls in a row that bring an inactive instance back.
+    public var rise = 1
+    /// Polling frequency while inactive.
+    public var downFrequencyMilliseconds = Limits.downFrequencyMilliseconds
+    public var expect = [StatusRange(200, 299)]
+    public var priority = Priority.medium
+
+    public init(method: Method) { self.method = method }
+}
+
+/// Where an instance is: scheme, host and port.
+public struct Endpoint: Equatable, Hashable, Sendable {
+    public enum Scheme: String, Sendable { case http, https }
+
+    public var scheme: Scheme
+    /// A host name, an IPv4 address or an IPv6 address without brackets.
+    public var host: String
+    public var port: UInt16
+    /// The port is written: a ping means this port.
+    public var hasExplicitPort: Bool
+
+    /// The value for a Host field.
+    public var authority: String {
+        let name = host.contains(":") ? "[\(host)]" : host
+        return port == (scheme == .http ? 80 : 443) ? name : "\(name):\(port)"
+    }
+
+    /// The address itself when the host is a literal.
+    public var literal: SocketAddress? { SocketAddress(literal: host, port: port) }
+
+    /// Parses `host`, `host:port`, `[IPv6]:port`, with or without `http://` or `https://` and a final `/`.
+    /// Throws what is wrong as a sentence.
+    public init(_ text: String) throws(AddressFault) {
+        var rest = Substring(text)
+        scheme = .http
+        let lower = text.lowercased()
+        if lower.hasPrefix("http://") {
+            rest = rest.dropFirst(7)
+        } else if lower.hasPrefix("https://") {
+            scheme = .https
+            rest = rest.dropFirst(8)
+        } else if let colons = text.firstRange(of: "://") {
+            throw AddressFault("the scheme `\(text[..<colons.lowerBound])` is not known; http:// and https:// are")
+        }
+        if rest.hasSuffix("/") { rest = rest.dropLast() }
+        if rest.contains("/") { throw AddressFault("an address has no path; API paths belong in `apis`") }
+        if rest.contains("@") { throw AddressFault("an address has no user name or password") }
+        if rest.isEmpty { throw AddressFault("the address is empty; allowed are host, host:port and [IPv6]:port") }
+        var port: Substring?
+        if rest.first == "[" {
+            guard let close = rest.firstIndex(of: "]") else { throw AddressFault("the ] of an IPv6 address is missing") }
+            host = String(rest[rest.index(after: rest.startIndex)..<close])
+            guard host.contains(":"), SocketAddress(literal: host, port: 0) != nil else {
+                throw AddressFault("`\(host)` is not an IPv6 address")
+            }
+            let behind = rest[rest.index(after: close)...]
+            if behind.first == ":" {
+                port = behind.dropFirst()
+            } else if !behind.isEmpty {
+                throw AddressFault("found `\(behind)` after ]; :port is allowed there")
+            }
+        } else {
+            let parts = rest.split(separator: ":", omittingEmptySubsequences: false)
+            if parts.count > 2 { throw AddressFault("an IPv6 address must be in brackets: [\(rest)]:port") }
+            host = String(parts[0])
+            if parts.count == 2 { port = parts[1] }
+            if let reason = Self.hostFault(host) { throw AddressFault(reason) }
+        }
+        hasExplicitPort = port != nil
+        if let port {
+            guard let number = DecimalDigits.parse(port.utf8, max: 65535), number > 0 else {
+                throw AddressFault("the port `\(port)` is not a number from 1 to 65535")
+            }
+            self.port = UInt16(number)
+        } else {
+            self.port = scheme == .http ? 80 : 443
+        }
+    }
+
+    /// Names of hosts: RFC 1123 2.1, with `_` as people use it.
+    private static func hostFault(_ host: String) -> String? {
+        if host.isEmpty { return "the host is missing" }
+        if host.utf8.count > 253 { return "the host name has \(host.utf8.count) characters; at most 253 are allowed" }
+        let name = host.hasSuffix(".") ? host.dropLast() : Substring(host)
+        let labels = name.split(separator: ".", omittingEmptySubsequences: false)
+        if labels.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) {
+            return SocketAddress(literal: host, port: 0) == nil ? "`\(host)` is not an IPv4 address" : nil
+        }
+        for label in labels {
+            if label.isEmpty { return "the host name `\(host)` has an empty part" }
+            if label.utf8.count > 63 { return "a part of the host name has \(label.utf8.count) characters; at most 63 are allowed" }
+            if label.hasPrefix("-") || label.hasSuffix("-") { return "a part of the host name `\(host)` begins or ends with -" }
+            for byte in label.utf8 {
+                switch byte {
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x5f: break
+                default: return "the host name `\(host)` holds a character other than letters, digits, - and _"
+                }
+            }
+        }
+        return nil
+    }
+}
+
+/// What is wrong with an address.
+public struct AddressFault: Error, Equatable, Sendable {
+    public let reason: String
+    init(_ reason: String) { self.reason = reason }
+}

@@ -1,0 +1,69 @@
+/// A configuration file as bytes: found, read and understood, or refused with positions.
+public struct ConfigurationFile: Sendable {
+    public enum Format: Sendable { case json, yaml }
+
+    /// As the user wrote it: the name in messages.
+    public var path: String
+    public var bytes: [UInt8]
+
+    public init(path: String, bytes: [UInt8]) {
+        self.path = path
+        self.bytes = bytes
+    }
+
+    /// A refusal: text for stderr, one `FILE:LINE:COLUMN: error: ...` per problem.
+    public struct Refusal: Error, Sendable {
+        public let text: String
+    }
+
+    /// Reads the file; what cannot be read is refused at its first character.
+    public static func read(_ path: String) throws(Refusal) -> ConfigurationFile {
+        do {
+            return ConfigurationFile(path: path, bytes: try Files.read(path, maxBytes: Limits.configurationBytes))
+        } catch {
+            let reason =
+                switch error {
+                case .noEntry: "the file does not exist"
+                case .isDirectory: "this is a directory; a JSON or YAML file is needed"
+                case .fileTooBig: "the file is larger than \(Limits.configurationBytes / 1_048_576) MiB, which is the limit"
+                default: "the file cannot be read: \(error)"
+                }
+            throw Refusal(text: "\(path):1:1: error: \(reason)\n")
+        }
+    }
+
+    /// By the name's end, as the original does; else by the first character.
+    public var format: Format {
+        let lower = path.lowercased()
+        if lower.hasSuffix(".json") || lower.hasSuffix("json") { return .json }
+        if lower.hasSuffix(".yaml") || lower.hasSuffix(".yml") { return .yaml }
+        let first = bytes.first { $0 != 0x20 && $0 != 0x0a && $0 != 0x0d && $0 != 0x09 }
+        return first == UInt8(ascii: "{") ? .json : .yaml
+    }
+
+    /// The text as a tree.
+    public func document() throws(Diagnostic) -> Document {
+        switch format {
+        case .json: try JSONReader.parse(bytes)
+        case .yaml: try YAMLReader.parse(bytes)
+        }
+    }
+
+    /// The configuration and its warnings, or all errors at once.
+    public func configuration() throws(Refusal) -> (Configuration, warnings: [Diagnostic]) {
+        let printer = DiagnosticPrinter(file: path, source: bytes)
+        if bytes.isEmpty { throw Refusal(text: "\(path):1:1: error: the file is empty; a map of services is needed\n") }
+        let document: Document
+        do {
+            document = try self.document()
+        } catch {
+            throw Refusal(text: printer.print([error]))
+        }
+        var reader = ConfigurationReader()
+        let configuration = reader.read(document)
+        if reader.diagnostics.contains(where: { $0.severity == .error }) {
+            throw Refusal(text: printer.print(reader.diagnostics.filter { $0.severity == .error }))
+        }
+        return (configuration, reader.diagnostics)
+    }
+}

@@ -1,0 +1,224 @@
+/// Reads the chunked coding (RFC 9112 7.1) strictly: 1 to 16 hex digits, CRLF everywhere, extensions skipped and bounded in
+/// total, trailers kept aside and bounded. Works across any split of the bytes.
+public struct ChunkedDecoder: Sendable {
+    public enum Piece: Equatable, Sendable {
+        /// Data at an offset of the span given.
+        case data(start: Int, count: Int)
+        /// All bytes are used; more are needed.
+        case needsMore
+        /// The body is complete; the position is behind it.
+        case end
+    }
+
+    private enum State: UInt8, Sendable {
+        case sizeFirst, size, extensions, sizeLineFeed, data, dataCarriageReturn, dataLineFeed
+        case trailerFirst, trailer, trailerLineFeed, endLineFeed, done
+    }
+
+    private var state = State.sizeFirst
+    private var digits = 0
+    private var remaining: UInt64 = 0
+    private var extensionBytes = 0
+    /// The trailer section's lines as they came, each with its CRLF.
+    public private(set) var trailers: [UInt8] = []
+    private let status: UInt16
+
+    /// `status` is what a fault carries: 400 for requests, 502 for responses.
+    public init(status: UInt16) { self.status = status }
+
+    /// The next piece at or after `position`, which is moved behind it.
+    public mutating func next(_ bytes: Span<UInt8>, _ position: inout Int) throws(HTTPFault) -> Piece {
+        while position < bytes.count {
+            if state == .data {
+                let count = Int(clamping: min(remaining, UInt64(bytes.count &- position)))
+                let start = position
+                position &+= count
+                remaining &-= UInt64(count)
+                if remaining == 0 { state = .dataCarriageReturn }
+                return .data(start: start, count: count)
+            }
+            let byte = bytes[position]
+            position &+= 1
+            try step(byte)
+            if state == .done { return .end }
+        }
+        return .needsMore
+    }
+
+    private func fault(_ reason: String) -> HTTPFault { HTTPFault(status, reason) }
+
+    private mutating func step(_ byte: UInt8) throws(HTTPFault) {
+        switch state {
+        case .sizeFirst, .size:
+            if let digit = Text.hexValue(byte) {
+                digits &+= 1
+                guard digits <= 16 else { throw fault("a chunk size of more than 16 digits") }
+                remaining = remaining << 4 | UInt64(digit)
+                state = .size
+            } else if state == .size, byte == 0x0d {
+                state = .sizeLineFeed
+            } else if state == .size, byte == 0x3b || byte == 0x20 || byte == 0x09 {
+                state = .extensions
+                try countExtension()
+            } else {
+                throw fault("byte \(Text.hex(byte)) in a chunk size")
+            }
+        case .extensions:
+            if byte == 0x0d {
+                state = .sizeLineFeed
+            } else if Grammar.isFieldValue(byte) {
+                try countExtension()
+            } else {
+                throw fault(byte == 0x0a ? "bare LF in a chunk extension" : "byte \(Text.hex(byte)) in a chunk extension")
+            }
+        case .sizeLineFeed:
+            guard byte == 0x0a else { throw fault("bare CR in a chunk size line") }
+            guard remaining <= UInt64(Int64.max) else { throw fault("a chunk of more than 2^63-1 bytes") }
+            state = remaining == 0 ? .trailerFirst : .data
+            digits = 0
+        case .data:
+            break
+        case .dataCarriageReturn:
+            guard byte == 0x0d else { throw fault("no CRLF after chunk data") }
+            state = .dataLineFeed
+        case .dataLineFeed:
+            guard byte == 0x0a else { throw fault("no CRLF after chunk data") }
+            state = .sizeFirst
+        case .trailerFirst:
+            if byte == 0x0d { state = .endLineFeed } else { try trailer(byte) }
+        case .trailer:
+            try trailer(byte)
+        case .trailerLineFeed:
+            guard byte == 0x0a else { throw fault("bare CR in a trailer") }
+            trailers.append(0x0a)
+            state = .trailerFirst
+        case .endLineFeed:
+            guard byte == 0x0a else { throw fault("bare CR after the last chunk") }
+            state = .done
+        case .done:
+            break
+        }
+    }
+
+    private mutating func countExtension() throws(HTTPFault) {
+        extensionBytes &+= 1
+        guard extensionBytes <= Limits.chunkExtensionBytes else {
+            throw fault("chunk extensions of more than \(Limits.chunkExtensionBytes) bytes")
+        }
+    }
+
+    private mutating func trailer(_ byte: UInt8) throws(HTTPFault) {
+        guard trailers.count < Limits.trailerBytes else {
+            throw HTTPFault(status == 400 ? 431 : status, "trailers of more than \(Limits.trailerBytes) bytes")
+        }
+        guard byte == 0x0d || Grammar.isFieldValue(byte) else {
+            throw fault(byte == 0x0a ? "bare LF in a trailer" : "byte \(Text.hex(byte)) in a trailer")
+        }
+        trailers.append(byte)
+        state = byte == 0x0d ? .trailerLineFeed : .trailer
+    }
+
+    /// The trailer fields that may be passed on, as lines with CRLF: names that decide framing, routing or the connection
+    /// are dropped (RFC 9110 6.5.1), malformed lines are faults.
+    public func forwardableTrailers() throws(HTTPFault) -> [UInt8] {
+        guard !trailers.isEmpty else { return [] }
+        let section = trailers + [0x0d, 0x0a]
+        var fields = FieldLines()
+        var position = 0
+        let side = status == 400 ? FieldLines.Side.request : .response
+        guard try fields.read(section.span, from: &position, side: side, maxFields: Limits.headFields) else {
+            throw fault("malformed trailers")
+        }
+        var out: [UInt8] = []
+        for line in fields.lines {
+            guard line.name == .other || line.name == .date || line.name == .xRequestID else { continue }
+            if fields.isNominated(line, in: section.span) { continue }
+            out.append(contentsOf: section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)])
+            out.append(contentsOf: [0x3a, 0x20])
+            out.append(contentsOf: section[Int(line.valueStart)..<Int(line.valueStart + line.valueCount)])
+            out.append(contentsOf: [0x0d, 0x0a])
+        }
+        return out
+    }
+}
+
+/// Follows a body of any framing through the bytes of a connection.
+public struct BodyDecoder: Sendable {
+    private enum Kind: Sendable {
+        case none
+        case length(UInt64)
+        case chunked(ChunkedDecoder)
+        case untilClose
+    }
+
+    private var kind: Kind
+    public private(set) var isComplete: Bool
+
+    /// `status` is what a fault carries: 400 for requests, 502 for responses.
+    public init(_ framing: BodyFraming, status: UInt16) {
+        isComplete = false
+        switch framing {
+        case .none:
+            kind = .none
+            isComplete = true
+        case .length(let length):
+            kind = .length(length)
+            isComplete = length == 0
+        case .chunked: kind = .chunked(ChunkedDecoder(status: status))
+        case .untilClose: kind = .untilClose
+        }
+    }
+
+    /// Whether the end of the connection is the regular end of this body.
+    public var endsWithConnection: Bool {
+        if case .untilClose = kind { return true }
+        return false
+    }
+
+    public var isChunked: Bool {
+        if case .chunked = kind { return true }
+        return false
+    }
+
+    /// Bytes of a length-delimited body still to come.
+    public var remainingLength: UInt64? {
+        if case .length(let length) = kind { return length }
+        return nil
+    }
+
+    /// The next piece at or after `position`, which is moved behind it.
+    @inline(__always)
+    public mutating func next(_ bytes: Span<UInt8>, _ position: inout Int) throws(HTTPFault) -> ChunkedDecoder.Piece {
+        switch kind {
+        case .none:
+            return .end
+        case .length(let remaining):
+            if remaining == 0 { return .end }
+            let count = Int(clamping: min(remaining, UInt64(bytes.count &- position)))
+            if count == 0 { return .needsMore }
+            let start = position
+            position &+= count
+            kind = .length(remaining &- UInt64(count))
+            isComplete = remaining == UInt64(count)
+            return .data(start: start, count: count)
+        case .untilClose:
+            let count = bytes.count &- position
+            if count == 0 { return .needsMore }
+            let start = position
+            position &+= count
+            return .data(start: start, count: count)
+        case .chunked(var decoder):
+            kind = .none
+            let piece = try decoder.next(bytes, &position)
+            if piece == .end { isComplete = true }
+            kind = .chunked(decoder)
+            return piece
+        }
+    }
+
+    /// See `ChunkedDecoder.forwardableTrailers`.
+    public func forwardableTrailers() throws(HTTPFault) -> [UInt8] {
+        if case .chunked(let decoder) = kind { return try decoder.forwardableTrailers() }
+        return []
+    }
+}

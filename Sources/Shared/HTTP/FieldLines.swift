@@ -1,0 +1,248 @@
+/// The field section of a message (RFC 9112 5), read over bytes into offsets. Kept and reused, so that reading allocates
+/// nothing once its array has grown.
+public struct FieldLines: Sendable {
+    public private(set) var lines: [FieldLine] = []
+    /// The one Content-Length, if any.
+    public private(set) var contentLength: UInt64?
+    public private(set) var hasTransferEncoding = false
+    /// The index of Host; -1 for none.
+    public private(set) var hostIndex = -1
+    public private(set) var hasHost = false
+    /// Tokens of Connection (RFC 9110 7.6.1).
+    public private(set) var closes = false
+    public private(set) var keepsAlive = false
+    public private(set) var connectionUpgrade = false
+    /// Names that Connection nominated beside the three above: ranges of (start, count).
+    public private(set) var nominated: [(start: Int32, count: Int32)] = []
+    public private(set) var viaCount = 0
+    public private(set) var upgradeIndex = -1
+    public private(set) var expectIndex = -1
+    public private(set) var hasDate = false
+    public private(set) var hasRequestID = false
+    public private(set) var teTrailers = false
+    public private(set) var keepAliveIndex = -1
+
+    public init() { lines.reserveCapacity(Limits.headFields) }
+
+    mutating func removeAll() {
+        lines.removeAll(keepingCapacity: true)
+        contentLength = nil
+        hasTransferEncoding = false
+        hostIndex = -1
+        hasHost = false
+        closes = false
+        keepsAlive = false
+        connectionUpgrade = false
+        if !nominated.isEmpty { nominated.removeAll(keepingCapacity: true) }
+        viaCount = 0
+        upgradeIndex = -1
+        expectIndex = -1
+        hasDate = false
+        hasRequestID = false
+        teTrailers = false
+        keepAliveIndex = -1
+    }
+
+    /// Which side sent it: requests are refused where responses are mended (RFC 9112 5.1, 5.2).
+    public enum Side: Sendable { case request, response }
+
+    /// Reads lines from `position` up to and with the empty one. Returns false when the bytes end before it.
+    /// `position` is behind the empty line on success.
+    mutating func read(_ bytes: Span<UInt8>, from position: inout Int, side: Side, maxFields: Int) throws(HTTPFault) -> Bool {
+        let count = bytes.count
+        let status: UInt16 = side == .request ? 400 : 502
+        var index = position
+        while true {
+            guard index < count else { return false }
+            if bytes[index] == 0x0d {
+                guard index &+ 1 < count else { return false }
+                guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in the head") }
+                position = index &+ 2
+                return true
+            }
+            let nameStart = index
+            while index < count, Grammar.isToken(bytes[index]) { index &+= 1 }
+            guard index < count else { return false }
+            let nameCount = index &- nameStart
+            if bytes[index] != 0x3a || nameCount == 0 { try nameEnds(bytes, &index, nameStart, nameCount, side) }
+            guard index < count else { return false }
+            index &+= 1
+            while index < count, bytes[index] == 0x20 || bytes[index] == 0x09 { index &+= 1 }
+            let valueStart = index
+            index = Grammar.endOfFieldValue(bytes, index)
+            guard index < count else { return false }
+            guard bytes[index] == 0x0d else { throw HTTPFault(status, Self.badByte(bytes[index])) }
+            guard index &+ 1 < count else { return false }
+            guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in a field value") }
+            var valueEnd = index
+            while valueEnd > valueStart, bytes[valueEnd &- 1] == 0x20 || bytes[valueEnd &- 1] == 0x09 { valueEnd &-= 1 }
+            index &+= 2
+            guard lines.count < maxFields else { throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields") }
+            try add(bytes, nameStart, nameCount, valueStart, valueEnd &- valueStart, side)
+        }
+    }
+
+    private static func badByte(_ byte: UInt8) -> String {
+        switch byte {
+        case 0x0a: "bare LF in a field value"
+        case 0: "NUL in a field value"
+        default: "control byte \(Text.hex(byte)) in a field value"
+        }
+    }
+
+    /// The rare ends of a field name: obs-fold, white space before the colon, a name-less line, a bad byte.
+    private func nameEnds(
+        _ bytes: Span<UInt8>, _ index: inout Int, _ nameStart: Int, _ nameCount: Int, _ side: Side
+    ) throws(HTTPFault) {
+        let status: UInt16 = side == .request ? 400 : 502
+        let byte = bytes[index]
+        if nameCount == 0 {
+            if byte == 0x20 || byte == 0x09 { throw HTTPFault(status, "a folded field line (obs-fold)") }
+            if byte == 0x3a { throw HTTPFault(status, "a field without a name") }
+            if byte == 0x0a { throw HTTPFault(status, "bare LF in the head") }
+        }
+        if byte == 0x20 || byte == 0x09 {
+            guard side == .response else { throw HTTPFault(status, "white space before the colon of a field") }
+            while index < bytes.count, bytes[index] == 0x20 || bytes[index] == 0x09 { index &+= 1 }
+            if index == bytes.count || bytes[index] == 0x3a { return }
+        }
+        throw HTTPFault(status, "byte \(Text.hex(byte)) in a field name")
+    }
+
+    @inline(__always)
+    private mutating func add(
+        _ bytes: Span<UInt8>, _ nameStart: Int, _ nameCount: Int, _ valueStart: Int, _ valueCount: Int, _ side: Side
+    ) throws(HTTPFault) {
+        let name = FieldName.classify(bytes, nameStart, nameCount)
+        lines.append(
+            FieldLine(
+                nameStart: Int32(truncatingIfNeeded: nameStart), nameCount: Int32(truncatingIfNeeded: nameCount),
+                valueStart: Int32(truncatingIfNeeded: valueStart), valueCount: Int32(truncatingIfNeeded: valueCount), name: name))
+        if name != .other { try note(name, bytes, valueStart, valueCount, side) }
+    }
+
+    /// Keeps what decides framing and persistence.
+    private mutating func note(
+        _ name: FieldName, _ bytes: Span<UInt8>, _ valueStart: Int, _ valueCount: Int, _ side: Side
+    ) throws(HTTPFault) {
+        let status: UInt16 = side == .request ? 400 : 502
+        switch name {
+        case .host:
+            if hasHost { throw HTTPFault(status, "more than one Host") }
+            hasHost = true
+            hostIndex = lines.count &- 1
+        case .contentLength:
+            if contentLength != nil { throw HTTPFault(status, "more than one Content-Length") }
+            contentLength = try Self.length(bytes, valueStart, valueCount, status)
+            if hasTransferEncoding { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
+        case .transferEncoding:
+            if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding") }
+            if contentLength != nil { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
+            guard bytes.equalsIgnoringCase("chunked", at: valueStart, count: valueCount) else {
+                throw HTTPFault(side == .request && Self.endsInChunked(bytes, valueStart, valueCount) ? 501 : status,
+                    "a Transfer-Encoding other than chunked")
+            }
+            hasTransferEncoding = true
+        case .connection:
+            try connection(bytes, valueStart, valueCount, status)
+        case .via: viaCount &+= 1
+        case .upgrade: upgradeIndex = lines.count &- 1
+        case .expect: expectIndex = lines.count &- 1
+        case .date: hasDate = true
+        case .xRequestID: hasRequestID = true
+        case .keepAlive: keepAliveIndex = lines.count &- 1
+        case .te:
+            if bytes.equalsIgnoringCase("trailers", at: valueStart, count: valueCount) { teTrailers = true }
+        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .forwarded, .xForwardedFor,
+            .xForwardedProto, .xForwardedHost, .maxForwards, .http2Settings:
+            break
+        }
+    }
+
+    /// 1*DIGIT up to 2^63-1 (RFC 9110 8.6); a list is refused even if its members are equal.
+    private static func length(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault) -> UInt64 {
+        guard count > 0, count <= 19 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1") }
+        var value: UInt64 = 0
+        for index in start..<start &+ count {
+            let digit = bytes[index] &- 0x30
+            guard digit <= 9 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1") }
+            // 19 digits are below 10^19 and fit in 64 bits.
+            value = value &* 10 &+ UInt64(digit)
+        }
+        guard value <= UInt64(Int64.max) else { throw HTTPFault(status, "a Content-Length above 2^63-1") }
+        return value
+    }
+
+    /// A list whose last member is chunked and whose others are registered codings: known, but not done here.
+    private static func endsInChunked(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        var known = true
+        var last = false
+        var members = 0
+        forEachListMember(bytes, start, count) { memberStart, memberCount in
+            members += 1
+            if last { known = false }
+            last = bytes.equalsIgnoringCase("chunked", at: memberStart, count: memberCount)
+            let coding =
+                bytes.equalsIgnoringCase("gzip", at: memberStart, count: memberCount)
+                || bytes.equalsIgnoringCase("x-gzip", at: memberStart, count: memberCount)
+                || bytes.equalsIgnoringCase("deflate", at: memberStart, count: memberCount)
+                || bytes.equalsIgnoringCase("compress", at: memberStart, count: memberCount)
+                || bytes.equalsIgnoringCase("x-compress", at: memberStart, count: memberCount)
+            if !last, !coding { known = false }
+        }
+        return known && last && members > 1
+    }
+
+    private mutating func connection(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault) {
+        var bad = false
+        var tooMany = false
+        Self.forEachListMember(bytes, start, count) { memberStart, memberCount in
+            for index in memberStart..<memberStart + memberCount where !Grammar.isToken(bytes[index]) { bad = true }
+            if bytes.equalsIgnoringCase("close", at: memberStart, count: memberCount) {
+                closes = true
+            } else if bytes.equalsIgnoringCase("keep-alive", at: memberStart, count: memberCount) {
+                keepsAlive = true
+            } else if bytes.equalsIgnoringCase("upgrade", at: memberStart, count: memberCount) {
+                connectionUpgrade = true
+            } else if nominated.count < Limits.headFields {
+                nominated.append((Int32(truncatingIfNeeded: memberStart), Int32(truncatingIfNeeded: memberCount)))
+            } else {
+                tooMany = true
+            }
+        }
+        if bad { throw HTTPFault(status, "a Connection option that is no token") }
+        if tooMany { throw HTTPFault(status, "more than \(Limits.headFields) Connection options") }
+    }
+
+    /// Members of a comma-separated list without the white space around them; empty ones are skipped (RFC 9110 5.6.1).
+    @inline(__always)
+    static func forEachListMember(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ body: (Int, Int) -> Void) {
+        let end = start + count
+        var index = start
+        while index < end {
+            while index < end, bytes[index] == 0x20 || bytes[index] == 0x09 || bytes[index] == 0x2c { index += 1 }
+            let first = index
+            while index < end, bytes[index] != 0x2c { index += 1 }
+            var last = index
+            while last > first, bytes[last - 1] == 0x20 || bytes[last - 1] == 0x09 { last -= 1 }
+            if last > first { body(first, last - first) }
+        }
+    }
+
+    /// Whether Connection named this field, so that it ends here.
+    public func isNominated(_ line: FieldLine, in bytes: Span<UInt8>) -> Bool {
+        for name in nominated where name.count == line.nameCount {
+            var same = true
+            for index in 0..<Int(name.count) {
+                let a = bytes[Int(name.start) + index]
+                let b = bytes[Int(line.nameStart) + index]
+                if (a &- 0x41 < 26 ? a | 0x20 : a) != (b &- 0x41 < 26 ? b | 0x20 : b) {
+                    same = false
+                    break
+                }
+            }
+            if same { return true }
+        }
+        return false
+    }
+}

@@ -1,0 +1,128 @@
+/// Character classes of RFC 9110 5.6 and RFC 3986, as bit sets over ASCII.
+@usableFromInline
+struct ASCIISet: Sendable {
+    @usableFromInline let low: UInt64
+    @usableFromInline let high: UInt64
+
+    @usableFromInline init(low: UInt64, high: UInt64) {
+        self.low = low
+        self.high = high
+    }
+
+    @inlinable @inline(__always)
+    func contains(_ byte: UInt8) -> Bool {
+        let word = byte & 0x40 == 0 ? low : high
+        return byte < 0x80 && word >> UInt64(byte & 0x3f) & 1 == 1
+    }
+}
+
+public enum Grammar {
+    /// tchar: ! # $ % & ' * + - . ^ _ ` | ~ digits letters (RFC 9110 5.6.2).
+    @inlinable @inline(__always)
+    public static func isToken(_ byte: UInt8) -> Bool {
+        ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe).contains(byte)
+    }
+
+    /// Bytes of a request target: visible ASCII without `#` (http.md: no control, space, DEL, non-ASCII).
+    @inlinable @inline(__always)
+    public static func isTarget(_ byte: UInt8) -> Bool { byte > 0x20 && byte < 0x7f && byte != 0x23 }
+
+    /// Bytes of a field value: visible ASCII, obs-text, SP and HTAB (RFC 9110 5.5).
+    @inlinable @inline(__always)
+    public static func isFieldValue(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != 0x7f || byte == 0x09 }
+
+    /// reg-name and port characters of a Host without brackets: unreserved, sub-delims, `%`, `:` (RFC 3986 3.2.2).
+    @inlinable
+    static func isHost(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+        case 0x2d, 0x2e, 0x5f, 0x7e, 0x21, 0x24, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x3b, 0x3d, 0x25: true
+        default: false
+        }
+    }
+
+    /// Whether a range is `host`, `host:port`, `[IPv6]` or `[IPv6]:port`, without userinfo; not empty.
+    static func isAuthority(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        let end = start + count
+        var index = start
+        guard index < end else { return false }
+        if bytes[index] == 0x5b {
+            index += 1
+            let first = index
+            while index < end, Text.hexValue(bytes[index]) != nil || bytes[index] == 0x3a || bytes[index] == 0x2e { index += 1 }
+            guard index > first + 1, index < end, bytes[index] == 0x5d else { return false }
+            index += 1
+        } else {
+            let first = index
+            while index < end, isHost(bytes[index]) { index += 1 }
+            guard index > first else { return false }
+        }
+        if index == end { return true }
+        guard bytes[index] == 0x3a else { return false }
+        index += 1
+        guard end - index <= 5 else { return false }
+        var port = 0
+        while index < end {
+            guard bytes[index] >= 0x30, bytes[index] <= 0x39 else { return false }
+            port = port * 10 + Int(bytes[index] - 0x30)
+            index += 1
+        }
+        return port <= 65535
+    }
+
+    /// Whether a path holds a `.` or `..` segment, also percent-encoded, also where the separator is `%2f`, `\` or `%5c`:
+    /// such a path could mean one thing here and another at the instance.
+    static func hasDotSegment(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        let end = start + count
+        var index = start
+        var dots = 0
+        var others = false
+        var inSegment = false
+        while index < end {
+            var byte = bytes[index]
+            var width = 1
+            if byte == 0x25, index + 2 < end, let high = Text.hexValue(bytes[index + 1]), let low = Text.hexValue(bytes[index + 2]) {
+                byte = high << 4 | low
+                width = 3
+            }
+            if byte == 0x2f || byte == 0x5c {
+                if inSegment, !others, dots == 1 || dots == 2 { return true }
+                inSegment = true
+                dots = 0
+                others = false
+            } else if byte == 0x2e {
+                dots += 1
+            } else {
+                others = true
+            }
+            index += width
+        }
+        return inSegment && !others && (dots == 1 || dots == 2)
+    }
+
+    /// The first byte at or after `start` that cannot be in a field value (usually the CR); `bytes.count` if there is none.
+    @inline(__always)
+    static func endOfFieldValue(_ bytes: Span<UInt8>, _ start: Int) -> Int {
+        var index = start
+        let count = bytes.count
+        while true {
+            // Eight bytes at a time: is any below 0x20, or 0x7f? (Bit tricks: Warren, Hacker's Delight, 6-1.)
+            while index <= count &- 8 {
+                let word = bytes.word(at: index)
+                let low = (word &- 0x2020_2020_2020_2020) & ~word
+                let delete = word ^ 0x7f7f_7f7f_7f7f_7f7f
+                let mask = (low | ((delete &- 0x0101_0101_0101_0101) & ~delete)) & 0x8080_8080_8080_8080
+                if mask != 0 {
+                    index &+= mask.trailingZeroBitCount / 8
+                    break
+                }
+                index &+= 8
+            }
+            while index < count, isFieldValue(bytes[index]) {
+                index &+= 1
+                if index & 7 == 0, index <= count &- 8 { break }
+            }
+            if index >= count || !isFieldValue(bytes[index]) { return index }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+/// A response's head (RFC 9112 4): offsets into the bytes it was read from. Kept and reused.
+public struct ResponseHead: Sendable {
+    public private(set) var status: UInt16 = 0
+    public private(set) var minorVersion = 1
+    public private(set) var reasonStart = 0
+    public private(set) var reasonCount = 0
+    public private(set) var fields = FieldLines()
+    public private(set) var byteCount = 0
+
+    public init() {}
+
+    public var isInterim: Bool { status < 200 }
+
+    /// Whether the connection may carry another exchange (RFC 9112 9.3).
+    public var keepsAlive: Bool { !fields.closes && (minorVersion >= 1 || fields.keepsAlive) }
+
+    /// How the body is delimited, given the request's method (RFC 9112 6.3).
+    public func framing(requestWasHead: Bool) -> BodyFraming {
+        if requestWasHead || isInterim || status == 204 || status == 304 { return .none }
+        if fields.hasTransferEncoding { return .chunked }
+        if let length = fields.contentLength { return length == 0 ? .none : .length(length) }
+        return .untilClose
+    }
+
+    /// Reads a head from the front of `bytes`. False: not all of it is there yet.
+    public mutating func parse(_ bytes: Span<UInt8>, maxBytes: Int = Limits.headBytes) throws(HTTPFault) -> Bool {
+        fields.removeAll()
+        var index = 0
+        guard try parseLine(bytes, &index),
+            try fields.read(bytes, from: &index, side: .response, maxFields: Limits.headFields)
+        else {
+            if bytes.count >= maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes") }
+            return false
+        }
+        if index > maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes") }
+        if minorVersion == 0, fields.hasTransferEncoding { throw HTTPFault(502, "Transfer-Encoding in HTTP/1.0") }
+        byteCount = index
+        return true
+    }
+
+    private mutating func parseLine(_ bytes: Span<UInt8>, _ index: inout Int) throws(HTTPFault) -> Bool {
+        let count = bytes.count
+        guard count >= 14 else {
+            // Enough to tell garbage from a slow start.
+            let expected: [UInt8] = Array("HTTP/1.".utf8)
+            for offset in 0..<min(expected.count, count) where bytes[offset] != expected[offset] {
+                throw HTTPFault(502, "an answer that is not HTTP/1")
+            }
+            return false
+        }
+        guard bytes.word(at: 0) & 0xff_ffff_ffff_ffff == 0x2e_312f_5054_5448 else { throw HTTPFault(502, "an answer that is not HTTP/1") }
+        let minor = bytes[7] &- 0x30
+        guard minor <= 9, bytes[8] == 0x20 else { throw HTTPFault(502, "a bad status line") }
+        minorVersion = minor == 0 ? 0 : 1
+        let (a, b, c) = (bytes[9] &- 0x30, bytes[10] &- 0x30, bytes[11] &- 0x30)
+        guard a >= 1, a <= 5, b <= 9, c <= 9 else { throw HTTPFault(502, "a status that is no number from 100 to 599") }
+        status = UInt16(a) &* 100 &+ UInt16(b) &* 10 &+ UInt16(c)
+        index = 12
+        // Some servers leave out the space before an empty reason.
+        if bytes[index] == 0x20 {
+            index = 13
+        } else if bytes[index] != 0x0d {
+            throw HTTPFault(502, "a bad status line")
+        }
+        reasonStart = index
+        index = Grammar.endOfFieldValue(bytes, index)
+        reasonCount = index &- reasonStart
+        guard index &+ 1 < count else { return false }
+        guard bytes[index] == 0x0d, bytes[index &+ 1] == 0x0a else { throw HTTPFault(502, "a control byte in the status line") }
+        index &+= 2
+        return true
+    }
+}

@@ -1,0 +1,119 @@
+/// Every limit of the system. A name ends in its unit. The relations between them are asserted by `check`, which each
+/// program calls first and a test calls too.
+public enum Limits {
+    // MARK: Event loop
+    public static let eventsPerTurn = 512
+    /// The longest time the loop sleeps without a timer: also how soon a stopped clock is noticed.
+    public static let longestSleepMilliseconds: UInt64 = 10_000
+
+    // MARK: Sockets
+    public static let listenBacklog: Int32 = 4096
+    public static let inheritedDescriptors = 32
+
+    // MARK: HTTP heads, both sides
+    public static let headBytes = 16 * 1024
+    public static let headFields = 128
+    public static let targetBytes = 8 * 1024
+    /// What forwarding may add to a head: Via, X-Forwarded-*, Forwarded, X-Request-Id, framing.
+    public static let addedHeadBytes = 2048
+    public static let chunkExtensionBytes = 4096
+    public static let trailerBytes = 8 * 1024
+
+    // MARK: Forwarder
+    /// A request's head, its canonical form, and what of its body came along.
+    public static let requestBufferBytes = 32 * 1024
+    /// Body bytes moved per call, and what a slow reader costs.
+    public static let relayBufferBytes = 64 * 1024
+    public static let clientConnections = 16_384
+    public static let instanceConnections = 16_384
+    public static let idleConnectionsPerInstance = 256
+    /// A connection that moved this much in one turn lets others go first.
+    public static let relayBytesPerTurn = 512 * 1024
+    public static let acceptsPerTurn = 16
+    public static let instancesTriedPerRequest = 8
+    public static let retryBudgetPercent = 20
+    public static let retryBudgetMinimum = 3
+
+    // MARK: Time-outs of the data path
+    public static let headTimeoutMilliseconds: UInt64 = 30_000
+    public static let bodyTimeoutMilliseconds: UInt64 = 60_000
+    public static let clientIdleTimeoutMilliseconds: UInt64 = 600_000
+    public static let instanceIdleTimeoutMilliseconds: UInt64 = 60_000
+    public static let connectTimeoutMilliseconds: UInt64 = 2_000
+    public static let firstByteTimeoutMilliseconds: UInt64 = 60_000
+    public static let betweenBytesTimeoutMilliseconds: UInt64 = 60_000
+    public static let lingerBytes = 64 * 1024
+    public static let lingerMilliseconds: UInt64 = 2_000
+    public static let drainTimeoutMilliseconds: UInt64 = 30_000
+    public static let drainIdleMilliseconds: UInt64 = 5_000
+    /// A reused connection idle for longer is not trusted with a request that must not run twice.
+    public static let staleConnectionMilliseconds: UInt64 = 1_000
+    public static let firstSnapshotWaitMilliseconds: UInt64 = 2_000
+
+    // MARK: Passive evidence
+    public static let ejectionMilliseconds: UInt64 = 1_000
+    public static let ejectionMaximumMilliseconds: UInt64 = 60_000
+
+    // MARK: Polling
+    public static let pollsInFlight = 512
+    public static let pollBodyBytes = 64 * 1024
+    public static let pollHeadBytes = 16 * 1024
+    public static let pollTimeoutMilliseconds: UInt64 = 5_000
+    public static let frequencyMilliseconds: UInt64 = 60_000
+    public static let downFrequencyMilliseconds: UInt64 = 5_000
+    public static let freshConnectionEveryPolls = 10
+    public static let accusationGapMilliseconds: UInt64 = 100
+    public static let packetsPerInstance = 5_000
+    public static let packetsPerInstanceMaximum = 1_000_000
+    public static let resolverThreads = 4
+    public static let resolveAgainMilliseconds: UInt64 = 30_000
+    public static let addressesPerName = 16
+    public static let readyTimeoutMilliseconds: UInt64 = 5_000
+
+    // MARK: Configuration
+    public static let configurationBytes = 32 * 1024 * 1024
+    public static let nestingDepth = 64
+    public static let keyBytes = 1024
+    public static let scalarBytes = 1024 * 1024
+    public static let diagnostics = 1000
+
+    // MARK: Snapshot channel
+    public static let lineBytes = 1024 * 1024
+    public static let instancesPerLine = 100
+    public static let subscribers = 256
+    public static let helloWaitMilliseconds: UInt64 = 200
+    public static let pingMilliseconds: UInt64 = 5_000
+    public static let subscriberBufferBytes = 256 * 1024
+    public static let reconnectMilliseconds: UInt64 = 50
+    public static let reconnectMaximumMilliseconds: UInt64 = 1_000
+
+    // MARK: discoveryd's HTTP
+    public static let apiConnections = 256
+    public static let apiRequestBytes = 16 * 1024
+    public static let apiTimeoutMilliseconds: UInt64 = 30_000
+
+    // MARK: Supervision
+    public static let controlMessageBytes = 64 * 1024
+    public static let notifyMessageBytes = 4096
+    public static let forwarders = 256
+    public static let restartDelayMilliseconds: UInt64 = 100
+    public static let restartDelayMaximumMilliseconds: UInt64 = 10_000
+    public static let startFailures = 5
+    public static let stopTimeoutMilliseconds: UInt64 = 30_000
+    public static let killAfterMilliseconds: UInt64 = 2_000
+
+    /// The relations that the rest of the code takes for granted.
+    public static func check() {
+        precondition(headBytes + addedHeadBytes <= requestBufferBytes)
+        precondition(targetBytes < headBytes)
+        precondition(headBytes + addedHeadBytes <= relayBufferBytes)
+        precondition(chunkExtensionBytes < relayBufferBytes && trailerBytes < requestBufferBytes)
+        precondition(relayBytesPerTurn >= relayBufferBytes)
+        precondition(clientConnections < 1 << 24 && instanceConnections < 1 << 24)
+        precondition(pollHeadBytes <= pollBodyBytes)
+        precondition(keyBytes <= scalarBytes && scalarBytes <= configurationBytes)
+        precondition(inheritedDescriptors >= 4)
+        precondition(downFrequencyMilliseconds <= frequencyMilliseconds)
+        precondition(subscriberBufferBytes < lineBytes)
+    }
+}

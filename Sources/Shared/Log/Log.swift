@@ -1,0 +1,56 @@
+/// Operational messages: one line each on stderr, written whole.
+///
+///     2026-11-23T22:36:17.123Z info discoveryd[812]: service2 127.0.0.1:8080 is active (200 in 1 ms)
+public struct Log: Sendable {
+    public enum Level: Int, Sendable, Comparable, CaseIterable {
+        case debug, info, warning, error
+
+        public var name: String {
+            switch self {
+            case .debug: "debug"
+            case .info: "info"
+            case .warning: "warning"
+            case .error: "error"
+            }
+        }
+
+        public init?(name: String) {
+            guard let level = Level.allCases.first(where: { $0.name == name.lowercased() }) else { return nil }
+            self = level
+        }
+
+        public static func < (a: Level, b: Level) -> Bool { a.rawValue < b.rawValue }
+    }
+
+    /// Messages below this are not written.
+    public var level: Level
+    private let program: String
+
+    public init(program: String, level: Level = .info) {
+        self.program = program
+        self.level = level
+    }
+
+    /// The text is only made when it will be written.
+    public func callAsFunction(_ level: Level, _ message: @autoclosure () -> String) {
+        guard level >= self.level else { return }
+        var line = Array("\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: ".utf8)
+        // A message may quote what a peer sent: no control character reaches the terminal.
+        for byte in message().utf8 {
+            if byte < 0x20 || byte == 0x7f {
+                line.append(contentsOf: "\\x".utf8)
+                line.append(contentsOf: Text.hex(byte).utf8.dropFirst(2))
+            } else {
+                line.append(byte)
+            }
+        }
+        line.append(0x0a)
+        // Nobody can be told that stderr is full or gone.
+        _ = Descriptor.standardError.write(line.span)
+    }
+
+    public func debug(_ message: @autoclosure () -> String) { self(.debug, message()) }
+    public func info(_ message: @autoclosure () -> String) { self(.info, message()) }
+    public func warning(_ message: @autoclosure () -> String) { self(.warning, message()) }
+    public func error(_ message: @autoclosure () -> String) { self(.error, message()) }
+}

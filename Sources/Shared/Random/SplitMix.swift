@@ -1,0 +1,18 @@
+/// A small random generator for spreading and tie-breaking, never for secrets (Steele, Lea, Flood: SplitMix, 2014).
+public struct SplitMix: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    public init(seed: UInt64) { state = seed }
+
+    @inline(__always)
+    public mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+        return z ^ z >> 31
+    }
+
+    /// From 0 up to, not including, 1.
+    public mutating func nextUnit() -> Double { Double(next() >> 11) * 0x1p-53 }
+}

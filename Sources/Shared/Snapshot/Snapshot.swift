@@ -1,0 +1,90 @@
+/// Which snapshot: the epoch counts discoveryd's starts with this state directory, the number its changes.
+public struct SnapshotVersion: Equatable, Hashable, Comparable, Sendable, CustomStringConvertible {
+    public var epoch: UInt64
+    public var number: UInt64
+
+    public init(epoch: UInt64, number: UInt64) {
+        self.epoch = epoch
+        self.number = number
+    }
+
+    public static func < (a: SnapshotVersion, b: SnapshotVersion) -> Bool {
+        a.epoch != b.epoch ? a.epoch < b.epoch : a.number < b.number
+    }
+
+    public var description: String { "\(epoch).\(number)" }
+}
+
+/// What polling says of an instance, and nothing else.
+public enum InstanceStatus: String, Sendable {
+    /// Not polled yet.
+    case unknown
+    case up
+    case down
+}
+
+/// The part of an instance that changes without a reload: what a delta carries.
+public struct InstanceState: Equatable, Sendable {
+    public var status: InstanceStatus
+    /// A forwarder was refused or reset, and one fresh poll failed since.
+    public var suspect: Bool
+    public var draining: Bool
+    /// Share of time seen up in the window, whole points; nil with less than ten minutes of evidence.
+    public var availability: Int?
+    /// The addresses that answered their last poll.
+    public var addresses: [SocketAddress]
+
+    public init(status: InstanceStatus, suspect: Bool, draining: Bool, availability: Int?, addresses: [SocketAddress]) {
+        self.status = status
+        self.suspect = suspect
+        self.draining = draining
+        self.availability = availability
+        self.addresses = addresses
+    }
+}
+
+/// All that a routing decision needs to know of an instance.
+public struct SnapshotInstance: Equatable, Sendable {
+    /// Counts through all instances of a snapshot from 0; a delta names instances by it.
+    public var id: Int
+    public var url: String
+    /// The value for a Host field where the client sent none.
+    public var authority: String
+    public var priority: Priority
+    public var weight: Int
+    public var state: InstanceState
+
+    public init(id: Int, url: String, authority: String, priority: Priority, weight: Int, state: InstanceState) {
+        self.id = id
+        self.url = url
+        self.authority = authority
+        self.priority = priority
+        self.weight = weight
+        self.state = state
+    }
+}
+
+public struct SnapshotService: Equatable, Sendable {
+    public var name: String
+    public var paths: [String]
+    public var instances: [SnapshotInstance]
+
+    public init(name: String, paths: [String], instances: [SnapshotInstance] = []) {
+        self.name = name
+        self.paths = paths
+        self.instances = instances
+    }
+}
+
+public struct Snapshot: Equatable, Sendable {
+    public var version: SnapshotVersion
+    /// How many forwarders share the limits.
+    public var forwarders: Int
+    public var services: [SnapshotService]
+
+    public init(version: SnapshotVersion, forwarders: Int, services: [SnapshotService]) {
+        self.version = version
+        self.forwarders = forwarders
+        self.services = services
+    }
+}

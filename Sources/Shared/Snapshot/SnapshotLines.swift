@@ -1,0 +1,170 @@
+/// discoveryd's side of the protocol: messages as lines of JSON. See README.md in this folder.
+public enum SnapshotLines {
+    /// The protocol versions spoken.
+    public static let protocolVersion = 1
+
+    public static func begin(_ version: SnapshotVersion, services: Int, instances: Int, forwarders: Int) -> [UInt8] {
+        line("snapshot") {
+            $0.field("phase", "begin")
+            $0.field("protocol", protocolVersion)
+            $0.field("epoch", version.epoch)
+            $0.field("number", version.number)
+            $0.field("services", services)
+            $0.field("instances", instances)
+            $0.field("forwarders", forwarders)
+        }
+    }
+
+    public static func service(id: Int, name: String, paths: [String]) -> [UInt8] {
+        line("service") {
+            $0.field("id", id)
+            $0.field("name", name)
+            $0.key("paths")
+            $0.beginArray()
+            for path in paths { $0.value(path) }
+            $0.endArray()
+        }
+    }
+
+    public static func instances(service: Int, _ instances: some Sequence<SnapshotInstance>) -> [UInt8] {
+        line("instances") {
+            $0.field("service", service)
+            $0.key("instances")
+            $0.beginArray()
+            for instance in instances {
+                $0.beginObject()
+                $0.field("id", instance.id)
+                $0.field("url", instance.url)
+                if instance.authority != instance.url { $0.field("authority", instance.authority) }
+                $0.field("priority", instance.priority.name)
+                $0.field("weight", instance.weight)
+                write(instance.state, to: &$0)
+                $0.endObject()
+            }
+            $0.endArray()
+        }
+    }
+
+    /// `digest`: of all lines between begin and end, their line breaks included (`LineDigest`).
+    public static func end(_ version: SnapshotVersion, digest: LineDigest) -> [UInt8] {
+        line("snapshot") {
+            $0.field("phase", "end")
+            $0.field("epoch", version.epoch)
+            $0.field("number", version.number)
+            $0.field("digest", digest.text)
+        }
+    }
+
+    public static func delta(
+        base: SnapshotVersion, _ version: SnapshotVersion, _ changes: some Sequence<(id: Int, state: InstanceState)>
+    ) -> [UInt8] {
+        line("delta") {
+            $0.field("epoch", version.epoch)
+            $0.field("base", base.number)
+            $0.field("number", version.number)
+            $0.key("instances")
+            $0.beginArray()
+            for (id, state) in changes {
+                $0.beginObject()
+                $0.field("id", id)
+                write(state, to: &$0)
+                $0.endObject()
+            }
+            $0.endArray()
+        }
+    }
+
+    public static func ping(_ version: SnapshotVersion) -> [UInt8] {
+        line("ping") {
+            $0.field("epoch", version.epoch)
+            $0.field("number", version.number)
+        }
+    }
+
+    public static func refusal(_ reason: String) -> [UInt8] {
+        line("error") { $0.field("reason", reason) }
+    }
+
+    static func line(_ type: StaticString, _ body: (inout JSONWriter) -> Void) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.field("type", type.description)
+        body(&writer)
+        writer.endObject()
+        writer.endLine()
+        return writer.bytes
+    }
+
+    private static func write(_ state: InstanceState, to writer: inout JSONWriter) {
+        writer.field("status", state.status.rawValue)
+        writer.field("suspect", state.suspect)
+        writer.field("draining", state.draining)
+        writer.key("availability")
+        if let availability = state.availability { writer.value(availability) } else { writer.null() }
+        writer.key("addresses")
+        writer.beginArray()
+        for address in state.addresses { writer.value(address.description) }
+        writer.endArray()
+    }
+}
+
+/// What a subscriber says.
+public enum SubscriberLines {
+    public static func hello(role: PeerRole, pid: Int32, index: Int?) -> [UInt8] {
+        SnapshotLines.line("hello") {
+            $0.field("role", role.rawValue)
+            $0.key("protocol")
+            $0.beginArray()
+            $0.value(1)
+            $0.value(SnapshotLines.protocolVersion)
+            $0.endArray()
+            $0.field("pid", pid)
+            if let index { $0.field("index", index) }
+        }
+    }
+
+    public static func applied(_ version: SnapshotVersion) -> [UInt8] {
+        SnapshotLines.line("applied") {
+            $0.field("epoch", version.epoch)
+            $0.field("number", version.number)
+        }
+    }
+
+    /// Passive evidence against an instance, at once.
+    public static func observed(service: String, instance: String, cause: String) -> [UInt8] {
+        SnapshotLines.line("observed") {
+            $0.field("service", service)
+            $0.field("instance", instance)
+            $0.field("cause", cause)
+        }
+    }
+}
+
+/// Who is at the other end of discovery.sock.
+public enum PeerRole: String, Sendable {
+    /// Applies snapshots, reports evidence.
+    case forwarder
+    /// Just gets snapshots: also whoever says nothing.
+    case observer
+    /// Asks and commands.
+    case `operator`
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): tells a torn or mixed-up snapshot, not an attacker.
+public struct LineDigest: Equatable, Sendable {
+    public private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    public init() {}
+
+    public mutating func add(_ bytes: some Sequence<UInt8>) {
+        var value = value
+        for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        self.value = value
+    }
+
+    /// Sixteen hex digits.
+    public var text: String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    }
+}

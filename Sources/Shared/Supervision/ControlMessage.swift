@@ -1,0 +1,52 @@
+/// What serverpyctl says to a child on the `control` socketpair: one JSON object a packet, descriptors beside it.
+public enum ControlMessage: Equatable, Sendable {
+    /// Finish what is open within the time, then exit 0.
+    case drain(timeoutMilliseconds: UInt64)
+    /// Exit 0 now.
+    case stop
+    /// Open log files anew (after a rename).
+    case reopenLogs
+    /// Listeners that replace the present ones; the descriptors come beside it.
+    case listeners
+    /// The configuration's bytes; a memory file comes beside it.
+    case configuration(path: String)
+
+    public struct Fault: Error, Equatable, Sendable {
+        public let reason: String
+    }
+
+    public func encode() -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        switch self {
+        case .drain(let timeout):
+            writer.field("type", "drain")
+            writer.field("timeout_ms", timeout)
+        case .stop: writer.field("type", "stop")
+        case .reopenLogs: writer.field("type", "reopen_logs")
+        case .listeners: writer.field("type", "listeners")
+        case .configuration(let path):
+            writer.field("type", "configuration")
+            writer.field("path", path)
+        }
+        writer.endObject()
+        return writer.bytes
+    }
+
+    public static func decode(_ bytes: [UInt8]) throws(Fault) -> ControlMessage {
+        let root: Document.Value
+        do {
+            root = try JSONReader.parse(bytes).root
+        } catch {
+            throw Fault(reason: "not JSON: \(error.message)")
+        }
+        switch root["type"]?.string {
+        case "drain": return .drain(timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
+        case "stop": return .stop
+        case "reopen_logs": return .reopenLogs
+        case "listeners": return .listeners
+        case "configuration": return .configuration(path: root["path"]?.string ?? "configuration")
+        default: throw Fault(reason: "an unknown message: \(Text.shown(bytes))")
+        }
+    }
+}

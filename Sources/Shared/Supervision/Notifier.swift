@@ -1,0 +1,36 @@
+/// Tells whoever supervises this process how it is, in systemd's notify protocol; see sd_notify(3).
+public struct Notifier: Sendable {
+    private let socket: Descriptor
+
+    /// Takes NOTIFY_SOCKET out of the environment, so that children do not speak for us. Without it, nobody is told.
+    public init() {
+        defer {
+            for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { Process.unsetEnvironment(name) }
+        }
+        guard let path = Process.environment("NOTIFY_SOCKET"), !path.isEmpty,
+            let socket = try? UnixSocket.connect(.datagram, path: path)
+        else {
+            socket = .none
+            return
+        }
+        self.socket = socket
+    }
+
+    public var isConnected: Bool { socket.isOpen }
+
+    /// A full or vanished socket loses the message: supervision must not stop the work.
+    public func send(_ state: String) {
+        if socket.isOpen { try? UnixSocket.send(Array(state.utf8), on: socket) }
+    }
+
+    public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    public func stopping() { send("STOPPING=1") }
+
+    /// The fields of a received message: `READY=1` and so on.
+    public static func parse(_ bytes: [UInt8]) -> [(name: String, value: String)] {
+        String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { line in
+            let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import CLinux
+import Glibc
+
+/// An open file, socket or other kernel object. It does not close itself: whoever owns the slot
+/// that holds it does, exactly once.
+public struct Descriptor: Equatable, Hashable, Sendable {
+    public let rawValue: Int32
+
+    @inlinable public init(_ rawValue: Int32) { self.rawValue = rawValue }
+
+    /// No descriptor.
+    public static let none = Descriptor(-1)
+    public static let standardInput = Descriptor(0)
+    public static let standardOutput = Descriptor(1)
+    public static let standardError = Descriptor(2)
+
+    @inlinable public var isOpen: Bool { rawValue >= 0 }
+
+    /// The corresponding C function is close(2). EINTR means closed on Linux, so there is nothing to repeat.
+    public func close() {
+        if rawValue >= 0 { _ = Glibc.close(rawValue) }
+    }
+
+    /// Sets or clears close-on-exec. The corresponding C function is fcntl(2) with F_SETFD.
+    public func setCloseOnExec(_ on: Bool) throws(Errno) {
+        _ = try retrying { fcntl(rawValue, F_SETFD, on ? FD_CLOEXEC : 0) }
+    }
+
+    /// Sets or clears O_NONBLOCK on the open file description (which all its holders share).
+    public func setNonBlocking(_ on: Bool) throws(Errno) {
+        let flags = try retrying { fcntl(rawValue, F_GETFL) }
+        _ = try retrying { fcntl(rawValue, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) }
+    }
+
+    /// A second descriptor of the same open file, close-on-exec.
+    public func duplicate() throws(Errno) -> Descriptor {
+        Descriptor(try retrying { fcntl(rawValue, F_DUPFD_CLOEXEC, 3) })
+    }
+
+    /// Whether this names an open file: a number inherited through the environment may not.
+    public var isValid: Bool { rawValue >= 0 && fcntl(rawValue, F_GETFD) >= 0 }
+}
+
+/// The result of a read or write: a count, or an error as a value, because EAGAIN is no exception.
+public struct IOResult: Sendable {
+    @usableFromInline let raw: Int
+
+    /// `raw` is what the call returned; on -1, errno is read here and now.
+    @inlinable init(_ raw: Int) { self.raw = raw >= 0 ? raw : -Int(Errno.last.rawValue) }
+
+    init(error: Errno) { raw = -Int(error.rawValue) }
+
+    /// Bytes moved; nil on an error.
+    @inlinable public var count: Int? { raw >= 0 ? raw : nil }
+    @inlinable public var isAgain: Bool { raw == -11 || raw == -4 }
+    /// The error; meaningless when `count` is not nil.
+    @inlinable public var error: Errno { Errno(Int32(truncatingIfNeeded: -raw)) }
+}

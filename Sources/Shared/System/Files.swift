@@ -1,0 +1,274 @@
+import CLinux
+import Glibc
+
+/// What a path names; see stat(2).
+public struct FileStatus: Sendable {
+    public enum Kind: Sendable { case file, directory, socket, symbolicLink, other }
+    public let kind: Kind
+    public let size: Int
+    public let ownerID: UInt32
+    /// Permission bits only.
+    public let mode: UInt32
+    public let device: UInt64
+    public let inode: UInt64
+
+    init(_ raw: stat) {
+        kind =
+            switch raw.st_mode & 0o170000 {
+            case 0o100000: .file
+            case 0o040000: .directory
+            case 0o140000: .socket
+            case 0o120000: .symbolicLink
+            default: .other
+            }
+        size = Int(raw.st_size)
+        ownerID = raw.st_uid
+        mode = raw.st_mode & 0o7777
+        device = UInt64(raw.st_dev)
+        inode = UInt64(raw.st_ino)
+    }
+}
+
+/// Files and directories. Paths are taken as they are: no expansion.
+public enum Files {
+    /// The whole content of a file, refused above `maxBytes` with `.fileTooBig`.
+    public static func read(_ path: String, maxBytes: Int) throws(Errno) -> [UInt8] {
+        let file = Descriptor(
+            try retrying { unsafe path.withCString { unsafe Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOCTTY) } })
+        defer { file.close() }
+        return try read(file, maxBytes: maxBytes)
+    }
+
+    /// The rest of an open file, refused above `maxBytes` with `.fileTooBig`.
+    public static func read(_ file: Descriptor, maxBytes: Int) throws(Errno) -> [UInt8] {
+        let status = try status(of: file)
+        if status.kind == .directory { throw .isDirectory }
+        if status.size > maxBytes { throw .fileTooBig }
+        var result: [UInt8] = []
+        result.reserveCapacity(status.size + 1)
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            var span = chunk.mutableSpan
+            let outcome = file.read(into: &span)
+            guard let count = outcome.count else {
+                if outcome.error == .interrupted { continue }
+                throw outcome.error
+            }
+            if count == 0 { return result }
+            if result.count + count > maxBytes { throw .fileTooBig }
+            result.append(contentsOf: chunk[..<count])
+        }
+    }
+
+    public static func status(of file: Descriptor) throws(Errno) -> FileStatus {
+        var raw = stat()
+        _ = try retrying { unsafe fstat(file.rawValue, &raw) }
+        return FileStatus(raw)
+    }
+
+    /// Does not follow a final symbolic link. The corresponding C function is lstat(2).
+    public static func status(_ path: String) throws(Errno) -> FileStatus {
+        var raw = stat()
+        _ = try retrying { unsafe path.withCString { unsafe lstat($0, &raw) } }
+        return FileStatus(raw)
+    }
+
+    /// A sealed anonymous file that holds `bytes`, read position at the start; see memfd_create(2).
+    public static func sealedMemory(name: String, _ bytes: [UInt8]) throws(Errno) -> Descriptor {
+        let flags = UInt32(CLINUX_MFD_CLOEXEC | CLINUX_MFD_ALLOW_SEALING)
+        let file = Descriptor(try retrying { unsafe name.withCString { unsafe memfd_create($0, flags) } })
+        do throws(Errno) {
+            try file.writeAll(bytes)
+            try rewind(file)
+            _ = try retrying { fcntl(file.rawValue, Int32(CLINUX_F_ADD_SEALS), Int32(CLINUX_F_SEAL_ALL)) }
+        } catch {
+            file.close()
+            throw error
+        }
+        return file
+    }
+
+    /// Sets the read position to the start.
+    public static func rewind(_ file: Descriptor) throws(Errno) {
+        _ = try retrying { Int32(clamping: lseek(file.rawValue, 0, SEEK_SET)) }
+    }
+
+    /// Opens a directory that is ours (or root's), not a symbolic link and not writable by others; makes it, mode
+    /// 0700, if it is missing. Missing parents are made too.
+    public static func openPrivateDirectory(_ path: String) throws(DirectoryError) -> (Descriptor, created: Bool) {
+        var created = false
+        do {
+            try makeDirectory(path, mode: 0o700)
+            created = true
+        } catch .exists {
+        } catch .noEntry {
+            if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
+                try makeParents(String(path[..<slash]))
+                do { try makeDirectory(path, mode: 0o700) } catch { throw .system(path, error) }
+                created = true
+            } else {
+                throw .system(path, .noEntry)
+            }
+        } catch {
+            throw .system(path, error)
+        }
+        let directory: Descriptor
+        do {
+            directory = Descriptor(
+                try retrying {
+                    unsafe path.withCString { unsafe Glibc.open($0, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
+                })
+        } catch {
+            throw .system(path, error)
+        }
+        let status: FileStatus
+        do {
+            status = try Self.status(of: directory)
+        } catch {
+            directory.close()
+            throw .system(path, error)
+        }
+        guard status.ownerID == Process.userID || status.ownerID == 0 else {
+            directory.close()
+            throw .foreignOwner(path, status.ownerID)
+        }
+        guard status.mode & 0o022 == 0 else {
+            directory.close()
+            throw .writableByOthers(path, status.mode)
+        }
+        return (directory, created)
+    }
+
+    private static func makeParents(_ path: String) throws(DirectoryError) {
+        do {
+            try makeDirectory(path, mode: 0o755)
+        } catch .exists {
+            return
+        } catch .noEntry {
+            guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw .system(path, .noEntry) }
+            try makeParents(String(path[..<slash]))
+            do { try makeDirectory(path, mode: 0o755) } catch { throw .system(path, error) }
+        } catch {
+            throw .system(path, error)
+        }
+    }
+
+    public static func makeDirectory(_ path: String, mode: UInt32) throws(Errno) {
+        _ = try retrying { unsafe path.withCString { unsafe mkdir($0, mode) } }
+    }
+
+    /// Takes an exclusive lock that lives as long as the open file; false when somebody has it. flock(2).
+    public static func lock(_ file: Descriptor) throws(Errno) -> Bool {
+        do {
+            _ = try retrying { flock(file.rawValue, LOCK_EX | LOCK_NB) }
+            return true
+        } catch .again {
+            return false
+        }
+    }
+
+    /// A file below an open directory; nil when it does not exist.
+    public static func read(_ name: String, in directory: Descriptor, maxBytes: Int) throws(Errno) -> [UInt8]? {
+        let file: Descriptor
+        do {
+            file = Descriptor(
+                try retrying {
+                    unsafe name.withCString { unsafe openat(directory.rawValue, $0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
+                })
+        } catch .noEntry {
+            return nil
+        }
+        defer { file.close() }
+        return try read(file, maxBytes: maxBytes)
+    }
+
+    /// Replaces a file below an open directory so that a crash leaves the old or the new one: temporary file,
+    /// fsync, rename, fsync of the directory.
+    public static func replace(_ name: String, in directory: Descriptor, with bytes: [UInt8]) throws(Errno) {
+        let temporary = ".\(name).new"
+        let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
+        let file = Descriptor(
+            try retrying { unsafe temporary.withCString { unsafe openat(directory.rawValue, $0, flags, 0o600) } })
+        do throws(Errno) {
+            defer { file.close() }
+            try file.writeAll(bytes)
+            _ = try retrying { fsync(file.rawValue) }
+            _ = try retrying {
+                unsafe temporary.withCString { from in
+                    unsafe name.withCString { unsafe renameat(directory.rawValue, from, directory.rawValue, $0) }
+                }
+            }
+            _ = try retrying { fsync(directory.rawValue) }
+        } catch {
+            remove(temporary, in: directory)
+            throw error
+        }
+    }
+
+    public static func remove(_ name: String, in directory: Descriptor) {
+        _ = unsafe name.withCString { unsafe unlinkat(directory.rawValue, $0, 0) }
+    }
+
+    public static func removeDirectory(_ path: String) {
+        _ = unsafe path.withCString { unsafe rmdir($0) }
+    }
+
+    public static func remove(_ path: String) {
+        _ = unsafe path.withCString { unsafe Glibc.unlink($0) }
+    }
+
+    public static func readLink(_ path: String) throws(Errno) -> String {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe buffer.withUnsafeMutableBytes { raw in
+            guard let memory = unsafe raw.baseAddress?.assumingMemoryBound(to: CChar.self) else { return -1 }
+            return unsafe path.withCString { unsafe readlink($0, memory, raw.count) }
+        }
+        if count < 0 { throw Errno.last }
+        return String(decoding: buffer[..<count], as: UTF8.self)
+    }
+
+    public static func isExecutable(_ path: String) -> Bool {
+        unsafe path.withCString { unsafe access($0, X_OK) } == 0
+    }
+
+    /// An absolute path for one relative to the working directory; nothing else is resolved.
+    public static func absolute(_ path: String) -> String {
+        if path.hasPrefix("/") { return path }
+        var buffer = [CChar](repeating: 0, count: 4096)
+        guard unsafe getcwd(&buffer, 4096) != nil else { return path }
+        let base = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return base == "/" ? "/" + path : base + "/" + path
+    }
+
+    /// The names in a directory, without `.` and `..`. The corresponding C function is readdir(3).
+    public static func list(_ path: String) throws(Errno) -> [String] {
+        guard let stream: OpaquePointer = unsafe path.withCString({ unsafe opendir($0) }) else { throw Errno.last }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { raw in
+                unsafe String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+}
+
+/// Why a directory is not fit to hold our sockets or state.
+public enum DirectoryError: Error, Equatable, CustomStringConvertible {
+    case foreignOwner(String, UInt32)
+    case writableByOthers(String, UInt32)
+    case system(String, Errno)
+
+    public var description: String {
+        switch self {
+        case .foreignOwner(let path, let owner):
+            "\(path): the directory belongs to uid \(owner); it must belong to uid \(Process.userID) or root"
+        case .writableByOthers(let path, let mode):
+            "\(path): the directory is writable by others (mode \(String(mode, radix: 8))); use 0700"
+        case .system(let path, let error):
+            "\(path): \(error)"
+        }
+    }
+}

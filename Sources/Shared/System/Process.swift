@@ -1,0 +1,184 @@
+import CLinux
+import Glibc
+
+/// How a child ended; see waitpid(2).
+public enum ExitStatus: Equatable, Sendable, CustomStringConvertible {
+    case exited(Int32)
+    case signaled(Int32)
+
+    public var description: String {
+        switch self {
+        case .exited(let code): "exited with status \(code)"
+        case .signaled(let number): "killed by \(Signal(number))"
+        }
+    }
+}
+
+/// A program to start as a child.
+public struct ChildProgram: Sendable {
+    public var path: String
+    public var arguments: [String]
+    public var environment: [(name: String, value: String)]
+    /// Descriptors the child gets as 3, 4, ... in this order; LISTEN_FDS and LISTEN_PID say so (sd_listen_fds(3)).
+    public var passed: [(name: String, descriptor: Descriptor)]
+    /// The child's standard output and error; `.none` keeps ours.
+    public var output: Descriptor = .none
+
+    public init(
+        path: String, arguments: [String], environment: [(name: String, value: String)],
+        passed: [(name: String, descriptor: Descriptor)] = []
+    ) {
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+        self.passed = passed
+    }
+}
+
+/// This process and its children.
+public enum Process {
+    public static var pid: Int32 { getpid() }
+    public static var parentPid: Int32 { getppid() }
+    public static var userID: UInt32 { geteuid() }
+
+    /// Flushes nothing and runs no handlers: what had to be done is done.
+    public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }
+
+    public static func environment(_ name: String) -> String? {
+        guard let value = unsafe name.withCString({ unsafe getenv($0) }) else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    public static func unsetEnvironment(_ name: String) { _ = unsafe name.withCString { unsafe unsetenv($0) } }
+
+    /// All variables, in the system's order.
+    public static func environment() -> [(name: String, value: String)] {
+        var result: [(String, String)] = []
+        guard var pointer = unsafe clinux_environ() else { return result }
+        while let entry = unsafe pointer.pointee {
+            let text = unsafe String(cString: entry)
+            if let equals = text.firstIndex(of: "=") {
+                result.append((String(text[..<equals]), String(text[text.index(after: equals)...])))
+            }
+            unsafe pointer += 1
+        }
+        return result
+    }
+
+    /// This program's file. After a package update the link ends in " (deleted)".
+    public static func executablePath() throws(Errno) -> String { try Files.readLink("/proc/self/exe") }
+
+    /// Starts a child in a process group of its own with default signals. Throws what execve (or the set-up
+    /// before it) failed with. Only for a process with one thread: the child runs ordinary code before execve.
+    public static func start(_ program: ChildProgram) throws(Errno) -> Int32 {
+        var pipe: (Int32, Int32) = (-1, -1)
+        _ = try retrying {
+            unsafe withUnsafeMutableBytes(of: &pipe) {
+                unsafe pipe2($0.baseAddress?.assumingMemoryBound(to: Int32.self), O_CLOEXEC)
+            }
+        }
+        let (readEnd, writeEnd) = (Descriptor(pipe.0), Descriptor(pipe.1))
+        let pid = clinux_fork()
+        if pid == 0 {
+            // The report moves above the numbers that the child's descriptors will take.
+            let report = fcntl(writeEnd.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
+            var code = becomeProgram(program).rawValue
+            _ = unsafe Glibc.write(report, &code, 4)
+            Glibc._exit(127)
+        }
+        let forkError = Errno.last
+        writeEnd.close()
+        defer { readEnd.close() }
+        if pid < 0 { throw forkError }
+        var code: Int32 = 0
+        while true {
+            let count = unsafe Glibc.read(readEnd.rawValue, &code, 4)
+            if count == 0 { return pid }
+            if count == 4 { break }
+            if Errno.last != .interrupted { return pid }
+        }
+        var status: Int32 = 0
+        _ = unsafe waitpid(pid, &status, 0)
+        throw Errno(code)
+    }
+
+    /// In the child: returns only when something failed.
+    private static func becomeProgram(_ program: ChildProgram) -> Errno {
+        guard setpgid(0, 0) == 0 else { return Errno.last }
+        var none = sigset_t()
+        unsafe sigemptyset(&none)
+        unsafe sigprocmask(SIG_SETMASK, &none, nil)
+        Glibc.signal(SIGPIPE, SIG_DFL)
+        if program.output.isOpen {
+            guard dup2(program.output.rawValue, 1) >= 0, dup2(program.output.rawValue, 2) >= 0 else { return Errno.last }
+        }
+        // First out of the way of the numbers to be filled, then into place.
+        let copies = program.passed.map { fcntl($0.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count)) }
+        for (index, copy) in copies.enumerated() {
+            guard copy >= 0, dup2(copy, 3 + Int32(index)) >= 0 else { return Errno.last }
+        }
+        var environment = program.environment.filter { !$0.name.hasPrefix("LISTEN_") }
+        if !program.passed.isEmpty {
+            environment.append(("LISTEN_PID", String(getpid())))
+            environment.append(("LISTEN_FDS", String(program.passed.count)))
+            environment.append(("LISTEN_FDNAMES", program.passed.map(\.name).joined(separator: ":")))
+        }
+        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe ([program.path] + program.arguments).map { unsafe strdup($0) }
+        unsafe arguments.append(nil)
+        var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup("\($0.name)=\($0.value)") }
+        unsafe variables.append(nil)
+        _ = unsafe execve(program.path, &arguments, &variables)
+        return Errno.last
+    }
+
+    /// Collects one ended child without waiting; nil when none has ended.
+    public static func reap() -> (pid: Int32, status: ExitStatus)? {
+        var status: Int32 = 0
+        while true {
+            let pid = unsafe waitpid(-1, &status, WNOHANG)
+            if pid < 0, Errno.last == .interrupted { continue }
+            guard pid > 0 else { return nil }
+            let signal = status & 0x7f
+            return (pid, signal == 0 ? .exited(status >> 8 & 0xff) : .signaled(signal))
+        }
+    }
+
+    /// The corresponding C function is kill(2). A process that is gone is not an error.
+    public static func signal(_ pid: Int32, _ signal: Signal) {
+        _ = Glibc.kill(pid, signal.number)
+    }
+
+    /// Whether a process of this number exists (it may be another one meanwhile).
+    public static func exists(_ pid: Int32) -> Bool { Glibc.kill(pid, 0) == 0 || Errno.last == .notPermitted }
+
+    /// Sends `signal` to this process when its parent's thread ends. Returns false when the parent is already
+    /// another than `expected`. The corresponding C function is prctl(2), PR_SET_PDEATHSIG.
+    public static func dieWithParent(_ signal: Signal, expected parent: Int32) -> Bool {
+        _ = clinux_prctl(Int32(CLINUX_PR_SET_PDEATHSIG), UInt(signal.number), 0, 0, 0)
+        return getppid() == parent
+    }
+
+    /// Raises the soft limit of open files to the hard one and returns it. setrlimit(2).
+    @discardableResult
+    public static func raiseOpenFileLimit() -> Int {
+        var limit = rlimit()
+        guard unsafe getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+        limit.rlim_cur = limit.rlim_max
+        _ = unsafe setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit)
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Cores given to this process by its affinity mask; at least 1. sched_getaffinity(2).
+    public static func availableCores() -> Int {
+        var mask = [UInt64](repeating: 0, count: 128)
+        let size = unsafe mask.withUnsafeMutableBytes { unsafe sched_getaffinity(0, $0.count, $0.baseAddress) }
+        guard size == 0 else { return 1 }
+        return max(1, mask.reduce(0) { $0 + $1.nonzeroBitCount })
+    }
+
+    public static func hostName() -> String {
+        var bytes = [CChar](repeating: 0, count: 256)
+        guard unsafe gethostname(&bytes, 255) == 0 else { return "localhost" }
+        return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

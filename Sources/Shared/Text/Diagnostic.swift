@@ -1,0 +1,89 @@
+/// One thing that is wrong with a text, and where.
+public struct Diagnostic: Error, Equatable, Sendable {
+    public enum Severity: String, Sendable { case error, warning }
+
+    public var severity: Severity
+    /// Byte offset in the source.
+    public var offset: Int
+    /// What was found; what is allowed.
+    public var message: String
+
+    public init(_ severity: Severity = .error, at offset: Int, _ message: String) {
+        self.severity = severity
+        self.offset = offset
+        self.message = message
+    }
+}
+
+/// A place in a text, for people: both numbers start at 1, the column counts characters (Unicode scalars).
+public struct SourcePosition: Equatable, Sendable {
+    public var line: Int
+    public var column: Int
+
+    /// The position of a byte offset; the end of the text for offsets beyond it.
+    public init(offset: Int, in source: [UInt8]) {
+        var line = 1
+        var column = 1
+        var index = 0
+        let end = min(offset, source.count)
+        while index < end {
+            let byte = source[index]
+            if byte == 0x0a || (byte == 0x0d && !(index + 1 < source.count && source[index + 1] == 0x0a)) {
+                line += 1
+                column = 1
+            } else if byte & 0xc0 != 0x80, byte != 0x0d {
+                column += 1
+            }
+            index += 1
+        }
+        self.line = line
+        self.column = column
+    }
+}
+
+/// Prints diagnostics the way compilers do: `FILE:LINE:COLUMN: error: message`, the line, and a caret.
+public struct DiagnosticPrinter: Sendable {
+    public var file: String
+    public var source: [UInt8]
+
+    public init(file: String, source: [UInt8]) {
+        self.file = file
+        self.source = source
+    }
+
+    /// `FILE:LINE:COLUMN: error: message`.
+    public func headline(_ diagnostic: Diagnostic) -> String {
+        let position = SourcePosition(offset: diagnostic.offset, in: source)
+        return "\(file):\(position.line):\(position.column): \(diagnostic.severity.rawValue): \(diagnostic.message)"
+    }
+
+    /// All diagnostics in order of position, each with its line and a caret below the place.
+    public func print(_ diagnostics: [Diagnostic]) -> String {
+        var out = ""
+        for diagnostic in diagnostics.sorted(by: { $0.offset < $1.offset }) {
+            out += headline(diagnostic) + "\n"
+            if let (line, caret) = excerpt(diagnostic.offset) { out += line + "\n" + caret + "\n" }
+        }
+        return out
+    }
+
+    private func excerpt(_ offset: Int) -> (String, String)? {
+        guard !source.isEmpty else { return nil }
+        let place = min(offset, source.count - 1)
+        var start = place
+        while start > 0, source[start - 1] != 0x0a, place - start < 200 { start -= 1 }
+        while start < place, source[start] & 0xc0 == 0x80 { start += 1 }
+        var end = place
+        while end < source.count, source[end] != 0x0a, source[end] != 0x0d, end - place < 200 { end += 1 }
+        guard start < end else { return nil }
+        // Control characters of a hostile file must not reach the terminal.
+        let clean = { (bytes: ArraySlice<UInt8>) in
+            String(String.UnicodeScalarView(String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
+                $0.value < 0x20 && $0 != "\t" || $0.value == 0x7f ? "?" : $0
+            }))
+        }
+        let before = clean(source[start..<min(max(offset, start), end)])
+        let caret = String(String.UnicodeScalarView(before.unicodeScalars.map { $0 == "\t" ? "\t" : " " })) + "^"
+        return ("  " + clean(source[start..<end]), "  " + caret)
+    }
+}

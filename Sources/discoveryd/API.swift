@@ -1,0 +1,169 @@
+import Shared
+
+/// One connection to the discovery server's HTTP port.
+struct APIConnection: ~Copyable {
+    let descriptor: Descriptor
+    var input = Buffer(capacity: Limits.apiRequestBytes)
+    var output: [UInt8] = []
+    var outputStart = 0
+    /// The rest of an answer that is made as it is sent.
+    var cursor: StatisticsCursor?
+    var isChunked = true
+    var closesAfterAnswer = false
+    var timer = TimerWheel.ID.none
+
+    init(_ descriptor: Descriptor) { self.descriptor = descriptor }
+}
+
+/// The discovery server's HTTP: small answers at once, large ones piece by piece as the client takes them.
+struct API: ~Copyable {
+    let connections = Slab<APIConnection>(capacity: Limits.apiConnections)
+    private var head = RequestHead()
+    private let log: Log
+
+    init(log: Log) { self.log = log }
+
+    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) {
+        for _ in 0..<Limits.acceptsPerTurn {
+            let descriptor: Descriptor
+            do {
+                descriptor = try Socket.accept(listener).0
+            } catch {
+                if error != .again { log.warning("the discovery port: a connection could not be accepted: \(error)") }
+                return
+            }
+            guard !connections.isFull else {
+                log.warning("the discovery port: more than \(Limits.apiConnections) connections; one was refused")
+                descriptor.close()
+                continue
+            }
+            try? Socket.setNoDelay(descriptor)
+            let slot = connections.insert(APIConnection(descriptor))
+            let generation = connections.generation(slot)
+            do {
+                try loop.add(
+                    descriptor, EventKind.apiConnection.token(slot, generation), [.readable, .writable, .peerClosed, .edgeTriggered])
+            } catch {
+                close(slot, &loop)
+                continue
+            }
+            connections[slot].timer = loop.schedule(
+                EventKind.apiTimeout.token(slot, generation), after: Limits.apiTimeoutMilliseconds)
+        }
+    }
+
+    mutating func close(_ slot: Int, _ loop: inout EventLoop) {
+        loop.cancel(&connections[slot].timer)
+        connections[slot].descriptor.close()
+        _ = connections.remove(slot)
+    }
+
+    mutating func timedOut(_ slot: Int, _ loop: inout EventLoop) {
+        connections[slot].timer = .none
+        close(slot, &loop)
+    }
+
+    mutating func ready(
+        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState, _ loop: inout EventLoop
+    ) {
+        if !readiness.isDisjoint(with: [.hangUp, .error]) { return close(slot, &loop) }
+        loop.reschedule(connections[slot].timer, at: loop.now + Limits.apiTimeoutMilliseconds)
+        while true {
+            guard send(slot, registry, &loop) else { return }
+            // Nothing is left to send: the next request.
+            if connections[slot].closesAfterAnswer { return close(slot, &loop) }
+            guard receive(slot, registry, state, &loop) else { return }
+        }
+    }
+
+    /// True when all there is has been sent and the connection still stands.
+    private mutating func send(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) -> Bool {
+        while true {
+            let start = connections[slot].outputStart
+            let end = connections[slot].output.count
+            if start < end {
+                let result = connections[slot].descriptor.send(connections[slot].output.span.extracting(start..<end))
+                guard let count = result.count else {
+                    if !result.isAgain { close(slot, &loop) }
+                    return false
+                }
+                connections[slot].outputStart += count
+                continue
+            }
+            connections[slot].output.removeAll(keepingCapacity: true)
+            connections[slot].outputStart = 0
+            guard connections[slot].cursor != nil else { return true }
+            if let piece = connections[slot].cursor?.nextPiece(registry, now: loop.now) {
+                if connections[slot].isChunked {
+                    connections[slot].output.append(contentsOf: String(piece.count, radix: 16).utf8)
+                    connections[slot].output.append(contentsOf: [0x0d, 0x0a])
+                }
+                connections[slot].output.append(contentsOf: piece)
+                if connections[slot].isChunked { connections[slot].output.append(contentsOf: [0x0d, 0x0a]) }
+            } else {
+                connections[slot].cursor = nil
+                if connections[slot].isChunked { connections[slot].output.append(contentsOf: "0\r\n\r\n".utf8) }
+            }
+        }
+    }
+
+    /// True when a request has been read and its answer is ready to be sent.
+    private mutating func receive(
+        _ slot: Int, _ registry: Registry, _ state: DiscoveryState, _ loop: inout EventLoop
+    ) -> Bool {
+        let connections = connections
+        while true {
+            if !connections[slot].input.isEmpty {
+                do throws(HTTPFault) {
+                    if try head.parse(connections[slot].input.bytes) {
+                        let answer = state.answer(head, connections[slot].input.bytes, registry)
+                        let hasBody = head.framing != .none
+                        respond(slot, answer, isHead: head.method == .head, closes: !head.keepsAlive || hasBody)
+                        connections[slot].input.consume(head.byteCount)
+                        return true
+                    }
+                } catch {
+                    respond(slot, .json(error.status) { $0.field("status", error.reason) }, isHead: false, closes: true)
+                    connections[slot].input.removeAll()
+                    return true
+                }
+            }
+            connections[slot].input.compact()
+            let result = connections[slot].input.receive(from: connections[slot].descriptor)
+            guard let count = result.count, count > 0 else {
+                if result.count == 0 || !result.isAgain { close(slot, &loop) }
+                return false
+            }
+        }
+    }
+
+    private func respond(_ slot: Int, _ answer: APIAnswer, isHead: Bool, closes: Bool) {
+        var out: [UInt8] = []
+        out.append(contentsOf: "HTTP/1.1 \(answer.status) \(ReasonPhrase.of(answer.status))\r\n".utf8)
+        out.append(contentsOf: "Date: \(Timestamp(wallMilliseconds: Clock.wallMilliseconds()).httpDate)\r\n".utf8)
+        out.append(contentsOf: "Server: serverpy/\(Version.current)\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n".utf8)
+        for (name, value) in answer.headers { out.append(contentsOf: "\(name): \(value)\r\n".utf8) }
+        var mustClose = closes
+        connections[slot].isChunked = true
+        switch answer.body {
+        case .bytes(let bytes):
+            out.append(contentsOf: "Content-Length: \(bytes.count)\r\n".utf8)
+            if mustClose { out.append(contentsOf: "Connection: close\r\n".utf8) }
+            out.append(contentsOf: [0x0d, 0x0a])
+            if !isHead { out.append(contentsOf: bytes) }
+        case .statistics(let cursor):
+            if head.minorVersion == 0 {
+                // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+                connections[slot].isChunked = false
+                mustClose = true
+            } else {
+                out.append(contentsOf: "Transfer-Encoding: chunked\r\n".utf8)
+            }
+            if mustClose { out.append(contentsOf: "Connection: close\r\n".utf8) }
+            out.append(contentsOf: [0x0d, 0x0a])
+            if !isHead { connections[slot].cursor = cursor }
+        }
+        connections[slot].closesAfterAnswer = mustClose
+        connections[slot].output.append(contentsOf: out)
+    }
+}

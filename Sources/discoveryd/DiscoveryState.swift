@@ -1,0 +1,107 @@
+import Shared
+
+/// What the HTTP API tells of discoveryd itself, and its table of paths.
+struct DiscoveryState {
+    var isReady = false
+    /// Why it doubts itself; empty when it does not.
+    var degraded: [String] = []
+    /// Bound to loopback only: then a Host that is a name other than localhost is somebody's rebinding.
+    var isLoopbackOnly = true
+    let startedAt = Clock.wallMilliseconds()
+
+    static let paths = ["/", "/health", "/ready", "/stats", "/dump"]
+
+    func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry) -> APIAnswer {
+        if isLoopbackOnly, !hasLocalHost(head, bytes) {
+            return .json(421) { $0.field("status", "this server answers to localhost and addresses only") }
+        }
+        let path = String(decoding: bytes.array(head.targetStart, head.pathCount), as: UTF8.self)
+        guard Self.paths.contains(path) else {
+            return .json(404) {
+                $0.field("status", "No such path")
+                $0.key("paths")
+                $0.beginArray()
+                for path in Self.paths { $0.value(path) }
+                $0.endArray()
+            }
+        }
+        guard head.method == .get || head.method == .head else {
+            var answer = APIAnswer.json(405) { $0.field("status", "Only GET and HEAD are served here") }
+            answer.headers.append(("Allow", "GET, HEAD"))
+            return answer
+        }
+        let query = String(
+            decoding: bytes.array(head.targetStart + head.pathCount, head.targetCount - head.pathCount), as: UTF8.self)
+        switch path {
+        case "/health", "/":
+            return .json(200) {
+                $0.field("status", "\(registry.general.discoveryName) running")
+                $0.field("state", degraded.isEmpty ? "ok" : "degraded")
+                if !degraded.isEmpty {
+                    $0.key("reasons")
+                    $0.beginArray()
+                    for reason in degraded { $0.value(reason) }
+                    $0.endArray()
+                }
+                $0.field("version", Version.current)
+                $0.field("started_at", Timestamp.iso8601(wallMilliseconds: startedAt))
+                $0.field("snapshot", registry.version.description)
+                $0.field("services", registry.services.count)
+                $0.field("instances", registry.instances.count)
+                $0.field("instances_up", registry.instances.lazy.filter { $0.health.status == .up }.count)
+            }
+        case "/ready":
+            return .json(isReady ? 200 : 503) { $0.field("status", isReady ? "ready" : "the first round of polls is not done") }
+        case "/stats", "/dump":
+            let parameters = Self.parameters(query)
+            return APIAnswer(
+                status: 200,
+                body: .statistics(
+                    StatisticsCursor(
+                        withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"])))
+        default:
+            return .json(404) { $0.field("status", "No such path") }
+        }
+    }
+
+    /// An address, localhost, or nothing (HTTP/1.0).
+    private func hasLocalHost(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
+        guard head.fields.hasHost else { return true }
+        let field = head.fields.lines[head.fields.hostIndex]
+        var host = Substring(String(decoding: bytes.array(Int(field.valueStart), Int(field.valueCount)), as: UTF8.self))
+        if host.hasPrefix("[") {
+            host = host.dropFirst().prefix { $0 != "]" }
+        } else if let colon = host.lastIndex(of: ":") {
+            host = host[..<colon]
+        }
+        return host.lowercased() == "localhost" || SocketAddress(literal: String(host), port: 0) != nil
+    }
+
+    /// `?service=a&instance=b`, percent-decoded.
+    static func parameters(_ query: String) -> [String: String] {
+        var result: [String: String] = [:]
+        for pair in query.dropFirst().split(separator: "&") {
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if parts.count == 2 { result[decoded(parts[0])] = decoded(parts[1]) }
+        }
+        return result
+    }
+
+    private static func decoded(_ text: Substring) -> String {
+        let bytes = Array(text.utf8)
+        var out: [UInt8] = []
+        var index = 0
+        while index < bytes.count {
+            if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count, let high = Text.hexValue(bytes[index + 1]),
+                let low = Text.hexValue(bytes[index + 2])
+            {
+                out.append(high << 4 | low)
+                index += 3
+            } else {
+                out.append(bytes[index] == UInt8(ascii: "+") ? 0x20 : bytes[index])
+                index += 1
+            }
+        }
+        return String(decoding: out, as: UTF8.self)
+    }
+}

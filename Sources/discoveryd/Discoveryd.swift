@@ -1,0 +1,229 @@
+import Shared
+
+/// The discovery daemon: its event loop, and nothing that decides.
+struct Discoveryd: ~Copyable {
+    private var loop: EventLoop
+    private var registry: Registry
+    private var poller: Poller
+    private var publisher: Publisher
+    private var api: API
+    private var state = DiscoveryState()
+    private let stateDirectory: StateDirectory
+    private let daemon: Daemon
+    private let signals: SignalQueue
+    private let subscriberListener: Descriptor
+    private let apiListener: Descriptor
+    /// The socket file that we made ourselves and remove at the end.
+    private let ownSocketPath: String?
+    private var isRunning = true
+
+    private var log: Log { daemon.log }
+
+    /// Opens what is needed; a fault says what could not be.
+    static func make(
+        _ daemon: Daemon, _ configuration: Configuration, _ stateDirectory: StateDirectory, runtimeDirectory: String
+    ) throws(StartFault) -> Discoveryd {
+        var loop = try EventLoop.makeForStart()
+        let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
+        let signals: SignalQueue
+        let resolver: Resolver
+        do throws(Errno) {
+            signals = try SignalQueue([.terminate, .interrupt, .hangUp])
+            resolver = try Resolver()
+        } catch {
+            throw StartFault("threads and signals cannot be set up: \(error)")
+        }
+        let (subscriberListener, ownSocketPath) = try subscriberSocket(daemon, runtimeDirectory)
+        let apiListener = try apiSocket(daemon, configuration.general)
+        do throws(Errno) {
+            try loop.add(signals.descriptor, EventKind.signals.token(), [.readable])
+            try loop.add(subscriberListener, EventKind.subscriberListener.token(), [.readable])
+            try loop.add(apiListener, EventKind.apiListener.token(), [.readable])
+            try loop.add(resolver.descriptor, EventKind.resolved.token(), [.readable])
+            if let control = daemon.control { try loop.add(control, EventKind.control.token(), [.readable]) }
+        } catch {
+            throw StartFault("a socket cannot be registered: \(error)")
+        }
+        return Discoveryd(
+            daemon, loop, registry, resolver, stateDirectory, signals, subscriberListener, apiListener, ownSocketPath)
+    }
+
+    private init(
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver, _ stateDirectory: StateDirectory,
+        _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?
+    ) {
+        self.daemon = daemon
+        self.loop = loop
+        self.registry = registry
+        self.stateDirectory = stateDirectory
+        self.signals = signals
+        self.subscriberListener = subscriberListener
+        self.apiListener = apiListener
+        self.ownSocketPath = ownSocketPath
+        poller = Poller(registry, resolver, log: daemon.log)
+        publisher = Publisher(log: daemon.log)
+        api = API(log: daemon.log)
+        if let address = try? Socket.localAddress(apiListener) { state.isLoopbackOnly = address.unmapped.isLoopback }
+    }
+
+    private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (Descriptor, String?) {
+        if let inherited = daemon.inherited.first("discovery.sock") {
+            guard Socket.isListening(inherited) else { throw StartFault("the inherited descriptor `discovery.sock` does not listen") }
+            return (inherited, nil)
+        }
+        let path = runtimeDirectory + "/discovery.sock"
+        do {
+            _ = try Files.openPrivateDirectory(runtimeDirectory)
+        } catch {
+            throw StartFault("the runtime directory cannot be used: \(error)")
+        }
+        do {
+            return (try UnixSocket.bind(.stream, path: path), path)
+        } catch {
+            throw StartFault("\(path) cannot be opened: \(error == .nameTooLong ? "the path is longer than \(UnixSocket.maxPathBytes) bytes" : error.description)")
+        }
+    }
+
+    private static func apiSocket(_ daemon: Daemon, _ general: Configuration.General) throws(StartFault) -> Descriptor {
+        if let inherited = daemon.inherited.first("discovery-http") {
+            guard Socket.isListening(inherited) else { throw StartFault("the inherited descriptor `discovery-http` does not listen") }
+            return inherited
+        }
+        do {
+            return try ListenAddress.discovery(general).listen()
+        } catch {
+            throw StartFault(error.reason)
+        }
+    }
+
+    // MARK: The loop
+
+    mutating func run() -> Int32 {
+        log.debug("epoch \(registry.version.epoch), \(registry.services.count) services, \(registry.instances.count) instances")
+        _ = loop.schedule(EventKind.firstRound.token(), after: Limits.readyTimeoutMilliseconds)
+        _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
+        poller.start(&registry, &loop)
+        endTurn()
+        while isRunning {
+            do {
+                try loop.turn()
+            } catch {
+                log.error("epoll_wait failed: \(error)")
+                return ExitCode.failed
+            }
+            while let event = loop.nextEvent() { handle(event) }
+            while let token = loop.nextTimer() { handleTimer(token) }
+            endTurn()
+        }
+        daemon.notifier.stopping()
+        if let ownSocketPath { Files.remove(ownSocketPath) }
+        return ExitCode.done
+    }
+
+    /// What the turn has changed goes out before the loop sleeps.
+    private mutating func endTurn() {
+        if !publisher.isOpen {
+            if poller.firstRoundRemaining == 0 { openPublisher() }
+        } else if !registry.changed.isEmpty {
+            let changes = registry.takeChanges()
+            publisher.publish(changes, registry, &loop)
+        }
+    }
+
+    private mutating func openPublisher() {
+        _ = registry.takeChanges()
+        state.isReady = true
+        publisher.open(registry, &loop)
+        let up = registry.instances.lazy.filter { $0.health.status == .up }.count
+        daemon.notifier.ready("\(up) of \(registry.instances.count) instances up")
+        log.debug("first round done: \(up) of \(registry.instances.count) instances up")
+    }
+
+    private mutating func handle(_ event: EventLoop.Event) {
+        guard let kind = EventKind(rawValue: event.token.kind) else { return }
+        let slot = event.token.slot
+        let generation = event.token.generation
+        switch kind {
+        case .signals: takeSignals()
+        case .control: takeControl()
+        case .subscriberListener: publisher.accept(subscriberListener, &loop)
+        case .subscriber:
+            guard publisher.subscribers.holds(slot, generation) else { return }
+            for request in publisher.ready(slot, event.readiness, registry, &loop) {
+                switch request {
+                case .observed(let service, let instance, let cause):
+                    guard let id = registry.find(service: service, instance: instance) else { continue }
+                    log.debug("\(service) \(instance): a forwarder observed: \(cause)")
+                    poller.accuse(id, &registry, &loop)
+                }
+            }
+        case .apiListener: api.accept(apiListener, &loop)
+        case .apiConnection:
+            if api.connections.holds(slot, generation) { api.ready(slot, event.readiness, registry, state, &loop) }
+        case .resolved: poller.namesResolved(&registry, &loop)
+        case .probe: poller.probeReady(slot, generation, event.readiness, &registry, &loop)
+        case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
+        case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
+        case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .heartbeat, .firstRound: break
+        }
+    }
+
+    private mutating func handleTimer(_ token: Token) {
+        guard let kind = EventKind(rawValue: token.kind) else { return }
+        switch kind {
+        case .pollDue:
+            if token.generation == 1 {
+                poller.nameTimedOut(token.slot, &registry, &loop)
+            } else {
+                poller.pollDue(token.slot, &registry, &loop)
+            }
+        case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)
+        case .helloTimeout:
+            if publisher.subscribers.holds(token.slot, token.generation) {
+                publisher.helloTimedOut(token.slot, registry, &loop)
+            }
+        case .apiTimeout:
+            if api.connections.holds(token.slot, token.generation) { api.timedOut(token.slot, &loop) }
+        case .heartbeat:
+            publisher.heartbeat(registry, &loop)
+            _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
+        case .firstRound:
+            if !publisher.isOpen { openPublisher() }
+        case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe, .icmp4,
+            .icmp6:
+            break
+        }
+    }
+
+    private mutating func takeSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case .terminate, .interrupt: isRunning = false
+            default: log.info("\(signal) is not acted upon; the configuration is reloaded through serverpyctl")
+            }
+        }
+    }
+
+    private mutating func takeControl() {
+        guard let control = daemon.control else { return }
+        while true {
+            do {
+                guard let message = try UnixSocket.receive(on: control, capacity: Limits.controlMessageBytes) else {
+                    // The supervisor is gone; so are we.
+                    isRunning = false
+                    return
+                }
+                for descriptor in message.descriptors { descriptor.close() }
+                switch try ControlMessage.decode(message.bytes) {
+                case .stop, .drain: isRunning = false
+                case .reopenLogs, .listeners, .configuration: break
+                }
+            } catch let error as Errno {
+                if error != .again { isRunning = false }
+                return
+            } catch {
+                log.warning("the supervisor sent something unknown: \(error)")
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+import Shared
+
+/// The poll law of one instance: what its polls make of it and when it is polled next. A value without clock or socket.
+///
+/// `status` is the poll law alone; `isSuspect` is a forwarder's accusation that a fresh poll confirmed; they are two facts.
+struct Health: Equatable, Sendable {
+    /// What a poll was for.
+    enum Purpose: Sendable {
+        case regular
+        /// After a failure, `retry_delay` later.
+        case retry
+        /// A forwarder saw it refuse or reset.
+        case accusation
+    }
+
+    private(set) var status = InstanceStatus.unknown
+    private(set) var isSuspect = false
+    /// Failed retries in this series.
+    private var failedRetries = 0
+    private var goodInRow = 0
+
+    /// When to poll again, and what for.
+    struct Next: Equatable, Sendable {
+        var delayMilliseconds: UInt64
+        var purpose: Purpose
+        /// The delay is the exact one; otherwise it is spread by the schedule.
+        var isExact: Bool
+    }
+
+    /// Takes a poll's outcome. Nil: the schedule that stands is kept.
+    mutating func receive(_ result: PollResult, purpose: Purpose, polling: Polling) -> Next? {
+        // Our own fault says nothing of the instance: try again soon.
+        if result.cause == .ownFault { return purpose == .accusation ? nil : Next(delayMilliseconds: 1000, purpose: purpose, isExact: false) }
+        if result.isGood {
+            isSuspect = false
+            failedRetries = 0
+            switch status {
+            case .unknown: status = .up
+            case .up: break
+            case .down:
+                goodInRow += 1
+                if goodInRow >= polling.rise { status = .up }
+            }
+        } else {
+            goodInRow = 0
+            if purpose == .accusation {
+                if status == .up { isSuspect = true }
+                // An accusation does not count as one of the law's attempts, but it begins the series at once.
+                guard status == .up, failedRetries == 0 else { return nil }
+                return fail(polling)
+            }
+            switch status {
+            case .unknown: status = .down
+            case .up: return fail(polling)
+            case .down: break
+            }
+        }
+        if purpose == .accusation { return nil }
+        return regular(polling)
+    }
+
+    private mutating func fail(_ polling: Polling) -> Next {
+        if failedRetries < polling.retries {
+            failedRetries += 1
+            return Next(delayMilliseconds: polling.retryDelayMilliseconds, purpose: .retry, isExact: true)
+        }
+        failedRetries = 0
+        status = .down
+        return regular(polling)
+    }
+
+    private func regular(_ polling: Polling) -> Next {
+        let delay = status == .down ? polling.downFrequencyMilliseconds : polling.frequencyMilliseconds
+        return Next(delayMilliseconds: delay, purpose: .regular, isExact: false)
+    }
+}

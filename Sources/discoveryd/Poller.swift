@@ -1,0 +1,265 @@
+import Shared
+
+/// Drives polls: when each instance is due, over which addresses, and what becomes of the results. The law is in `Health`,
+/// the timing in `PollSchedule`, the sockets in `Prober`.
+struct Poller: ~Copyable {
+    /// One instance's polling as it goes.
+    private struct Course {
+        var purpose = Health.Purpose.regular
+        var isRunning = false
+        var isFresh = true
+        /// Waits for its name to be resolved.
+        var isWaitingForName = false
+        /// Came due or was accused while a poll was running.
+        var isDueAgain = false
+        var isAccusedAgain = false
+        var outstanding = 0
+        var best: PollResult?
+        var answering: [SocketAddress] = []
+        var startedAt: UInt64 = 0
+        var timer = TimerWheel.ID.none
+        var accusedAt: UInt64?
+        var isFirst = true
+        var probes: [(address: SocketAddress, slot: Int)] = []
+        var request: [UInt8] = []
+        var lastGood = false
+    }
+
+    private var courses: [Course]
+    private var prober: Prober
+    private let resolver: Resolver
+    private var schedule = PollSchedule(seed: SystemRandom.word())
+    private var inFlight = 0
+    /// Due, but too many are under way.
+    private var waiting: [Int] = []
+    private var waitingStart = 0
+    private let log: Log
+    /// Instances that have not had their first result.
+    private(set) var firstRoundRemaining: Int
+
+    init(_ registry: Registry, _ resolver: Resolver, log: Log) {
+        self.log = log
+        self.resolver = resolver
+        prober = Prober(
+            capacity: min((1 << 24) - 1, registry.instances.count * 2 + Limits.addressesPerName * 64), log: log)
+        courses = registry.instances.map { instance in
+            var course = Course()
+            if case .health(let path) = instance.configuration.polling.method {
+                course.request = Array(
+                    """
+                    GET \(path) HTTP/1.1\r
+                    Host: \(instance.configuration.endpoint.authority)\r
+                    User-Agent: serverpy/\(Version.current)\r
+                    Accept: */*\r
+                    \r
+
+                    """.utf8)
+            }
+            return course
+        }
+        firstRoundRemaining = courses.count
+    }
+
+    /// Polls everything at once, as many at a time as the limit allows.
+    mutating func start(_ registry: inout Registry, _ loop: inout EventLoop) {
+        for id in courses.indices { due(id, .regular, &registry, &loop) }
+    }
+
+    // MARK: Beginning
+
+    /// An instance's time has come.
+    mutating func pollDue(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard id < courses.count else { return }
+        courses[id].timer = .none
+        due(id, courses[id].purpose, &registry, &loop)
+    }
+
+    /// A forwarder was refused or reset: poll at once on a fresh connection, at most every 100 ms.
+    mutating func accuse(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        if let before = courses[id].accusedAt, loop.now - before < Limits.accusationGapMilliseconds { return }
+        courses[id].accusedAt = loop.now
+        if courses[id].isRunning, courses[id].isFresh { return }
+        due(id, .accusation, &registry, &loop)
+    }
+
+    private mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop) {
+        if courses[id].isRunning {
+            if purpose == .accusation { courses[id].isAccusedAgain = true } else { courses[id].isDueAgain = true }
+            return
+        }
+        courses[id].purpose = purpose
+        courses[id].isRunning = true
+        // Accusations do not queue behind the routine.
+        guard inFlight < Limits.pollsInFlight || purpose == .accusation else {
+            waiting.append(id)
+            return
+        }
+        begin(id, &registry, &loop)
+    }
+
+    private mutating func begin(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        inFlight += 1
+        courses[id].startedAt = Clock.wallMilliseconds()
+        courses[id].best = nil
+        courses[id].answering = []
+        courses[id].outstanding = 0
+        courses[id].isFresh = courses[id].purpose != .regular || !courses[id].lastGood
+        let endpoint = registry.instances[id].configuration.endpoint
+        let addresses: [SocketAddress]
+        if let literal = endpoint.literal {
+            addresses = [literal]
+        } else {
+            addresses = resolver.addresses(of: endpoint.host, port: endpoint.port, for: id, now: loop.now)
+            if addresses.isEmpty {
+                guard resolver.isAsking(endpoint.host) else {
+                    return complete(id, PollResult(cause: .unresolved), &registry, &loop)
+                }
+                // The answer, or the time-out of the poll, goes on from here.
+                courses[id].isWaitingForName = true
+                loop.cancel(&courses[id].timer)
+                courses[id].timer = loop.schedule(
+                    EventKind.pollDue.token(id, 1), after: registry.instances[id].configuration.polling.timeoutMilliseconds)
+                return
+            }
+        }
+        probe(id, addresses, &registry, &loop)
+    }
+
+    private mutating func probe(_ id: Int, _ addresses: [SocketAddress], _ registry: inout Registry, _ loop: inout EventLoop) {
+        arrange(id, addresses, &loop)
+        courses[id].outstanding = addresses.count
+        let instance = registry.instances[id].configuration
+        for (_, slot) in courses[id].probes {
+            let step = prober.begin(
+                slot, instance.polling, instance.endpoint, request: courses[id].request, fresh: courses[id].isFresh, &loop)
+            take(step, slot, &registry, &loop)
+        }
+    }
+
+    /// Gives each address of the instance a probe, and takes away those of addresses that are gone.
+    private mutating func arrange(_ id: Int, _ addresses: [SocketAddress], _ loop: inout EventLoop) {
+        if courses[id].probes.map(\.address) == addresses { return }
+        var kept: [(SocketAddress, Int)] = []
+        for (address, slot) in courses[id].probes {
+            if addresses.contains(address) { kept.append((address, slot)) } else { prober.removeProbe(slot, &loop) }
+        }
+        courses[id].probes = addresses.map { address in
+            (address, kept.first { $0.0 == address }?.1 ?? prober.makeProbe(instance: id, address: address))
+        }
+    }
+
+    // MARK: Ending
+
+    private mutating func take(_ step: Prober.Step, _ slot: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard case .finished(let result) = step else { return }
+        let id = prober.probes[slot].instance
+        guard courses[id].isRunning, courses[id].outstanding > 0 else { return }
+        if result.isGood { courses[id].answering.append(prober.probes[slot].address) }
+        // One good address is enough.
+        if courses[id].best.map({ !$0.isGood && result.isGood }) ?? true { courses[id].best = result }
+        courses[id].outstanding -= 1
+        if courses[id].outstanding == 0, let best = courses[id].best { complete(id, best, &registry, &loop) }
+    }
+
+    private mutating func complete(_ id: Int, _ result: PollResult, _ registry: inout Registry, _ loop: inout EventLoop) {
+        inFlight -= 1
+        courses[id].isRunning = false
+        courses[id].lastGood = result.isGood
+        let before = registry.instances[id].health
+        let (next, _) = registry.record(
+            id, result, purpose: courses[id].purpose, answering: courses[id].answering, startedAt: courses[id].startedAt, now: loop.now)
+        announce(id, before, result, registry)
+        let wasFirst = courses[id].isFirst
+        if wasFirst {
+            courses[id].isFirst = false
+            firstRoundRemaining -= 1
+        }
+        if let next {
+            loop.cancel(&courses[id].timer)
+            courses[id].timer = loop.schedule(EventKind.pollDue.token(id), after: schedule.delay(next, isFirst: wasFirst))
+            courses[id].purpose = next.purpose
+        } else {
+            courses[id].purpose = .regular
+        }
+        if courses[id].isAccusedAgain {
+            courses[id].isAccusedAgain = false
+            due(id, .accusation, &registry, &loop)
+        } else if courses[id].isDueAgain {
+            courses[id].isDueAgain = false
+            if !courses[id].timer.isScheduled { due(id, .regular, &registry, &loop) }
+        }
+        while inFlight < Limits.pollsInFlight, waitingStart < waiting.count {
+            let id = waiting[waitingStart]
+            waitingStart += 1
+            begin(id, &registry, &loop)
+        }
+        if waitingStart == waiting.count {
+            waiting.removeAll(keepingCapacity: true)
+            waitingStart = 0
+        }
+    }
+
+    private func announce(_ id: Int, _ before: Health, _ result: PollResult, _ registry: Registry) {
+        let instance = registry.instances[id]
+        guard instance.health.status != before.status || instance.health.isSuspect != before.isSuspect else { return }
+        let name = "\(registry.services[instance.service].name) \(instance.configuration.url)"
+        let words = "\(result.cause.finalStatus): \(result.cause.response(status: result.status)) in \(result.durationMilliseconds) ms"
+        if instance.health.status != before.status {
+            log(instance.health.status == .up ? .info : .warning, "\(name) is \(instance.health.status.rawValue) (\(words))")
+        } else if instance.health.isSuspect {
+            log.warning("\(name) is suspect (\(words))")
+        } else {
+            log.info("\(name) is no longer suspect (\(words))")
+        }
+    }
+
+    // MARK: Events
+
+    mutating func probeReady(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard prober.probes.holds(slot, generation) else { return }
+        let id = prober.probes[slot].instance
+        let step = prober.ready(
+            slot, readiness, registry.instances[id].configuration.polling, request: courses[id].request, &loop)
+        take(step, slot, &registry, &loop)
+    }
+
+    mutating func probeTimedOut(_ slot: Int, _ generation: UInt32, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard prober.probes.holds(slot, generation) else { return }
+        let step = prober.timedOut(slot, &loop)
+        take(step, slot, &registry, &loop)
+    }
+
+    mutating func echoesReady(_ family: SocketAddress.Family, _ registry: inout Registry, _ loop: inout EventLoop) {
+        while let (slot, result) = prober.nextEcho(family, &loop) { take(.finished(result), slot, &registry, &loop) }
+    }
+
+    /// Names have been resolved, or not.
+    mutating func namesResolved(_ registry: inout Registry, _ loop: inout EventLoop) {
+        for (answer, ids) in resolver.takeAnswers() {
+            if answer.addresses == nil { log.warning("the name \(answer.host) was not resolved: \(answer.reason)") }
+            for id in ids where id < courses.count && courses[id].isWaitingForName {
+                courses[id].isWaitingForName = false
+                loop.cancel(&courses[id].timer)
+                let port = registry.instances[id].configuration.endpoint.port
+                let addresses = (answer.addresses ?? []).map { address in
+                    var address = address
+                    address.port = port
+                    return address
+                }
+                if addresses.isEmpty {
+                    complete(id, PollResult(cause: .unresolved), &registry, &loop)
+                } else {
+                    probe(id, addresses, &registry, &loop)
+                }
+            }
+        }
+    }
+
+    /// The time of a poll that still waits for its name is up.
+    mutating func nameTimedOut(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard id < courses.count, courses[id].isWaitingForName else { return }
+        courses[id].timer = .none
+        courses[id].isWaitingForName = false
+        complete(id, PollResult(cause: .unresolved), &registry, &loop)
+    }
+}

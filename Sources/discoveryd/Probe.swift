@@ -1,0 +1,377 @@
+import Shared
+
+/// One poll of one address of an instance, as far as it has come. Its connection outlives it where the instance allows.
+struct Probe: ~Copyable {
+    enum Phase: Equatable {
+        /// No poll; a connection may be kept.
+        case idle
+        case connecting
+        case awaitingHead
+        /// The verdict is out; the rest of the body is read so that the connection can be used again.
+        case drainingBody
+        /// An echo request is out.
+        case awaitingEcho
+    }
+
+    let instance: Int
+    let address: SocketAddress
+    var phase = Phase.idle
+    var descriptor = Descriptor.none
+    /// The connection served an earlier poll.
+    var isReused = false
+    /// A poll on a reused connection that failed has been begun anew on a fresh one.
+    var pollsOnConnection = 0
+    var startedAt: UInt64 = 0
+    var input = Buffer.none
+    var sent = 0
+    var body = BodyDecoder(.none, status: 502)
+    var bodyBytes = 0
+    var timer = TimerWheel.ID.none
+    var echoSequence: UInt16 = 0
+
+    init(instance: Int, address: SocketAddress) {
+        self.instance = instance
+        self.address = address
+    }
+}
+
+/// Runs probes: connects, sends, reads, judges. Gives each finished probe's result to its owner.
+struct Prober: ~Copyable {
+    /// What a call has led to.
+    enum Step {
+        case pending
+        case finished(PollResult)
+    }
+
+    let probes: Slab<Probe>
+    private var buffers: BufferPool
+    private var head = ResponseHead()
+    private let log: Log
+    private var echo4: (Descriptor, raw: Bool)?
+    private var echo6: (Descriptor, raw: Bool)?
+    private var saidNoEcho = false
+    private let echoCookie = SystemRandom.word()
+    private var echoSequence: UInt16 = 0
+    /// Which probe waits for which echo.
+    private var echoes: [UInt16: (slot: Int, generation: UInt32)] = [:]
+
+    init(capacity: Int, log: Log) {
+        probes = Slab(capacity: capacity)
+        buffers = BufferPool(
+            bufferBytes: Limits.pollHeadBytes, limit: Limits.pollsInFlight * Limits.addressesPerName, keep: 64)
+        self.log = log
+    }
+
+    /// A place for polls of one address.
+    mutating func makeProbe(instance: Int, address: SocketAddress) -> Int {
+        probes.insert(Probe(instance: instance, address: address))
+    }
+
+    mutating func removeProbe(_ slot: Int, _ loop: inout EventLoop) {
+        disconnect(slot, &loop)
+        loop.cancel(&probes[slot].timer)
+        var removed = probes.remove(slot)
+        buffers.giveBack(from: &removed.input)
+    }
+
+    /// Begins a poll. `fresh`: on a new connection.
+    mutating func begin(
+        _ slot: Int, _ polling: Polling, _ endpoint: Endpoint, request: [UInt8], fresh: Bool, _ loop: inout EventLoop
+    ) -> Step {
+        probes[slot].startedAt = Clock.monotonicNanoseconds()
+        switch polling.method {
+        case .health:
+            if probes[slot].phase != .idle || fresh || probes[slot].pollsOnConnection >= Limits.freshConnectionEveryPolls {
+                disconnect(slot, &loop)
+            }
+        case .ping:
+            disconnect(slot, &loop)
+            if !endpoint.hasExplicitPort, let step = beginEcho(slot, polling, &loop) { return step }
+        }
+        startTimer(slot, polling.timeoutMilliseconds, &loop)
+        if probes[slot].descriptor.isOpen {
+            probes[slot].isReused = true
+            return sendRequest(slot, polling, request, &loop)
+        }
+        return connect(slot, polling, request, &loop)
+    }
+
+    private mutating func startTimer(_ slot: Int, _ delay: UInt64, _ loop: inout EventLoop) {
+        loop.cancel(&probes[slot].timer)
+        probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
+    }
+
+    private mutating func connect(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+        probes[slot].isReused = false
+        probes[slot].pollsOnConnection = 0
+        let descriptor: Descriptor
+        let connected: Bool
+        do {
+            (descriptor, connected) = try Socket.connect(to: probes[slot].address)
+            probes[slot].descriptor = descriptor
+            try loop.add(
+                descriptor, EventKind.probe.token(slot, probes.generation(slot)), [.readable, .writable, .peerClosed, .edgeTriggered])
+        } catch {
+            return finish(slot, PollCause(error), &loop)
+        }
+        probes[slot].phase = .connecting
+        return connected ? established(slot, polling, request, &loop) : .pending
+    }
+
+    private mutating func established(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+        switch polling.method {
+        case .ping: finish(slot, .ok, &loop)
+        case .health: sendRequest(slot, polling, request, &loop)
+        }
+    }
+
+    private mutating func sendRequest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+        probes[slot].phase = .awaitingHead
+        probes[slot].pollsOnConnection += 1
+        probes[slot].sent = 0
+        return sendRest(slot, polling, request, &loop)
+    }
+
+    private mutating func sendRest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+        let sent = probes[slot].sent
+        guard sent < request.count else { return .pending }
+        let result = probes[slot].descriptor.send(request.span.extracting(sent..<request.count))
+        if let count = result.count {
+            probes[slot].sent += count
+            return .pending
+        }
+        return result.isAgain ? .pending : failed(slot, PollCause(result.error), polling, request, &loop)
+    }
+
+    /// The connection broke. A reused one accuses nobody: the poll begins anew on a fresh one.
+    private mutating func failed(
+        _ slot: Int, _ cause: PollCause, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop
+    ) -> Step {
+        if probes[slot].isReused, probes[slot].input.isEmpty {
+            disconnect(slot, &loop)
+            return connect(slot, polling, request, &loop)
+        }
+        return finish(slot, cause, &loop)
+    }
+
+    /// Something happened on a probe's socket.
+    mutating func ready(
+        _ slot: Int, _ readiness: Readiness, _ polling: Polling, request: [UInt8], _ loop: inout EventLoop
+    ) -> Step {
+        switch probes[slot].phase {
+        case .idle:
+            // Data or an end on a connection that is only kept: it is of no more use.
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { disconnect(slot, &loop) }
+            return .pending
+        case .connecting:
+            if let error = Socket.pendingError(probes[slot].descriptor) { return finish(slot, PollCause(error), &loop) }
+            guard readiness.contains(.writable) else { return .pending }
+            return established(slot, polling, request, &loop)
+        case .awaitingHead:
+            if readiness.contains(.writable), probes[slot].sent < request.count {
+                let step = sendRest(slot, polling, request, &loop)
+                if case .finished = step { return step }
+            }
+            if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return .pending }
+            return readHead(slot, polling, request, &loop)
+        case .drainingBody:
+            drainBody(slot, &loop)
+            return .pending
+        case .awaitingEcho:
+            return .pending
+        }
+    }
+
+    private mutating func readHead(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+        if !probes[slot].input.isLeased {
+            probes[slot].input = buffers.lease()
+            if !probes[slot].input.isLeased { return finish(slot, .ownFault, &loop) }
+        }
+        let probes = probes
+        while true {
+            let descriptor = probes[slot].descriptor
+            let result = probes[slot].input.receive(from: descriptor)
+            guard let count = result.count else {
+                return result.isAgain ? .pending : failed(slot, PollCause(result.error), polling, request, &loop)
+            }
+            if count == 0 { return failed(slot, .closed, polling, request, &loop) }
+            do throws(HTTPFault) {
+                while try head.parse(probes[slot].input.bytes, maxBytes: Limits.pollHeadBytes) {
+                    probes[slot].input.consume(head.byteCount)
+                    // 1xx answers come before the final one (RFC 9110 15.2); 101 was not asked for.
+                    if head.status == 101 { throw HTTPFault(502, "101 without an upgrade") }
+                    if !head.isInterim { return judge(slot, polling, &loop) }
+                }
+            } catch {
+                return finish(slot, .badHTTP, &loop)
+            }
+            probes[slot].input.compact()
+            if probes[slot].input.free == 0 { return finish(slot, .badHTTP, &loop) }
+        }
+    }
+
+    /// The head is there: that is the verdict.
+    private mutating func judge(_ slot: Int, _ polling: Polling, _ loop: inout EventLoop) -> Step {
+        let status = head.status
+        let good = polling.expect.contains { $0.contains(status) }
+        let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMilliseconds: elapsed(slot))
+        loop.cancel(&probes[slot].timer)
+        probes[slot].body = BodyDecoder(head.framing(requestWasHead: false), status: 502)
+        probes[slot].bodyBytes = 0
+        if !head.keepsAlive || !good || probes[slot].body.endsWithConnection {
+            disconnect(slot, &loop)
+        } else {
+            probes[slot].phase = .drainingBody
+            useBody(slot, &loop)
+            if probes[slot].phase == .drainingBody { drainBody(slot, &loop) }
+        }
+        return .finished(result)
+    }
+
+    private mutating func drainBody(_ slot: Int, _ loop: inout EventLoop) {
+        while probes[slot].phase == .drainingBody {
+            probes[slot].input.compact()
+            let descriptor = probes[slot].descriptor
+            let result = probes[slot].input.receive(from: descriptor)
+            guard let count = result.count, count > 0 else {
+                if result.count == 0 || !result.isAgain { disconnect(slot, &loop) }
+                return
+            }
+            useBody(slot, &loop)
+        }
+    }
+
+    /// Follows the body; at its end the connection is kept, beyond the limit or on nonsense it is closed.
+    private mutating func useBody(_ slot: Int, _ loop: inout EventLoop) {
+        var position = 0
+        while true {
+            let piece: ChunkedDecoder.Piece
+            do throws(HTTPFault) {
+                piece = try probes[slot].body.next(probes[slot].input.bytes, &position)
+            } catch {
+                return disconnect(slot, &loop)
+            }
+            switch piece {
+            case .data(_, let count):
+                probes[slot].bodyBytes += count
+                if probes[slot].bodyBytes > Limits.pollBodyBytes { return disconnect(slot, &loop) }
+                if probes[slot].body.isComplete { continue }
+            case .needsMore:
+                probes[slot].input.consume(position)
+                return
+            case .end:
+                probes[slot].input.consume(position)
+                // Bytes after a response are never a response.
+                if !probes[slot].input.isEmpty { return disconnect(slot, &loop) }
+                probes[slot].phase = .idle
+                buffers.giveBack(from: &probes[slot].input)
+                return
+            }
+        }
+    }
+
+    /// The time of a poll is up.
+    mutating func timedOut(_ slot: Int, _ loop: inout EventLoop) -> Step {
+        probes[slot].timer = .none
+        switch probes[slot].phase {
+        case .idle, .drainingBody: return .pending
+        case .connecting, .awaitingHead, .awaitingEcho: return finish(slot, .timedOut, &loop)
+        }
+    }
+
+    private func elapsed(_ slot: Int) -> UInt64 { (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500_000) / 1_000_000 }
+
+    private mutating func finish(_ slot: Int, _ cause: PollCause, _ loop: inout EventLoop) -> Step {
+        let result = PollResult(cause: cause, durationMilliseconds: elapsed(slot))
+        loop.cancel(&probes[slot].timer)
+        disconnect(slot, &loop)
+        return .finished(result)
+    }
+
+    private mutating func disconnect(_ slot: Int, _ loop: inout EventLoop) {
+        if probes[slot].phase == .awaitingEcho { echoes[probes[slot].echoSequence] = nil }
+        probes[slot].descriptor.close()
+        probes[slot].descriptor = .none
+        probes[slot].phase = .idle
+        probes[slot].isReused = false
+        probes[slot].pollsOnConnection = 0
+        buffers.giveBack(from: &probes[slot].input)
+    }
+
+    // MARK: ICMP echo (RFC 792, RFC 4443)
+
+    /// Nil: echo is not allowed here, the caller connects to the port instead.
+    private mutating func beginEcho(_ slot: Int, _ polling: Polling, _ loop: inout EventLoop) -> Step? {
+        let family = probes[slot].address.family
+        guard let (socket, _) = echoSocket(family, &loop) else { return nil }
+        echoSequence &+= 1
+        while echoes[echoSequence] != nil { echoSequence &+= 1 }
+        probes[slot].echoSequence = echoSequence
+        echoes[echoSequence] = (slot, probes.generation(slot))
+        probes[slot].phase = .awaitingEcho
+        startTimer(slot, polling.timeoutMilliseconds, &loop)
+        var target = probes[slot].address
+        target.port = 0
+        let result = socket.send(EchoMessage.request(family, sequence: echoSequence, cookie: echoCookie), to: target)
+        if result.count == nil { return finish(slot, PollCause(result.error), &loop) }
+        return .pending
+    }
+
+    private mutating func echoSocket(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (Descriptor, raw: Bool)? {
+        if let known = family == .ipv4 ? echo4 : echo6 { return known.0.isOpen ? known : nil }
+        var made: (Descriptor, raw: Bool) = (.none, false)
+        do {
+            made = try Socket.icmp(family)
+            try loop.add(made.0, (family == .ipv4 ? EventKind.icmp4 : .icmp6).token(), [.readable])
+        } catch {
+            if !saidNoEcho { log.warning("ICMP is not allowed here (\(error)): ping of an address without a port connects to port 80 instead") }
+            saidNoEcho = true
+        }
+        if family == .ipv4 { echo4 = made } else { echo6 = made }
+        return made.0.isOpen ? made : nil
+    }
+
+    /// Takes one echo reply; nil when there are no more.
+    mutating func nextEcho(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (slot: Int, PollResult)? {
+        guard let (socket, isRaw) = family == .ipv4 ? echo4 : echo6 else { return nil }
+        while true {
+            let (result, bytes, from) = socket.receiveDatagram(capacity: 256)
+            guard result.count != nil, let from else { return nil }
+            guard let sequence = EchoMessage.reply(family, bytes, isRaw: isRaw, cookie: echoCookie),
+                let waiting = echoes[sequence], probes.holds(waiting.slot, waiting.generation),
+                probes[waiting.slot].address.low == from.low, probes[waiting.slot].address.high == from.high
+            else { continue }
+            if case .finished(let result) = finish(waiting.slot, .ok, &loop) { return (waiting.slot, result) }
+        }
+    }
+}
+
+/// Echo requests and replies: matched by a secret in the payload, because a datagram socket rewrites the identifier.
+enum EchoMessage {
+    static func request(_ family: SocketAddress.Family, sequence: UInt16, cookie: UInt64) -> [UInt8] {
+        var bytes: [UInt8] = [family == .ipv4 ? 8 : 128, 0, 0, 0, 0, 0, UInt8(sequence >> 8), UInt8(sequence & 255)]
+        for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: cookie >> UInt64(shift))) }
+        if family == .ipv4 {
+            // The kernel fills in ICMPv6 checksums; for a raw IPv4 socket it is ours (RFC 1071).
+            var sum: UInt32 = 0
+            for index in stride(from: 0, to: bytes.count, by: 2) { sum += UInt32(bytes[index]) << 8 | UInt32(bytes[index + 1]) }
+            while sum >> 16 != 0 { sum = sum & 0xffff + sum >> 16 }
+            bytes[2] = UInt8(truncatingIfNeeded: ~sum >> 8)
+            bytes[3] = UInt8(truncatingIfNeeded: ~sum)
+        }
+        return bytes
+    }
+
+    /// The sequence number of a reply to one of our requests; nil for anything else.
+    static func reply(_ family: SocketAddress.Family, _ bytes: [UInt8], isRaw: Bool, cookie: UInt64) -> UInt16? {
+        var start = 0
+        if isRaw, family == .ipv4 {
+            guard let first = bytes.first, first >> 4 == 4 else { return nil }
+            start = Int(first & 15) * 4
+        }
+        guard bytes.count >= start + 16, bytes[start] == (family == .ipv4 ? 0 : 129), bytes[start + 1] == 0 else { return nil }
+        var found: UInt64 = 0
+        for index in start + 8..<start + 16 { found = found << 8 | UInt64(bytes[index]) }
+        return found == cookie ? UInt16(bytes[start + 6]) << 8 | UInt16(bytes[start + 7]) : nil
+    }
+}

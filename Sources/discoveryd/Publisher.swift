@@ -1,0 +1,297 @@
+import Shared
+
+/// One connection to discovery.sock.
+struct Subscriber: ~Copyable {
+    var channel: LineChannel
+    let peer: PeerCredentials
+    /// Nil until it has said hello, or has been silent for long enough to count as an observer.
+    var role: PeerRole?
+    var pid: Int32 = 0
+    var timer = TimerWheel.ID.none
+    /// How far the snapshot has been sent.
+    var progress = Progress.waiting
+    var digest = LineDigest()
+    /// The version it has been sent whole.
+    var sent: SnapshotVersion?
+    /// The version it says it has applied.
+    var applied: SnapshotVersion?
+    /// One bit per instance: changed since it was sent.
+    var changed: [UInt64] = []
+    var hasChanges = false
+
+    enum Progress: Equatable {
+        case waiting
+        case services(next: Int)
+        case instances(service: Int, next: Int)
+        case current
+    }
+
+    init(_ channel: LineChannel, _ peer: PeerCredentials) {
+        self.channel = channel
+        self.peer = peer
+    }
+}
+
+/// Sends snapshots and deltas to every subscriber, each at its own pace: what it has not been able to take is remembered
+/// as one bit per instance, so there is no queue to overflow.
+struct Publisher: ~Copyable {
+    let subscribers = Slab<Subscriber>(capacity: Limits.subscribers)
+    private let log: Log
+    /// Before the first round of polls there is nothing to publish.
+    private(set) var isOpen = false
+    /// What has arrived for the owner to act upon.
+    enum Request: Sendable {
+        case observed(service: String, instance: String, cause: String)
+    }
+
+    init(log: Log) { self.log = log }
+
+    /// Forwarders connected.
+    var forwarders: Int { count { $0.role == .forwarder } }
+
+    /// Forwarders that have applied at least this version.
+    func forwarders(applied version: SnapshotVersion) -> Int {
+        count { $0.role == .forwarder && $0.applied.map { $0 >= version } ?? false }
+    }
+
+    private func count(_ matches: (borrowing Subscriber) -> Bool) -> Int {
+        var count = 0
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && matches(subscribers[slot]) { count += 1 }
+        return count
+    }
+
+    // MARK: Connections
+
+    /// Takes all waiting connections.
+    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) {
+        for _ in 0..<Limits.acceptsPerTurn {
+            let descriptor: Descriptor
+            do {
+                descriptor = try Socket.accept(listener).0
+            } catch {
+                if error != .again { log.warning("discovery.sock: a connection could not be accepted: \(error)") }
+                return
+            }
+            guard let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
+                log.warning("discovery.sock: a connection of another user was refused")
+                descriptor.close()
+                continue
+            }
+            guard !subscribers.isFull else {
+                log.warning("discovery.sock: more than \(Limits.subscribers) connections; one of pid \(peer.pid) was refused")
+                _ = descriptor.send(SnapshotLines.refusal("too many connections; at most \(Limits.subscribers)").span)
+                descriptor.close()
+                continue
+            }
+            let slot = subscribers.insert(Subscriber(LineChannel(descriptor), peer))
+            let generation = subscribers.generation(slot)
+            do {
+                try loop.add(
+                    descriptor, EventKind.subscriber.token(slot, generation),
+                    [.readable, .writable, .peerClosed, .edgeTriggered])
+            } catch {
+                drop(slot, "it could not be registered: \(error)", &loop)
+                continue
+            }
+            subscribers[slot].timer = loop.schedule(
+                EventKind.helloTimeout.token(slot, generation), after: Limits.helloWaitMilliseconds)
+        }
+    }
+
+    mutating func drop(_ slot: Int, _ reason: String?, _ loop: inout EventLoop) {
+        loop.cancel(&subscribers[slot].timer)
+        if let reason { log.warning("discovery.sock: pid \(subscribers[slot].peer.pid) dropped: \(reason)") }
+        subscribers[slot].channel.descriptor.close()
+        _ = subscribers.remove(slot)
+    }
+
+    /// Silent for long enough: an observer.
+    mutating func helloTimedOut(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) {
+        subscribers[slot].timer = .none
+        if subscribers[slot].role == nil { begin(slot, .observer, registry, &loop) }
+    }
+
+    /// Reads what a subscriber said and sends what it can take.
+    mutating func ready(_ slot: Int, _ readiness: Readiness, _ registry: Registry, _ loop: inout EventLoop) -> [Request] {
+        var requests: [Request] = []
+        do {
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
+                var isMore = true
+                while isMore {
+                    isMore = try subscribers[slot].channel.receive()
+                    while let line = try subscribers[slot].channel.nextLine() {
+                        if let request = try receive(slot, line, registry, &loop) { requests.append(request) }
+                    }
+                }
+            }
+        } catch let fault as LineChannel.Fault {
+            drop(slot, fault.reason, &loop)
+            return requests
+        } catch {
+            drop(slot, "\(error)", &loop)
+            return requests
+        }
+        advance(slot, registry, &loop)
+        return requests
+    }
+
+    private struct Malformed: Error { let reason: String }
+
+    private mutating func receive(_ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop) throws -> Request? {
+        let message: Document.Value
+        do {
+            message = try JSONReader.parse(line).root
+        } catch {
+            throw LineChannel.Fault.malformed("a line is not JSON: \(error.message)")
+        }
+        switch message["type"]?.string {
+        case "hello":
+            guard let role = message["role"]?.string.flatMap(PeerRole.init(rawValue:)) else {
+                throw LineChannel.Fault.malformed("hello without a known role (forwarder, observer, operator)")
+            }
+            let range = message["protocol"]?.elements.compactMap(\.unsigned) ?? []
+            guard range.count == 2, range[0] <= UInt64(SnapshotLines.protocolVersion), range[1] >= UInt64(SnapshotLines.protocolVersion)
+            else {
+                subscribers[slot].channel.queue(SnapshotLines.refusal("protocol \(SnapshotLines.protocolVersion) is spoken here"))
+                _ = try subscribers[slot].channel.flush()
+                throw LineChannel.Fault.malformed("hello with another protocol version")
+            }
+            subscribers[slot].pid = subscribers[slot].peer.pid
+            loop.cancel(&subscribers[slot].timer)
+            if subscribers[slot].role == nil { begin(slot, role, registry, &loop) }
+        case "applied":
+            if let epoch = message["epoch"]?.unsigned, let number = message["number"]?.unsigned {
+                subscribers[slot].applied = SnapshotVersion(epoch: epoch, number: number)
+            }
+        case "observed":
+            guard subscribers[slot].role == .forwarder, let service = message["service"]?.string,
+                let instance = message["instance"]?.string
+            else { throw LineChannel.Fault.malformed("observed without service and instance") }
+            return .observed(service: service, instance: instance, cause: message["cause"]?.string ?? "")
+        default: break  // A later protocol's message.
+        }
+        return nil
+    }
+
+    // MARK: Sending
+
+    /// The first round of polls is done: everybody gets a snapshot.
+    mutating func open(_ registry: Registry, _ loop: inout EventLoop) {
+        isOpen = true
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+            advance(slot, registry, &loop)
+        }
+    }
+
+    private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry, _ loop: inout EventLoop) {
+        subscribers[slot].role = role
+        subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
+        log.debug("discovery.sock: pid \(subscribers[slot].peer.pid) is a \(role.rawValue)")
+        advance(slot, registry, &loop)
+    }
+
+    /// Marks changed instances for all and sends to whoever can take it.
+    mutating func publish(_ changes: [Int], _ registry: Registry, _ loop: inout EventLoop) {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+            for id in changes { subscribers[slot].changed[id / 64] |= 1 << UInt64(id % 64) }
+            subscribers[slot].hasChanges = true
+            advance(slot, registry, &loop)
+        }
+    }
+
+    mutating func heartbeat(_ registry: Registry, _ loop: inout EventLoop) {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].progress == .current {
+            if subscribers[slot].channel.pendingBytes == 0 { subscribers[slot].channel.queue(SnapshotLines.ping(registry.version)) }
+            advance(slot, registry, &loop)
+        }
+    }
+
+    /// Encodes and sends as much as the socket takes; what is encoded ahead is bounded.
+    private mutating func advance(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) {
+        guard isOpen, subscribers[slot].role != nil else { return }
+        do {
+            while try subscribers[slot].channel.flush() {
+                guard let line = nextLine(slot, registry) else { return }
+                subscribers[slot].channel.queue(line)
+            }
+        } catch {
+            drop(slot, error.reason, &loop)
+        }
+    }
+
+    private mutating func nextLine(_ slot: Int, _ registry: Registry) -> [UInt8]? {
+        switch subscribers[slot].progress {
+        case .waiting:
+            subscribers[slot].progress = .services(next: 0)
+            subscribers[slot].digest = LineDigest()
+            return SnapshotLines.begin(
+                registry.version, services: registry.services.count, instances: registry.instances.count,
+                forwarders: max(1, forwarders))
+        case .services(let next):
+            guard next < registry.services.count else {
+                return end(slot, registry)
+            }
+            subscribers[slot].progress = .instances(service: next, next: registry.services[next].instances.lowerBound)
+            let service = registry.services[next]
+            return digested(slot, SnapshotLines.service(id: next, name: service.name, paths: service.paths))
+        case .instances(let service, let next):
+            let all = registry.services[service].instances
+            guard next < all.upperBound else {
+                subscribers[slot].progress = .services(next: service + 1)
+                return nextLine(slot, registry)
+            }
+            let end = min(all.upperBound, next + Limits.instancesPerLine)
+            subscribers[slot].progress = .instances(service: service, next: end)
+            for id in next..<end { subscribers[slot].changed[id / 64] &= ~(1 << UInt64(id % 64)) }
+            return digested(
+                slot, SnapshotLines.instances(service: service, (next..<end).map { registry.instances[$0].snapshotInstance($0) }))
+        case .current:
+            return delta(slot, registry)
+        }
+    }
+
+    private func digested(_ slot: Int, _ line: [UInt8]) -> [UInt8] {
+        subscribers[slot].digest.add(line)
+        return line
+    }
+
+    private func end(_ slot: Int, _ registry: Registry) -> [UInt8] {
+        subscribers[slot].progress = .current
+        subscribers[slot].sent = registry.version
+        return SnapshotLines.end(registry.version, digest: subscribers[slot].digest)
+    }
+
+    private func delta(_ slot: Int, _ registry: Registry) -> [UInt8]? {
+        guard subscribers[slot].hasChanges, let base = subscribers[slot].sent else { return nil }
+        var ids: [Int] = []
+        var isMore = false
+        for word in subscribers[slot].changed.indices where subscribers[slot].changed[word] != 0 {
+            while subscribers[slot].changed[word] != 0 {
+                guard ids.count < Limits.instancesPerLine else {
+                    isMore = true
+                    break
+                }
+                let bit = subscribers[slot].changed[word].trailingZeroBitCount
+                subscribers[slot].changed[word] &= ~(1 << UInt64(bit))
+                ids.append(word * 64 + bit)
+            }
+            if isMore { break }
+        }
+        subscribers[slot].hasChanges = isMore
+        // The marks may have gone out within the snapshot itself.
+        if ids.isEmpty, base == registry.version { return nil }
+        subscribers[slot].sent = registry.version
+        return SnapshotLines.delta(base: base, registry.version, ids.map { ($0, registry.instances[$0].state) })
+    }
+}
+
+extension LineChannel.Fault {
+    var reason: String? {
+        switch self {
+        case .closed: nil
+        case .lineTooLong(let limit): "a line of more than \(limit) bytes"
+        case .system(let error): "\(error)"
+        case .malformed(let reason): reason
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import Shared
+
+/// One instance as discoveryd knows it: what the configuration says and what its polls have shown.
+struct RegisteredInstance {
+    let service: Int
+    let configuration: Instance
+    var health = Health()
+    var history: History
+    var availability: Availability
+    var isDraining = false
+    /// Addresses that answered the last poll.
+    var answering: [SocketAddress] = []
+    /// Wall clock, milliseconds; 0 for never.
+    var firstCheckedAt: UInt64 = 0
+    var lastCheckedAt: UInt64 = 0
+    var lastFailureAt: UInt64 = 0
+    var lastFailure = ""
+    var lastResult: PollResult?
+    /// When the status became what it is.
+    var since: UInt64 = 0
+    var polls: UInt64 = 0
+    var publishedAvailability: Int?
+
+    init(service: Int, _ configuration: Instance, now: UInt64) {
+        self.service = service
+        self.configuration = configuration
+        history = History(limit: configuration.polling.packetLimit)
+        availability = Availability(now: now)
+    }
+
+    var state: InstanceState {
+        InstanceState(
+            status: health.status, suspect: health.isSuspect, draining: isDraining, availability: publishedAvailability,
+            addresses: answering)
+    }
+
+    var snapshotInstance: (Int) -> SnapshotInstance {
+        { id in
+            SnapshotInstance(
+                id: id, url: configuration.url, authority: configuration.endpoint.authority,
+                priority: configuration.polling.priority, weight: configuration.weight, state: state)
+        }
+    }
+}
+
+/// All services and instances, and which of them have changed: the one place where polls become facts.
+struct Registry {
+    struct RegisteredService {
+        let name: String
+        let paths: [String]
+        /// Its instances are neighbours.
+        let instances: Range<Int>
+    }
+
+    private(set) var services: [RegisteredService] = []
+    var instances: [RegisteredInstance] = []
+    private(set) var version: SnapshotVersion
+    /// Instances whose published state differs from the last published one.
+    private(set) var changed: [Int] = []
+    private var isMarked: [Bool] = []
+    let general: Configuration.General
+
+    init(_ configuration: Configuration, epoch: UInt64, now: UInt64) {
+        general = configuration.general
+        version = SnapshotVersion(epoch: epoch, number: 1)
+        for service in configuration.services {
+            let first = instances.count
+            for instance in service.instances {
+                instances.append(RegisteredInstance(service: services.count, instance, now: now))
+            }
+            services.append(RegisteredService(name: service.name, paths: service.paths, instances: first..<instances.count))
+        }
+        isMarked = [Bool](repeating: false, count: instances.count)
+    }
+
+    /// Records a poll. Returns when to poll next (nil: the present schedule stands) and whether what forwarders must
+    /// know has changed.
+    mutating func record(
+        _ id: Int, _ result: PollResult, purpose: Health.Purpose, answering: [SocketAddress], startedAt wall: UInt64, now: UInt64
+    ) -> (next: Health.Next?, changed: Bool) {
+        let before = instances[id].state
+        let polling = instances[id].configuration.polling
+        let next = instances[id].health.receive(result, purpose: purpose, polling: polling)
+        let status = instances[id].health.status
+        if result.isGood { instances[id].answering = answering }
+        instances[id].polls += 1
+        instances[id].history.append(startedAt: wall, result)
+        instances[id].lastResult = result
+        if instances[id].firstCheckedAt == 0 { instances[id].firstCheckedAt = wall }
+        instances[id].lastCheckedAt = wall
+        if !result.isGood {
+            instances[id].lastFailureAt = wall
+            instances[id].lastFailure = result.cause.response(status: result.status)
+        }
+        if status != before.status { instances[id].since = wall }
+        if status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
+        instances[id].publishedAvailability = instances[id].availability.points(now: now)
+        let changed = instances[id].state != before
+        if changed { mark(id) }
+        return (next, changed)
+    }
+
+    mutating func setDraining(_ id: Int, _ draining: Bool) {
+        guard instances[id].isDraining != draining else { return }
+        instances[id].isDraining = draining
+        mark(id)
+    }
+
+    private mutating func mark(_ id: Int) {
+        if !isMarked[id] {
+            isMarked[id] = true
+            changed.append(id)
+        }
+    }
+
+    /// The changes since the last call become a new version.
+    mutating func takeChanges() -> [Int] {
+        guard !changed.isEmpty else { return [] }
+        version.number += 1
+        for id in changed { isMarked[id] = false }
+        defer { changed.removeAll(keepingCapacity: true) }
+        return changed
+    }
+
+    /// The instance of a service by its address as written.
+    func find(service: String, instance: String) -> Int? {
+        guard let found = services.first(where: { $0.name == service }) else { return nil }
+        return found.instances.first { instances[$0].configuration.url == instance }
+    }
+}

@@ -1,0 +1,48 @@
+import Shared
+
+/// Where discoveryd keeps what must survive it. Locked: never two use one.
+struct StateDirectory {
+    let path: String
+    private let directory: Descriptor
+    /// How many times a discoveryd has started with this directory, this time included.
+    let epoch: UInt64
+
+    struct Fault: Error {
+        let reason: String
+    }
+
+    /// Opens (and makes) the directory, takes its lock and raises the epoch, which is on disk before anything is published.
+    init(path: String, log: Log) throws(Fault) {
+        self.path = path
+        let directory: Descriptor
+        do {
+            directory = try Files.openPrivateDirectory(path).0
+        } catch {
+            throw Fault(reason: "the state directory cannot be used: \(error)")
+        }
+        do throws(Errno) {
+            guard try Files.lock(directory) else {
+                throw Errno.again
+            }
+            var last: UInt64 = 0
+            if let bytes = try Files.read("epoch", in: directory, maxBytes: 64) {
+                if let number = DecimalDigits.parse(bytes.filter { $0 != 0x0a }) {
+                    last = number
+                } else {
+                    log.warning("\(path)/epoch is not a number; it is set aside and counting begins at the present time")
+                    try Files.replace("epoch.damaged", in: directory, with: bytes)
+                    last = Clock.wallMilliseconds() / 1000
+                }
+            }
+            epoch = last &+ 1
+            try Files.replace("epoch", in: directory, with: Array("\(epoch)\n".utf8))
+        } catch {
+            directory.close()
+            throw Fault(
+                reason: error == .again
+                    ? "the state directory \(path) is in use by another discoveryd"
+                    : "the state directory \(path) cannot be used: \(error)")
+        }
+        self.directory = directory
+    }
+}

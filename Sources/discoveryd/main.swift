@@ -1,0 +1,66 @@
+import Shared
+
+let usage = """
+    usage: discoveryd -c FILE [options]
+
+    Polls the instances of a configuration, serves /health, /stats and /dump, and pushes snapshots to forwarders over
+    discovery.sock. Usually started by `serverpyctl start -c FILE`.
+
+      -c, --config FILE      the configuration (JSON or YAML)
+          --runtime-dir DIR  where discovery.sock is made
+          --state-dir DIR    where state is kept
+      -l, --log-level LEVEL  debug, info (default), warning or error
+      -h, --help             print this help
+          --version          print the version
+
+    """
+
+func run() -> Int32 {
+    let options: Options
+    do {
+        let specs = Daemon.commonOptions + [Options.Spec("config", "c", value: "FILE", help: "the configuration")]
+        options = try Options(Array(CommandLine.arguments.dropFirst()), specs)
+    } catch {
+        try? Descriptor.standardError.writeAll(Array("discoveryd: \(error.reason)\n\(usage)".utf8))
+        return ExitCode.usage
+    }
+    if options.has("help") {
+        print(usage, terminator: "")
+        return ExitCode.done
+    }
+    if options.has("version") {
+        print("discoveryd \(Version.current)")
+        return ExitCode.done
+    }
+    guard let path = options["config"], options.operands.isEmpty, let level = Log.Level(name: options["log-level"] ?? "info") else {
+        try? Descriptor.standardError.writeAll(Array("discoveryd: a configuration is needed: -c FILE\n\(usage)".utf8))
+        return ExitCode.usage
+    }
+    guard let daemon = Daemon(program: "discoveryd", level: level) else { return ExitCode.failed }
+    do {
+        var file = ConfigurationFile(path: path, bytes: [])
+        if let memory = daemon.inherited.first("configuration") {
+            file.bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
+            memory.close()
+        } else {
+            file = try ConfigurationFile.read(path)
+        }
+        let (configuration, _) = try file.configuration()
+        let runtime = Directories.runtime(options["runtime-dir"])
+        let state = try StateDirectory(path: Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
+        var discoveryd = try Discoveryd.make(daemon, configuration, state, runtimeDirectory: runtime)
+        return discoveryd.run()
+    } catch let refusal as ConfigurationFile.Refusal {
+        try? Descriptor.standardError.writeAll(Array(refusal.text.utf8))
+        return ExitCode.configuration
+    } catch let fault as StateDirectory.Fault {
+        daemon.log.error(fault.reason)
+    } catch let fault as StartFault {
+        daemon.log.error(fault.reason)
+    } catch {
+        daemon.log.error("\(error)")
+    }
+    return ExitCode.failed
+}
+
+Process.exit(run())
