@@ -20,10 +20,18 @@ public enum Limits {
     public static let trailerBytes = 8 * 1024
 
     // MARK: Forwarder
+    public static let instancesInTable = 1 << 20
     /// A request's head, its canonical form, and what of its body came along.
     public static let requestBufferBytes = 32 * 1024
-    /// Body bytes moved per call, and what a slow reader costs.
+    /// Bytes taken from an instance per call.
     public static let relayBufferBytes = 64 * 1024
+    /// What one such call can become for the client: a head, and the body framed anew. This is what a slow reader costs.
+    public static let outputBufferBytes = 96 * 1024
+    /// A body piece up to this is copied behind its head; a larger one is sent from where it is.
+    public static let copiedBodyBytes = 8 * 1024
+    public static let requestsPerTurn = 64
+    public static let sweepMilliseconds: UInt64 = 1_000
+    public static let acceptPauseMilliseconds: UInt64 = 100
     public static let clientConnections = 16_384
     public static let instanceConnections = 16_384
     public static let idleConnectionsPerInstance = 256
@@ -37,7 +45,7 @@ public enum Limits {
     // MARK: Time-outs of the data path
     public static let headTimeoutMilliseconds: UInt64 = 30_000
     public static let bodyTimeoutMilliseconds: UInt64 = 60_000
-    public static let clientIdleTimeoutMilliseconds: UInt64 = 600_000
+    public static let clientIdleTimeoutMilliseconds: UInt64 = 75_000
     public static let instanceIdleTimeoutMilliseconds: UInt64 = 60_000
     public static let connectTimeoutMilliseconds: UInt64 = 2_000
     public static let firstByteTimeoutMilliseconds: UInt64 = 60_000
@@ -109,6 +117,8 @@ public enum Limits {
         precondition(headBytes + addedHeadBytes <= relayBufferBytes)
         precondition(chunkExtensionBytes < relayBufferBytes && trailerBytes < requestBufferBytes)
         precondition(relayBytesPerTurn >= relayBufferBytes)
+        precondition(headBytes + addedHeadBytes + relayBufferBytes + 64 <= outputBufferBytes)
+        precondition(copiedBodyBytes <= relayBufferBytes)
         precondition(clientConnections < 1 << 24 && instanceConnections < 1 << 24)
         precondition(pollHeadBytes <= pollBodyBytes)
         precondition(keyBytes <= scalarBytes && scalarBytes <= configurationBytes)

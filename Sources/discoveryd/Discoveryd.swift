@@ -23,7 +23,7 @@ struct Discoveryd: ~Copyable {
     static func make(
         _ daemon: Daemon, _ configuration: Configuration, _ stateDirectory: StateDirectory, runtimeDirectory: String
     ) throws(StartFault) -> Discoveryd {
-        var loop = try EventLoop.makeForStart()
+        let loop = try EventLoop.makeForStart()
         let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
         let signals: SignalQueue
         let resolver: Resolver

@@ -1,2 +1,54 @@
 import Shared
-print(Version.current)
+
+func overview() -> String {
+    var text = "usage: serverpyctl COMMAND [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
+    for command in Command.all where !command.isHidden { text += "  \(Command.padded(command.name, 10)) \(command.summary)\n" }
+    return text + "\n`serverpyctl COMMAND --help` explains a command.\n"
+}
+
+func complain(_ message: String) {
+    if !message.isEmpty { try? Descriptor.standardError.writeAll(Array((message + "\n").utf8)) }
+}
+
+func run() -> Int32 {
+    Limits.check()
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    guard let name = arguments.first else {
+        complain(overview())
+        return ExitCode.usage
+    }
+    if ["-h", "--help", "help"].contains(name) {
+        print(overview(), terminator: "")
+        return ExitCode.done
+    }
+    if name == "--version" {
+        print("serverpyctl \(Version.current)")
+        return ExitCode.done
+    }
+    guard let command = Command.all.first(where: { $0.name == name }) else {
+        var message = "serverpyctl: `\(name)` is not a command"
+        if let near = Text.nearest(name, Command.all.filter { !$0.isHidden }.map(\.name)) { message += "; did you mean `\(near)`?" }
+        complain(message + "\n\n" + overview())
+        return ExitCode.usage
+    }
+    do {
+        let options = try Options(Array(arguments.dropFirst()), command.options + [Command.help])
+        if options.has("help") {
+            print(command.usage, terminator: "")
+            return ExitCode.done
+        }
+        if let operand = options.operands.first { throw Options.Fault("`\(operand)` is not expected") }
+        return try command.run(options)
+    } catch let fault as Options.Fault {
+        complain("serverpyctl \(name): \(fault.reason)\n\n\(command.usage)")
+        return ExitCode.usage
+    } catch let fault as CommandFault {
+        complain(fault.message)
+        return fault.code
+    } catch {
+        complain("serverpyctl: \(error)")
+        return ExitCode.failed
+    }
+}
+
+Process.exit(run())

@@ -135,6 +135,22 @@ public struct Buffer: ~Copyable {
 
     public mutating func append(_ bytes: [UInt8]) { append(bytes.span) }
 
+    /// Repeats a range of the readable bytes at the end.
+    public mutating func appendCopy(from offset: Int, count length: Int) {
+        precondition(offset >= 0 && length >= 0 && length <= count &- offset && length <= free)
+        guard length > 0 else { return }
+        unsafe memcpy(base.unsafelyUnwrapped + end, base.unsafelyUnwrapped + start + offset, length)
+        end &+= length
+    }
+
+    /// Sixteen lower-case hexadecimal digits.
+    public mutating func append(hexadecimal16 value: UInt64) {
+        for shift in stride(from: 60 as UInt64, through: 0, by: -4) {
+            let nibble = UInt8(truncatingIfNeeded: value >> shift) & 15
+            append(nibble < 10 ? 0x30 &+ nibble : 0x57 &+ nibble)
+        }
+    }
+
     /// Decimal digits without leading zeros.
     public mutating func append(decimal value: UInt64) {
         var digits = 1

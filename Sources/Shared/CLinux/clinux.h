@@ -26,11 +26,12 @@ extern int pipe2(int fds[2], int flags);
 extern int memfd_create(const char *name, unsigned int flags);
 extern int execve(const char *path, char *const argv[], char *const envp[]);
 extern ssize_t getrandom(void *buffer, size_t length, unsigned int flags);
-extern int pidfd_open(pid_t pid, unsigned int flags);
 extern int sched_getaffinity(pid_t pid, size_t size, void *mask);
 
 // fork is hidden from Swift because threads make it dangerous; serverpyctl has one thread.
 extern pid_t clinux_fork(void) __asm__("fork");
+// pidfd_open (434 everywhere) has a wrapper since glibc 2.36 only; syscall is variadic.
+extern long clinux_syscall(long number, long a, long b, long c, long d) __asm__("syscall");
 // prctl is variadic, which Swift does not import.
 extern int clinux_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) __asm__("prctl");
 extern char **environ;

@@ -36,9 +36,9 @@ public enum FieldName: UInt8, Sendable {
     public var isHopByHop: Bool {
         switch self {
         case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
-            .proxyAuthorization, .http2Settings, .trailer:
+            .proxyAuthorization, .http2Settings:
             true
-        case .other, .host, .contentLength, .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost,
+        case .other, .host, .contentLength, .trailer, .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost,
             .xRequestID, .expect, .date, .maxForwards:
             false
         }

@@ -45,7 +45,8 @@ public enum Grammar {
     static func isAuthority(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
         let end = start + count
         var index = start
-        guard index < end else { return false }
+        // A name has at most 253 bytes (RFC 1035 2.3.4); what is longer would grow the forwarded head without bound.
+        guard index < end, count <= 261 else { return false }
         if bytes[index] == 0x5b {
             index += 1
             let first = index

@@ -13,6 +13,7 @@ public struct SnapshotAssembler: Sendable {
     /// Why a line cannot be used; the connection is given up and begun anew.
     public struct Fault: Error, Equatable, Sendable {
         public let reason: String
+        public init(reason: String) { self.reason = reason }
     }
 
     private var building: Snapshot?

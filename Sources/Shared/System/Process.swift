@@ -182,3 +182,27 @@ public enum Process {
         return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
+
+/// Another process's end as an event; see pidfd_open(2).
+public struct ProcessExit: ~Copyable {
+    private let descriptor: Descriptor
+
+    public init(pid: Int32) throws(Errno) {
+        descriptor = Descriptor(try retrying { Int32(truncatingIfNeeded: clinux_syscall(434, Int(pid), 0, 0, 0)) })
+    }
+
+    deinit { descriptor.close() }
+
+    /// Waits for the end; false when the time is over first.
+    public func wait(timeoutMilliseconds: UInt64) -> Bool {
+        guard let queue = try? EventQueue(eventsPerTurn: 1), (try? queue.add(descriptor, token: 0, interest: [.readable])) != nil else {
+            return false
+        }
+        let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
+        while true {
+            let now = Clock.monotonicMilliseconds()
+            if now >= end { return false }
+            if let count = try? queue.wait(timeoutMilliseconds: Int32(clamping: end - now)), count > 0 { return true }
+        }
+    }
+}

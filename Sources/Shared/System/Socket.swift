@@ -15,6 +15,8 @@ public enum Socket {
         let socket = Descriptor(try retrying { Glibc.socket(domain(address.family), streamType, 0) })
         do throws(Errno) {
             try set(socket, SOL_SOCKET, SO_REUSEADDR, 1)
+            // Connections inherit it, which saves a call for each.
+            try setNoDelay(socket)
             if address.family == .ipv6 { try set(socket, Int32(IPPROTO_IPV6), IPV6_V6ONLY, dualStack ? 0 : 1) }
             _ = try retrying { unsafe address.withSockaddr { unsafe Glibc.bind(socket.rawValue, $0, $1) } }
             _ = try retrying { Glibc.listen(socket.rawValue, backlog) }

@@ -73,3 +73,11 @@ public enum Text {
         return last[b.count]
     }
 }
+
+extension Text {
+    /// Sixteen lower-case hexadecimal digits.
+    public static func hexadecimal(_ value: UInt64) -> String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    }
+}

@@ -1,0 +1,53 @@
+import Shared
+
+/// One client connection.
+struct Downstream: ~Copyable {
+    enum State: UInt8 {
+        /// Between requests, nothing received: holds no buffer.
+        case idle
+        /// Part of a head is here.
+        case head
+        /// A request is being served.
+        case exchange
+        /// The answer is complete and waits to be taken; then the next request, or the end.
+        case flushing
+        /// Our sending side is closed; what the client still sends is discarded.
+        case lingering
+    }
+
+    let descriptor: Descriptor
+    /// The client's address as text, for X-Forwarded-For.
+    let peer: [UInt8]
+    var state = State.idle
+    /// Received and not yet understood, or body not yet relayed.
+    var input = Buffer.none
+    /// The canonical request, kept as long as it may have to be sent again.
+    var request = Buffer.none
+    var requestSent = 0
+    /// Bytes for the client that it has not taken yet.
+    var output = Buffer.none
+    var requestBody = BodyDecoder(.none, status: 400)
+    var requestIsChunked = false
+    /// The request, body included, is in `request` to its end.
+    var requestIsComplete = true
+    var exchange = Exchange()
+    /// The answer's body, while one is relayed.
+    var responseBody = BodyDecoder(.none, status: 502)
+    var responseIsChunked = false
+    var hasResponseHead = false
+    /// An event said that there is something to read which we have not read yet.
+    var mayRead = false
+    var sawEnd = false
+    var closesAfterFlush = false
+    var timer = TimerWheel.ID.none
+    var timerAt: UInt64 = 0
+    /// When its present wait is over.
+    var deadline: UInt64 = 0
+    var lingered = 0
+    var requestID: (UInt64, UInt64) = (0, 0)
+
+    init(_ descriptor: Descriptor, peer: [UInt8]) {
+        self.descriptor = descriptor
+        self.peer = peer
+    }
+}

@@ -1,0 +1,25 @@
+import Shared
+
+/// What a token stands for in forwarderd's loop.
+enum EventKind: UInt8 {
+    case signals = 1
+    case control
+    case listener
+    case downstream, upstream
+    /// A client connection's time is up.
+    case downstreamTimeout
+    /// The connection to discoveryd, and the next attempt at one.
+    case subscriber, reconnect
+    /// An ejected instance may be tried again.
+    case ejectionEnd
+    /// Idle connections to instances grow old.
+    case sweep
+    /// Listening goes on, or begins without a snapshot.
+    case resumeAccepting, firstSnapshotOverdue
+    /// The end of a drain.
+    case drainTimeout
+
+    func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
+        Token(kind: rawValue, slot: slot, generation: generation)
+    }
+}

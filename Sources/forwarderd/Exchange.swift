@@ -1,0 +1,119 @@
+import Shared
+
+/// Why an instance connection failed.
+enum UpstreamFault: Equatable, Sendable {
+    /// Nothing was sent: the connection never stood.
+    case connect(Errno)
+    case connectTimeout
+    /// Closed or reset after it stood.
+    case closed
+    case reset
+    case timeout
+    /// The answer was not HTTP; the words say how.
+    case malformed(String)
+
+    /// Evidence against the instance rather than against us or the message.
+    var accuses: Bool {
+        switch self {
+        case .connect(let error): !error.isOurOwn
+        case .connectTimeout, .reset: true
+        case .closed, .timeout, .malformed: false
+        }
+    }
+
+    /// For `Proxy-Status` (RFC 9209 2.3) and the log.
+    var proxyError: StaticString {
+        switch self {
+        case .connect(let error): error == .connectionRefused ? "connection_refused" : "destination_ip_unroutable"
+        case .connectTimeout: "connection_timeout"
+        case .closed, .reset: "connection_terminated"
+        case .timeout: "http_response_timeout"
+        case .malformed: "http_protocol_error"
+        }
+    }
+
+    var words: String {
+        switch self {
+        case .connect(let error): "connect: \(error)"
+        case .connectTimeout: "connect timed out"
+        case .closed: "closed without a complete answer"
+        case .reset: "connection reset"
+        case .timeout: "timed out"
+        case .malformed(let reason): "bad answer: \(reason)"
+        }
+    }
+
+    var status: UInt16 {
+        switch self {
+        case .connectTimeout, .timeout: 504
+        case .connect, .closed, .reset, .malformed: 502
+        }
+    }
+}
+
+/// One request on its way: what has been tried and what may still be. The retry law is here and nowhere else.
+struct Exchange {
+    /// What to do after a failure.
+    enum Action: Equatable {
+        /// The same instance once more, on a fresh connection.
+        case freshConnection
+        /// Another instance, this one excluded.
+        case nextInstance
+        /// The client gets an error of ours.
+        case answer
+        /// Part of an answer has gone out: the client's connection is cut, so that it can see the loss.
+        case cut
+    }
+
+    var service = -1
+    var instance = -1
+    var upstream = -1
+    var isIdempotent = false
+    var isHead = false
+    var clientIsHTTP10 = false
+    /// The client's connection stays open after the answer.
+    var keepsClient = false
+    /// A byte of the request has been handed to the present connection.
+    var hasSent = false
+    /// Ever, to any instance: for `Proxy-Status`.
+    var wasSent = false
+    /// All that was sent is still in the buffer.
+    var isReplayable = true
+    /// A byte of a final answer has been forwarded.
+    var hasForwarded = false
+    /// A reused connection failed and a fresh one to the same instance was tried.
+    var hasTriedFresh = false
+    /// Counted in the service's retry budget.
+    var isRetrying = false
+    var excluded = ExclusionSet()
+    var tries = 0
+
+    /// Judges a failure of the present connection. `isReused`: it had served before. `budget`: the service allows a retry.
+    mutating func failed(_ fault: UpstreamFault, isReused: Bool, budget: Bool) -> Action {
+        if hasForwarded { return .cut }
+        switch fault {
+        case .connect, .connectTimeout:
+            // Nothing was sent: any method, any body may go on to the next instance.
+            excluded.insert(instance)
+            return excluded.count < Limits.instancesTriedPerRequest ? .nextInstance : .answer
+        case .closed, .reset:
+            guard !hasSent || isIdempotent && isReplayable else { return .answer }
+            if isReused, !hasTriedFresh {
+                hasTriedFresh = true
+                return .freshConnection
+            }
+            excluded.insert(instance)
+            return budget && excluded.count < Limits.instancesTriedPerRequest ? .nextInstance : .answer
+        case .timeout, .malformed:
+            return .answer
+        }
+    }
+
+    /// A connection to an instance is about to be used.
+    mutating func begin(instance: Int, upstream: Int) {
+        self.instance = instance
+        self.upstream = upstream
+        hasSent = false
+        tries &+= 1
+    }
+}

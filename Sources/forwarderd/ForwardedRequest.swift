@@ -1,0 +1,122 @@
+import Shared
+
+/// What this forwarder adds to messages.
+struct Identity {
+    /// The pseudonym in Via (RFC 9110 7.6.3).
+    let via: [UInt8]
+
+    init(hostName: String) {
+        let name = hostName.utf8.filter(Grammar.isToken).prefix(64)
+        via = name.isEmpty ? Array("serverpy".utf8) : Array(name)
+    }
+}
+
+/// Writes the canonical request for an instance from what was understood of the client's: nothing else of the client's
+/// bytes gets through.
+enum ForwardedRequest {
+    /// Appends the head. `out` has room for a head of the largest size and what is added.
+    static func write(
+        _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity,
+        authority: [UInt8], to out: inout Buffer
+    ) {
+        out.append(bytes.extracting(head.methodStart..<head.methodStart &+ head.methodCount))
+        out.append(UInt8(ascii: " "))
+        if head.targetCount == 0 || bytes[head.targetStart] != 0x2f {
+            // `*`, or an absolute target without a path: the origin form needs one (RFC 9112 3.2.1).
+            out.append(head.form == .asterisk ? UInt8(ascii: "*") : UInt8(ascii: "/"))
+        }
+        out.append(bytes.extracting(head.targetStart..<head.targetStart &+ head.targetCount))
+        out.append(" HTTP/1.1\r\nHost: ")
+        let hostStart = out.count
+        writeHost(head, bytes, authority, &out)
+        let hostCount = out.count &- hostStart
+        out.append("\r\n")
+        writeFields(head, bytes, &out)
+        writeAdded(head, peer: peer, requestID: requestID, identity: identity, host: (hostStart, hostCount), &out)
+        if head.fields.hasTransferEncoding { out.append("Transfer-Encoding: chunked\r\n") }
+        out.append("\r\n")
+    }
+
+    /// An absolute target's authority replaces Host (RFC 9112 3.2.2); an HTTP/1.0 request may have neither.
+    private static func writeHost(_ head: RequestHead, _ bytes: Span<UInt8>, _ authority: [UInt8], _ out: inout Buffer) {
+        if head.authorityCount > 0 {
+            out.append(bytes.extracting(head.authorityStart..<head.authorityStart &+ head.authorityCount))
+        } else if head.fields.hasHost {
+            let line = head.fields.lines[head.fields.hostIndex]
+            out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
+        } else {
+            out.append(authority)
+        }
+    }
+
+    private static func writeFields(_ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
+        let fields = head.fields
+        let hasNominated = !fields.nominated.isEmpty
+        for line in fields.lines {
+            switch line.name {
+            case .other, .expect, .date, .trailer:
+                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+            case .contentLength, .via, .xRequestID:
+                break
+            case .maxForwards:
+                if head.method == .trace || head.method == .options {
+                    writeDecremented(line, bytes, &out)
+                    continue
+                }
+                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+            case .host, .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
+                .proxyAuthorization, .http2Settings, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
+                continue
+            }
+            writeLine(line, bytes, &out)
+        }
+    }
+
+    @inline(__always)
+    static func writeLine(_ line: FieldLine, _ bytes: Span<UInt8>, _ out: inout Buffer) {
+        out.append(bytes.extracting(Int(line.nameStart)..<Int(line.nameStart) &+ Int(line.nameCount)))
+        out.append(": ")
+        out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
+        out.append("\r\n")
+    }
+
+    /// Max-Forwards counts down at each intermediary (RFC 9110 7.6.2); what is no number is dropped.
+    private static func writeDecremented(_ line: FieldLine, _ bytes: Span<UInt8>, _ out: inout Buffer) {
+        var value: UInt64 = 0
+        guard line.valueCount > 0, line.valueCount < 10 else { return }
+        for index in Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount) {
+            let digit = bytes[index] &- 0x30
+            guard digit <= 9 else { return }
+            value = value &* 10 &+ UInt64(digit)
+        }
+        out.append("Max-Forwards: ")
+        out.append(decimal: value == 0 ? 0 : value &- 1)
+        out.append("\r\n")
+    }
+
+    private static func writeAdded(
+        _ head: RequestHead, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity, host: (start: Int, count: Int),
+        _ out: inout Buffer
+    ) {
+        if head.fields.teTrailers { out.append("TE: trailers\r\nConnection: TE\r\n") }
+        out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
+        out.append(identity.via)
+        out.append("\r\nX-Forwarded-For: ")
+        out.append(peer)
+        out.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+        out.appendCopy(from: host.start, count: host.count)
+        // An IPv6 address needs brackets and quotes there (RFC 7239 6).
+        let isIPv6 = peer.contains(UInt8(ascii: ":"))
+        out.append(isIPv6 ? "\r\nForwarded: for=\"[" : "\r\nForwarded: for=")
+        out.append(peer)
+        out.append(isIPv6 ? "]\";host=\"" : ";host=\"")
+        out.appendCopy(from: host.start, count: host.count)
+        out.append("\";proto=http\r\n")
+        if !head.fields.hasRequestID {
+            out.append("X-Request-Id: ")
+            out.append(hexadecimal16: requestID.0)
+            out.append(hexadecimal16: requestID.1)
+            out.append("\r\n")
+        }
+    }
+}

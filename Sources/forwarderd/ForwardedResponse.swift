@@ -1,0 +1,55 @@
+import Shared
+
+/// Writes the canonical response for a client from what was understood of the instance's.
+enum ForwardedResponse {
+    /// How the client can tell where the body ends.
+    enum ClientFraming {
+        /// As the instance announced it, or none.
+        case asGiven
+        case chunked
+        /// The end of the connection (HTTP/1.0 clients).
+        case untilClose
+    }
+
+    /// Appends the head of a final or interim response. `out` has room for a head of the largest size and what is added.
+    static func write(
+        _ head: ResponseHead, _ bytes: Span<UInt8>, framing: ClientFraming, closes: Bool, keepAliveToHTTP10: Bool,
+        identity: Identity, date: [UInt8], to out: inout Buffer
+    ) {
+        out.append("HTTP/1.1 ")
+        out.append(decimal: UInt64(head.status))
+        out.append(UInt8(ascii: " "))
+        out.append(bytes.extracting(head.reasonStart..<head.reasonStart &+ head.reasonCount))
+        out.append("\r\n")
+        let fields = head.fields
+        let hasNominated = !fields.nominated.isEmpty
+        for line in fields.lines {
+            switch line.name {
+            case .contentLength:
+                // Not beside chunks, not in 1xx and 204 (RFC 9110 8.6).
+                if framing != .asGiven || head.isInterim || head.status == 204 { continue }
+            case .via, .date: break
+            case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
+                .proxyAuthorization, .http2Settings:
+                continue
+            case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID, .expect,
+                .maxForwards:
+                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+            }
+            ForwardedRequest.writeLine(line, bytes, &out)
+        }
+        if !head.isInterim {
+            if !fields.hasDate {
+                out.append("Date: ")
+                out.append(date)
+                out.append("\r\n")
+            }
+            out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
+            out.append(identity.via)
+            if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
+            if closes { out.append("\r\nConnection: close") } else if keepAliveToHTTP10 { out.append("\r\nConnection: keep-alive") }
+            out.append("\r\n")
+        }
+        out.append("\r\n")
+    }
+}

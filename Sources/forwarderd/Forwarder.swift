@@ -1,0 +1,202 @@
+import Shared
+
+/// The forwarder: one event loop, all its connections, the present routes. The parts of its work are in the extensions, by
+/// what they are about; what decides is in value types of its own (RouteTable, Ranking, Exchange, PassiveHealth, and the
+/// HTTP parsers of Shared).
+struct Forwarder: ~Copyable {
+    let daemon: Daemon
+    let identity = Identity(hostName: Process.hostName())
+    var loop: EventLoop
+    let signals: SignalQueue
+    var isRunning = true
+
+    // Connections.
+    let downstreams: Slab<Downstream>
+    let upstreams: Slab<Upstream>
+    var requestBuffers: BufferPool
+    var outputBuffers: BufferPool
+    /// What an instance sent, on its way to the client; used within one call only.
+    var received = Buffer(capacity: Limits.relayBufferBytes)
+    /// What is about to be sent to a client; used within one call only.
+    var outgoing = Buffer(capacity: Limits.outputBufferBytes)
+    var requestHead = RequestHead()
+    var responseHead = ResponseHead()
+    /// The client connection whose requests are being read; -1 for none.
+    var servingSlot = -1
+    /// Connections with work left over from a turn in which others had to go first.
+    var unfinished: [Token] = []
+
+    // The present table.
+    let instances = Slab<InstanceSlot>(capacity: Limits.instancesInTable)
+    var services: [ServiceEntry] = []
+    var routes = RouteTable()
+    var slotByName: [String: Int] = [:]
+    var serviceByName: [String: Int] = [:]
+    var slotByID: [Int] = []
+    var version: SnapshotVersion?
+    /// How many forwarders take connections from the same listener.
+    var forwarders = 1
+
+    var listeners: Listeners
+    var subscriber: Subscriber
+    var random = SplitMix(seed: SystemRandom.word())
+    /// The Date field's value, made once a second.
+    var date: [UInt8] = []
+    var dateSecond: UInt64 = 0
+    var isDraining = false
+
+    var log: Log { daemon.log }
+
+    init(
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ signals: SignalQueue, _ listeners: Listeners, _ subscriber: consuming Subscriber
+    ) {
+        self.daemon = daemon
+        self.loop = loop
+        self.signals = signals
+        self.listeners = listeners
+        self.subscriber = subscriber
+        // Each exchange needs two descriptors; some are needed for everything else.
+        let share = max(16, (daemon.openFiles - 64) / 2)
+        downstreams = Slab(capacity: min(Limits.clientConnections, share))
+        upstreams = Slab(capacity: min(Limits.instanceConnections, share))
+        requestBuffers = BufferPool(
+            bufferBytes: Limits.requestBufferBytes, limit: Limits.clientConnections * 2 + Limits.instanceConnections, keep: 128)
+        outputBuffers = BufferPool(bufferBytes: Limits.outputBufferBytes, limit: Limits.clientConnections, keep: 16)
+    }
+
+    // MARK: The loop
+
+    mutating func run() -> Int32 {
+        subscribe()
+        _ = loop.schedule(EventKind.firstSnapshotOverdue.token(), after: Limits.firstSnapshotWaitMilliseconds)
+        _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
+        while isRunning {
+            do {
+                try loop.turn(poll: !unfinished.isEmpty)
+            } catch {
+                log.error("epoll_wait failed: \(error)")
+                return ExitCode.failed
+            }
+            while let event = loop.nextEvent() { handle(event) }
+            while let token = loop.nextTimer() { handleTimer(token) }
+            resumeUnfinished()
+            if isDraining, downstreams.count == 0 { isRunning = false }
+        }
+        daemon.notifier.stopping()
+        return ExitCode.done
+    }
+
+    @inline(__always)
+    private mutating func handle(_ event: EventLoop.Event) {
+        let slot = event.token.slot
+        guard let kind = EventKind(rawValue: event.token.kind) else { return }
+        switch kind {
+        case .downstream:
+            if downstreams.holds(slot, event.token.generation) { downstreamReady(slot, event.readiness) }
+        case .upstream:
+            if upstreams.holds(slot, event.token.generation) { upstreamReady(slot, event.readiness) }
+        case .listener: acceptConnections(slot)
+        case .subscriber: subscriberReady(event.readiness)
+        case .signals: takeSignals()
+        case .control: takeControl()
+        case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue, .drainTimeout: break
+        }
+    }
+
+    private mutating func handleTimer(_ token: Token) {
+        guard let kind = EventKind(rawValue: token.kind) else { return }
+        switch kind {
+        case .downstreamTimeout:
+            if downstreams.holds(token.slot, token.generation) { downstreamTimerFired(token.slot) }
+        case .reconnect: subscribe()
+        case .ejectionEnd:
+            if instances.holds(token.slot, token.generation) { ejectionEnded(token.slot) }
+        case .sweep:
+            sweepIdleUpstreams()
+            _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
+        case .resumeAccepting: resumeAccepting()
+        case .firstSnapshotOverdue:
+            if version == nil {
+                log.warning("no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms: requests are answered with 503 until there is one")
+                startAccepting()
+            }
+        case .drainTimeout:
+            log.warning("drain: the time is over; \(downstreams.count) connections are closed")
+            isRunning = false
+        case .downstream, .upstream, .listener, .subscriber, .signals, .control: break
+        }
+    }
+
+    private mutating func resumeUnfinished() {
+        guard !unfinished.isEmpty else { return }
+        let tokens = unfinished
+        unfinished.removeAll(keepingCapacity: true)
+        for token in tokens {
+            if token.kind == EventKind.upstream.rawValue {
+                if upstreams.holds(token.slot, token.generation) { readResponse(token.slot) }
+            } else if downstreams.holds(token.slot, token.generation) {
+                serve(token.slot)
+            }
+        }
+    }
+
+    // MARK: Being told
+
+    private mutating func takeSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case .terminate, .interrupt: drain(timeoutMilliseconds: Limits.drainTimeoutMilliseconds)
+            default: break
+            }
+        }
+    }
+
+    private mutating func takeControl() {
+        guard let control = daemon.control else { return }
+        while true {
+            do {
+                guard let message = try UnixSocket.receive(on: control, capacity: Limits.controlMessageBytes) else {
+                    // The supervisor is gone; so are we.
+                    isRunning = false
+                    return
+                }
+                switch try ControlMessage.decode(message.bytes) {
+                case .stop: isRunning = false
+                case .drain(let timeout): drain(timeoutMilliseconds: timeout)
+                case .listeners:
+                    listeners.replace(message.descriptors, loop)
+                    continue
+                case .reopenLogs, .configuration: break
+                }
+                for descriptor in message.descriptors { descriptor.close() }
+            } catch let error as Errno {
+                if error != .again { isRunning = false }
+                return
+            } catch {
+                log.warning("the supervisor sent something unknown: \(error)")
+            }
+        }
+    }
+
+    /// No new connections; what is open is finished.
+    private mutating func drain(timeoutMilliseconds: UInt64) {
+        guard !isDraining else { return }
+        isDraining = true
+        listeners.close(loop)
+        log.debug("drain: \(downstreams.count) connections are open")
+        _ = loop.schedule(EventKind.drainTimeout.token(), after: timeoutMilliseconds)
+        let limit = loop.now + Limits.drainIdleMilliseconds
+        for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
+            setDeadline(slot, min(limit, downstreams[slot].deadline))
+        }
+    }
+
+    /// The Date field's value for this second.
+    mutating func refreshDate() {
+        let second = loop.now / 1000
+        if second != dateSecond || date.isEmpty {
+            dateSecond = second
+            date = Array(Timestamp(wallMilliseconds: Clock.wallMilliseconds()).httpDate.utf8)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+import Shared
+
+/// An instance as this forwarder knows it; it outlives snapshots as long as they name it, and its connections with it.
+struct InstanceSlot {
+    let service: String
+    let url: String
+    var authority: [UInt8]
+    var priority: Priority
+    var weight: Int
+    var state: InstanceState
+    var passive = PassiveHealth()
+    /// Requests chosen for it, connecting or exchanging.
+    var outstanding = 0
+    /// Connections kept open for the next request: newest first, a list through the upstreams.
+    var idleHead: Int32 = -1
+    var idleCount = 0
+    /// Which address the next connection takes.
+    var nextAddress = 0
+    /// Its place among the services of the present table; -1 when the table no longer names it.
+    var serviceIndex = -1
+
+    init(service: String, _ instance: SnapshotInstance) {
+        self.service = service
+        url = instance.url
+        authority = Array(instance.authority.utf8)
+        priority = instance.priority
+        weight = instance.weight
+        state = instance.state
+    }
+
+    /// Fit to be chosen, as far as polling and this forwarder's own evidence go.
+    var isCandidate: Bool {
+        state.status == .up && !state.suspect && !state.draining && !passive.isEjected && !state.addresses.isEmpty
+    }
+}

@@ -1,0 +1,129 @@
+import Shared
+
+/// The listening sockets, which all forwarders share. The kernel wakes one process per connection (EPOLLEXCLUSIVE), and
+/// always the first in line; so whoever has accepted goes to the end of the line by leaving epoll and entering it again.
+struct Listeners {
+    private(set) var descriptors: [Descriptor]
+    private(set) var isAccepting = false
+    private var accepted = 0
+    private var windowStart: UInt64 = 0
+    private var acceptedInWindow = 0
+    private var isPaused = false
+
+    init(_ descriptors: [Descriptor]) { self.descriptors = descriptors }
+
+    mutating func start(_ loop: borrowing EventLoop) throws(Errno) {
+        guard !isAccepting else { return }
+        isAccepting = true
+        for index in descriptors.indices { try register(index, loop) }
+    }
+
+    private func register(_ index: Int, _ loop: borrowing EventLoop) throws(Errno) {
+        try loop.add(descriptors[index], EventKind.listener.token(index), [.readable, .exclusive])
+    }
+
+    /// After an accept: to the end of the line, each time at low rates, every 16 at high ones.
+    mutating func goToEndOfLine(_ index: Int, now: UInt64, _ loop: borrowing EventLoop) throws(Errno) {
+        if now != windowStart {
+            windowStart = now
+            acceptedInWindow = 0
+        }
+        acceptedInWindow += 1
+        accepted += 1
+        if acceptedInWindow > 4, accepted % 16 != 0 { return }
+        loop.remove(descriptors[index])
+        try register(index, loop)
+    }
+
+    /// Out of descriptors: the listener stays silent until `resume`.
+    mutating func pause(_ loop: borrowing EventLoop) {
+        isPaused = true
+        for descriptor in descriptors { loop.remove(descriptor) }
+    }
+
+    mutating func resume(_ loop: borrowing EventLoop) throws(Errno) {
+        guard isPaused else { return }
+        isPaused = false
+        for index in descriptors.indices { try register(index, loop) }
+    }
+
+    /// Leaves epoll before closing: another process holds the same open file, and its events would keep coming.
+    mutating func close(_ loop: borrowing EventLoop) {
+        for descriptor in descriptors {
+            if isAccepting, !isPaused { loop.remove(descriptor) }
+            descriptor.close()
+        }
+        descriptors = []
+    }
+
+    mutating func replace(_ new: [Descriptor], _ loop: borrowing EventLoop) {
+        close(loop)
+        descriptors = new
+        if isAccepting {
+            isAccepting = false
+            try? start(loop)
+        }
+    }
+}
+
+extension Forwarder {
+    mutating func startAccepting() {
+        do {
+            try listeners.start(loop)
+        } catch {
+            log.error("the listening socket cannot be registered: \(error)")
+            isRunning = false
+        }
+    }
+
+    mutating func acceptConnections(_ index: Int) {
+        guard !isDraining, index < listeners.descriptors.count else { return }
+        // Alone, a forwarder takes what there is; among others one at a time, so that all get their share.
+        let limit = forwarders > 1 ? 1 : Limits.acceptsPerTurn
+        for _ in 0..<limit {
+            guard !downstreams.isFull else { return pauseAccepting("\(downstreams.capacity) connections are open, which is the limit") }
+            let descriptor: Descriptor
+            let address: SocketAddress?
+            do {
+                (descriptor, address) = try Socket.accept(listeners.descriptors[index])
+            } catch {
+                switch error {
+                case .again, .interrupted: return
+                case .tooManyOpenFiles, .fileTableFull: return pauseAccepting("no more descriptors")
+                // The connection died in the queue: the next one.
+                default: continue
+                }
+            }
+            admit(descriptor, address)
+        }
+        if forwarders > 1 {
+            do { try listeners.goToEndOfLine(index, now: loop.now, loop) } catch { pauseAccepting("\(error)") }
+        }
+    }
+
+    private mutating func admit(_ descriptor: Descriptor, _ address: SocketAddress?) {
+        var peer: [UInt8] = []
+        if let address { address.unmapped.appendHost(to: &peer) }
+        let slot = downstreams.insert(Downstream(descriptor, peer: peer))
+        let token = EventKind.downstream.token(slot, downstreams.generation(slot))
+        do {
+            try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
+        } catch {
+            log.warning("a client connection cannot be registered: \(error)")
+            return closeDownstream(slot)
+        }
+        // A connection that says nothing has the time of a head.
+        setDeadline(slot, loop.now + Limits.headTimeoutMilliseconds)
+    }
+
+    private mutating func pauseAccepting(_ reason: String) {
+        log.warning("accepting pauses: \(reason)")
+        listeners.pause(loop)
+        _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.acceptPauseMilliseconds)
+    }
+
+    mutating func resumeAccepting() {
+        guard !isDraining else { return }
+        do { try listeners.resume(loop) } catch { pauseAccepting("\(error)") }
+    }
+}

@@ -1,0 +1,267 @@
+import Shared
+
+/// The answer's way: from an instance, understood, framed anew, to the client. What the client does not take at once waits
+/// in one buffer, and until it has gone nothing more is read from the instance.
+extension Forwarder {
+    /// Reads an instance's answer and passes it on, as long as there is something and the client keeps up.
+    mutating func readResponse(_ upstream: Int) {
+        let slot = upstreams[upstream].downstream
+        let generation = upstreams.generation(upstream)
+        var budget = Limits.relayBytesPerTurn
+        while upstreams[upstream].mayRead {
+            if !downstreams[slot].output.isEmpty {
+                upstreams[upstream].isPaused = true
+                return
+            }
+            if budget <= 0 {
+                unfinished.append(EventKind.upstream.token(upstream, generation))
+                return
+            }
+            // A head that came in pieces continues in its own buffer, everything else passes through the common one.
+            var buffer = Buffer.none
+            if upstreams[upstream].input.isLeased {
+                swap(&buffer, &upstreams[upstream].input)
+                buffer.compact()
+            } else {
+                swap(&buffer, &received)
+                buffer.removeAll()
+            }
+            let free = buffer.free
+            let result = buffer.receive(from: upstreams[upstream].descriptor)
+            guard let count = result.count, count > 0 else {
+                putBack(&buffer, upstream)
+                if result.count == nil, result.isAgain {
+                    // An announced end comes behind what has been read.
+                    upstreams[upstream].mayRead = false
+                    if !upstreams[upstream].sawEnd { return }
+                    return upstreamEnded(upstream, nil)
+                }
+                return upstreamEnded(upstream, result.count == nil ? result.error : nil)
+            }
+            budget -= count
+            if count < free, !upstreams[upstream].sawEnd { upstreams[upstream].mayRead = false }
+            let goesOn = take(&buffer, upstream, slot)
+            // The upstream may be gone, or serve somebody else, by now.
+            if upstreams.holds(upstream, generation) {
+                putBack(&buffer, upstream)
+            } else {
+                putBack(&buffer, -1)
+            }
+            guard goesOn else { return serveIfMore(slot) }
+        }
+    }
+
+    /// Returns the common buffer to its place; what is left of a partial head stays with the connection.
+    private mutating func putBack(_ buffer: inout Buffer, _ upstream: Int) {
+        if buffer.capacity == Limits.relayBufferBytes {
+            swap(&buffer, &received)
+            if upstream >= 0, !received.isEmpty, upstreams[upstream].state == .busy {
+                upstreams[upstream].input = requestBuffers.lease()
+                if upstreams[upstream].input.free >= received.count { upstreams[upstream].input.append(received.bytes) }
+            }
+            received.removeAll()
+        } else if upstream >= 0, !buffer.isEmpty {
+            swap(&buffer, &upstreams[upstream].input)
+        } else {
+            requestBuffers.giveBack(from: &buffer)
+        }
+    }
+
+    /// Understands what has been received and sends it on. False: the exchange has ended, one way or another.
+    private mutating func take(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Bool {
+        let downstreams = downstreams
+        outgoing.removeAll()
+        while !downstreams[slot].hasResponseHead {
+            do throws(HTTPFault) {
+                guard try responseHead.parse(buffer.bytes) else {
+                    // Interim answers that came before are on their way.
+                    return outgoing.isEmpty || sendOutgoing(slot, Span())
+                }
+                if responseHead.status == 101 { throw HTTPFault(502, "101 without an upgrade") }
+            } catch {
+                buffer.removeAll()
+                upstreamFailed(upstream, .malformed(error.reason))
+                return false
+            }
+            if responseHead.isInterim {
+                // Not to HTTP/1.0 clients (RFC 9110 15.2).
+                if !downstreams[slot].exchange.clientIsHTTP10 {
+                    guard outgoing.free > Limits.headBytes + Limits.addedHeadBytes else {
+                        buffer.removeAll()
+                        upstreamFailed(upstream, .malformed("too many interim answers at once"))
+                        return false
+                    }
+                    ForwardedResponse.write(
+                        responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false, identity: identity,
+                        date: date, to: &outgoing)
+                }
+                buffer.consume(responseHead.byteCount)
+                continue
+            }
+            writeFinalHead(buffer.bytes, upstream, slot)
+            buffer.consume(responseHead.byteCount)
+        }
+        return relayBody(&buffer, upstream, slot)
+    }
+
+    /// The head of the final answer, and what follows from it.
+    private mutating func writeFinalHead(_ bytes: borrowing Span<UInt8>, _ upstream: Int, _ slot: Int) {
+        let framing = responseHead.framing(requestWasHead: downstreams[slot].exchange.isHead)
+        downstreams[slot].responseBody = BodyDecoder(framing, status: 502)
+        let isHTTP10 = downstreams[slot].exchange.clientIsHTTP10
+        let clientFraming: ForwardedResponse.ClientFraming
+        switch framing {
+        case .none, .length: clientFraming = .asGiven
+        case .chunked, .untilClose: clientFraming = isHTTP10 ? .untilClose : .chunked
+        }
+        downstreams[slot].responseIsChunked = clientFraming == .chunked
+        // An answer before the request's end: the rest of the request is not wanted.
+        if clientFraming == .untilClose || !downstreams[slot].requestIsComplete || isDraining {
+            downstreams[slot].exchange.keepsClient = false
+        }
+        upstreams[upstream].keepsAlive = responseHead.keepsAlive && framing != .untilClose
+        refreshDate()
+        let keeps = downstreams[slot].exchange.keepsClient
+        ForwardedResponse.write(
+            responseHead, bytes, framing: clientFraming, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps, identity: identity,
+            date: date, to: &outgoing)
+        downstreams[slot].hasResponseHead = true
+        let instance = upstreams[upstream].instance
+        instances[instance].passive.succeeded()
+    }
+
+    /// Passes on what is here of the body. False: the exchange has ended.
+    private mutating func relayBody(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Bool {
+        let downstreams = downstreams
+        while !downstreams[slot].responseBody.isComplete, !buffer.isEmpty {
+            var position = 0
+            let piece: ChunkedDecoder.Piece
+            do throws(HTTPFault) {
+                piece = try downstreams[slot].responseBody.next(buffer.bytes, &position)
+                if piece == .end, downstreams[slot].responseIsChunked {
+                    outgoing.append("0\r\n")
+                    outgoing.append(try downstreams[slot].responseBody.forwardableTrailers())
+                    outgoing.append("\r\n")
+                }
+            } catch {
+                buffer.removeAll()
+                // Part of an answer may go out before the cut, never as if it were whole.
+                upstreamFailed(upstream, .malformed(error.reason))
+                return false
+            }
+            switch piece {
+            case .data(let start, let count):
+                if downstreams[slot].responseIsChunked {
+                    outgoing.append(hexadecimal: UInt64(count))
+                    outgoing.append("\r\n")
+                    outgoing.append(buffer.bytes.extracting(start..<start &+ count))
+                    outgoing.append("\r\n")
+                } else if count <= Limits.copiedBodyBytes || downstreams[slot].responseBody.isChunked {
+                    outgoing.append(buffer.bytes.extracting(start..<start &+ count))
+                } else {
+                    // Large and framed as it came: sent from where it is.
+                    guard sendOutgoing(slot, buffer.bytes.extracting(start..<start &+ count)) else {
+                        buffer.removeAll()
+                        return false
+                    }
+                }
+            case .needsMore, .end: break
+            }
+            buffer.consume(position)
+        }
+        let isComplete = downstreams[slot].responseBody.isComplete
+        if isComplete, !buffer.isEmpty {
+            // Bytes after a response are never a response: this connection is not used again.
+            upstreams[upstream].keepsAlive = false
+            buffer.removeAll()
+        }
+        if !outgoing.isEmpty {
+            guard sendOutgoing(slot, Span()) else { return false }
+        }
+        guard isComplete else {
+            setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds)
+            return true
+        }
+        finishExchange(upstream, slot)
+        return false
+    }
+
+    /// Sends what is in `outgoing`, and `body` behind it; keeps what the client does not take. False: the client is gone,
+    /// and with it the exchange.
+    mutating func sendOutgoing(_ slot: Int, _ body: borrowing Span<UInt8>) -> Bool {
+        downstreams[slot].exchange.hasForwarded = downstreams[slot].hasResponseHead
+        var sent = 0
+        if downstreams[slot].output.isEmpty {
+            let descriptor = downstreams[slot].descriptor
+            let result =
+                body.isEmpty ? descriptor.send(outgoing.bytes) : outgoing.isEmpty ? descriptor.send(body) : descriptor.send(outgoing.bytes, body)
+            if let count = result.count {
+                sent = count
+            } else if !result.isAgain {
+                closeDownstream(slot)
+                return false
+            }
+        }
+        let head = outgoing.count
+        if sent < head + body.count {
+            if !downstreams[slot].output.isLeased {
+                downstreams[slot].output = outputBuffers.lease()
+            }
+            guard downstreams[slot].output.free >= head + body.count - sent else {
+                log.warning("no buffers are left; a client connection is cut")
+                Socket.resetOnClose(downstreams[slot].descriptor)
+                closeDownstream(slot)
+                return false
+            }
+            if sent < head { downstreams[slot].output.append(outgoing.bytes.extracting(sent..<head)) }
+            let bodySent = max(0, sent - head)
+            downstreams[slot].output.append(body.extracting(bodySent..<body.count))
+        }
+        outgoing.removeAll()
+        return true
+    }
+
+    /// The instance has closed or reset its connection.
+    private mutating func upstreamEnded(_ upstream: Int, _ error: Errno?) {
+        let slot = upstreams[upstream].downstream
+        let downstreams = downstreams
+        if error == nil, downstreams[slot].hasResponseHead, downstreams[slot].responseBody.endsWithConnection {
+            outgoing.removeAll()
+            if downstreams[slot].responseIsChunked {
+                outgoing.append("0\r\n\r\n")
+                guard sendOutgoing(slot, Span()) else { return }
+            }
+            upstreams[upstream].keepsAlive = false
+            finishExchange(upstream, slot)
+            return serveIfMore(slot)
+        }
+        upstreamFailed(upstream, error == nil ? .closed : .reset)
+    }
+
+    /// The answer is complete, as far as the instance is concerned.
+    private mutating func finishExchange(_ upstream: Int, _ slot: Int) {
+        let requestWasSent = downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
+        let instance = upstreams[upstream].instance
+        downstreams[slot].exchange.upstream = -1
+        leaveService(slot)
+        if upstreams[upstream].keepsAlive, requestWasSent, !upstreams[upstream].sawEnd {
+            keep(upstream)
+        } else {
+            closeUpstream(upstream)
+        }
+        if !requestWasSent { downstreams[slot].exchange.keepsClient = false }
+        leaveInstance(instance)
+        requestBuffers.giveBack(from: &downstreams[slot].request)
+        finishAnswer(slot)
+    }
+
+    /// All of the answer has been handed over: done when the client has taken it.
+    mutating func finishAnswer(_ slot: Int) {
+        if downstreams[slot].output.isEmpty {
+            afterAnswer(slot)
+        } else {
+            downstreams[slot].state = .flushing
+            setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds)
+        }
+    }
+}

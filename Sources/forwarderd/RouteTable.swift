@@ -1,0 +1,79 @@
+import Shared
+
+/// From a request's path to a service: the longest API path that is a whole-segment prefix wins. One hash probe per segment,
+/// whatever the number of services.
+struct RouteTable {
+    private struct Entry {
+        let hash: UInt64
+        let path: [UInt8]
+        let service: Int
+    }
+
+    private var entries: [Entry] = []
+    /// Open addressing; -1 is empty. The size is a power of two, at most half full.
+    private var places: [Int32] = [-1]
+    private var longest = 0
+    /// The service that claims `/`, which matches everything else.
+    private(set) var root: Int?
+
+    init(_ services: [[String]] = []) {
+        for (service, paths) in services.enumerated() {
+            for path in paths {
+                let bytes = Array(path.utf8)
+                if bytes == [UInt8(ascii: "/")] {
+                    root = service
+                } else {
+                    entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service))
+                    longest = max(longest, bytes.count)
+                }
+            }
+        }
+        var size = 1
+        while size < entries.count * 2 { size *= 2 }
+        places = [Int32](repeating: -1, count: size)
+        for (index, entry) in entries.enumerated() {
+            var place = Int(truncatingIfNeeded: entry.hash) & (size - 1)
+            while places[place] >= 0 { place = (place + 1) & (size - 1) }
+            places[place] = Int32(index)
+        }
+    }
+
+    /// FNV-1a, which grows byte by byte, so that each prefix of a path costs nothing more. Only the configuration decides
+    /// what is in the table: a client cannot make it collide.
+    @inline(__always)
+    private static func grow(_ hash: UInt64, _ byte: UInt8) -> UInt64 { (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    private static let start: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    private static func hash(_ bytes: [UInt8]) -> UInt64 { spread(bytes.reduce(start, grow)) }
+    @inline(__always)
+    private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
+
+    /// The service for a path, which stands at `offset` of `bytes`; nil when none claims it.
+    func service(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Int? {
+        var best = root
+        var hash = Self.start
+        let end = min(count, longest &+ 1)
+        var index = 0
+        while index < end {
+            let byte = bytes[offset &+ index]
+            if byte == 0x2f, index > 0, let found = find(Self.spread(hash), bytes, offset, index) { best = found }
+            hash = Self.grow(hash, byte)
+            index &+= 1
+        }
+        if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) { best = found }
+        return best
+    }
+
+    @inline(__always)
+    private func find(_ hash: UInt64, _ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Int? {
+        let mask = places.count &- 1
+        var place = Int(truncatingIfNeeded: hash) & mask
+        while true {
+            let index = places[place]
+            if index < 0 { return nil }
+            let entry = entries[Int(index)]
+            if entry.hash == hash, bytes.equals(entry.path, at: offset, count: count) { return entry.service }
+            place = (place &+ 1) & mask
+        }
+    }
+}

@@ -1,0 +1,108 @@
+import Shared
+
+/// The connection to discoveryd: snapshots in, evidence out. Lost, it is begun anew; meanwhile the last snapshot holds.
+struct Subscriber: ~Copyable {
+    let path: String
+    let index: Int?
+    var channel: LineChannel?
+    var assembler = SnapshotAssembler()
+    var delay = Limits.reconnectMilliseconds
+    /// Said once per loss, not per attempt.
+    var hasComplained = false
+
+    init(path: String, index: Int?) {
+        self.path = path
+        self.index = index
+    }
+}
+
+extension Forwarder {
+    /// Connects to discoveryd, or tries again later.
+    mutating func subscribe() {
+        guard subscriber.channel == nil else { return }
+        do throws(Errno) {
+            let descriptor = try UnixSocket.connect(.stream, path: subscriber.path)
+            do throws(Errno) {
+                try loop.add(descriptor, EventKind.subscriber.token(), [.readable, .writable, .peerClosed, .edgeTriggered])
+            } catch {
+                descriptor.close()
+                throw error
+            }
+            var channel = LineChannel(descriptor)
+            channel.queue(SubscriberLines.hello(role: .forwarder, pid: Process.pid, index: subscriber.index))
+            _ = try? channel.flush()
+            subscriber.channel = channel
+            subscriber.assembler = SnapshotAssembler()
+        } catch {
+            if !subscriber.hasComplained { log.warning("discoveryd cannot be reached at \(subscriber.path): \(error)") }
+            subscriber.hasComplained = true
+            retryLater()
+        }
+    }
+
+    private mutating func retryLater() {
+        _ = loop.schedule(EventKind.reconnect.token(), after: subscriber.delay)
+        subscriber.delay = min(subscriber.delay * 2, Limits.reconnectMaximumMilliseconds)
+    }
+
+    mutating func subscriberReady(_ readiness: Readiness) {
+        guard subscriber.channel != nil else { return }
+        do {
+            if readiness.contains(.writable) { _ = try subscriber.channel?.flush() }
+            var isMore = true
+            while isMore {
+                isMore = try subscriber.channel?.receive() ?? false
+                while let line = try subscriber.channel?.nextLine() { try take(line) }
+            }
+        } catch let fault as LineChannel.Fault {
+            lose(fault == .closed ? "discoveryd closed the connection" : "\(fault)")
+        } catch let fault as SnapshotAssembler.Fault {
+            lose(fault.reason)
+        } catch {
+            lose("\(error)")
+        }
+    }
+
+    private mutating func lose(_ reason: String) {
+        guard !isDraining else { return drop() }
+        if !subscriber.hasComplained { log.warning("the connection to discoveryd is lost: \(reason); the last snapshot holds") }
+        subscriber.hasComplained = true
+        drop()
+        retryLater()
+    }
+
+    private mutating func drop() {
+        subscriber.channel?.descriptor.close()
+        subscriber.channel = nil
+    }
+
+    private mutating func take(_ line: [UInt8]) throws(SnapshotAssembler.Fault) {
+        switch try subscriber.assembler.receive(line) {
+        case .nothing, .ping: break
+        case .snapshot(let snapshot):
+            apply(snapshot)
+            if subscriber.hasComplained { log.info("connected to discoveryd again, snapshot \(snapshot.version)") }
+            subscriber.hasComplained = false
+            subscriber.delay = Limits.reconnectMilliseconds
+            say(SubscriberLines.applied(snapshot.version))
+        case .delta(let version, let changes):
+            apply(version, changes)
+            say(SubscriberLines.applied(version))
+        case .refused(let reason): throw SnapshotAssembler.Fault(reason: "discoveryd refused us: \(reason)")
+        }
+    }
+
+    /// Passive evidence, at once.
+    mutating func observed(_ instance: Int, _ fault: UpstreamFault) {
+        say(
+            SubscriberLines.observed(
+                service: instances[instance].service, instance: instances[instance].url, cause: fault.words))
+    }
+
+    /// What discoveryd does not take now and does not read for long is not worth memory.
+    private mutating func say(_ line: [UInt8]) {
+        guard let pending = subscriber.channel?.pendingBytes, pending < Limits.subscriberBufferBytes else { return }
+        subscriber.channel?.queue(line)
+        _ = try? subscriber.channel?.flush()
+    }
+}

@@ -1,0 +1,109 @@
+import Shared
+
+/// Snapshots and deltas become the present table, between two turns of the loop.
+extension Forwarder {
+    /// A whole snapshot replaces the table. Instances it names again keep their slot: evidence, counts and connections.
+    mutating func apply(_ snapshot: Snapshot) {
+        let isFirst = version == nil
+        var named = Set<String>()
+        slotByID.removeAll(keepingCapacity: true)
+        var paths = [[String]](repeating: [], count: services.count)
+        for index in services.indices {
+            for slot in services[index].instances { instances[Int(slot)].serviceIndex = -1 }
+            services[index].instances = []
+            services[index].isStale = true
+        }
+        var stillServed = Set<String>()
+        for service in snapshot.services {
+            stillServed.insert(service.name)
+            let index = serviceByName[service.name] ?? makeService(service.name, &paths)
+            paths[index] = service.paths
+            services[index].instances = service.instances.map { instance in
+                let name = service.name + "\0" + instance.url
+                named.insert(name)
+                let slot = place(name, service.name, instance)
+                instances[slot].serviceIndex = index
+                slotByID.append(slot)
+                return Int32(truncatingIfNeeded: slot)
+            }
+        }
+        for (name, slot) in slotByName where !named.contains(name) { retire(name, slot) }
+        routes = RouteTable(paths)
+        version = snapshot.version
+        forwarders = snapshot.forwarders
+        log.debug("snapshot \(snapshot.version): \(snapshot.services.count) services, \(slotByID.count) instances")
+        if isFirst {
+            startAccepting()
+            daemon.notifier.ready("snapshot \(snapshot.version)")
+        }
+    }
+
+    private mutating func makeService(_ name: String, _ paths: inout [[String]]) -> Int {
+        services.append(ServiceEntry(name: name, instances: []))
+        paths.append([])
+        serviceByName[name] = services.count - 1
+        return services.count - 1
+    }
+
+    private mutating func place(_ name: String, _ service: String, _ instance: SnapshotInstance) -> Int {
+        if let slot = slotByName[name] {
+            instances[slot].authority = Array(instance.authority.utf8)
+            instances[slot].priority = instance.priority
+            instances[slot].weight = instance.weight
+            update(slot, instance.state)
+            return slot
+        }
+        let slot = instances.insert(InstanceSlot(service: service, instance))
+        slotByName[name] = slot
+        return slot
+    }
+
+    /// An instance that is no longer named: its kept connections are closed; open exchanges end by themselves, and the slot
+    /// is freed with the last of them.
+    private mutating func retire(_ name: String, _ slot: Int) {
+        while instances[slot].idleHead >= 0 {
+            let upstream = Int(instances[slot].idleHead)
+            removeIdle(upstream)
+            closeUpstream(upstream)
+        }
+        if instances[slot].outstanding == 0 {
+            slotByName[name] = nil
+            _ = instances.remove(slot)
+        }
+    }
+
+    /// A request no longer occupies an instance; the last one frees the slot of an instance that no table names.
+    @inline(__always)
+    mutating func leaveInstance(_ instance: Int) {
+        instances[instance].outstanding -= 1
+        if instances[instance].outstanding == 0, instances[instance].serviceIndex < 0 {
+            slotByName[instances[instance].service + "\0" + instances[instance].url] = nil
+            _ = instances.remove(instance)
+        }
+    }
+
+    /// A delta writes into slots and rebuilds nothing.
+    mutating func apply(_ version: SnapshotVersion, _ changes: [(id: Int, state: InstanceState)]) {
+        for (id, state) in changes where id < slotByID.count {
+            update(slotByID[id], state)
+            factsChanged(slotByID[id])
+        }
+        self.version = version
+    }
+
+    private mutating func update(_ slot: Int, _ state: InstanceState) {
+        let before = instances[slot].state
+        instances[slot].state = state
+        if state.status == .up, !state.suspect, before.status != .up || before.suspect {
+            // A good poll on a fresh connection came after our own evidence.
+            instances[slot].passive.cleared()
+        }
+        if state.addresses.isEmpty || state.status == .down || before.addresses != state.addresses {
+            while instances[slot].idleHead >= 0 {
+                let upstream = Int(instances[slot].idleHead)
+                removeIdle(upstream)
+                closeUpstream(upstream)
+            }
+        }
+    }
+}

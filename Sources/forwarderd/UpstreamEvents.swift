@@ -1,0 +1,236 @@
+import Shared
+
+/// What happens on connections to instances.
+extension Forwarder {
+    mutating func upstreamReady(_ upstream: Int, _ readiness: Readiness) {
+        switch upstreams[upstream].state {
+        case .idle:
+            // Bytes or an end that nobody asked for: of no more use.
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
+                removeIdle(upstream)
+                closeUpstream(upstream)
+            }
+        case .connecting:
+            if !readiness.isDisjoint(with: [.error, .hangUp]) {
+                let error = Socket.pendingError(upstreams[upstream].descriptor) ?? .connectionRefused
+                return upstreamFailed(upstream, error == .timedOut ? .connectTimeout : .connect(error))
+            }
+            guard readiness.contains(.writable) else { return }
+            upstreams[upstream].state = .busy
+            if !readiness.isDisjoint(with: [.readable, .peerClosed]) { upstreams[upstream].mayRead = true }
+            if readiness.contains(.peerClosed) { upstreams[upstream].sawEnd = true }
+            sendRequest(upstreams[upstream].downstream)
+        case .busy:
+            let slot = upstreams[upstream].downstream
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
+                upstreams[upstream].mayRead = true
+                if !readiness.isDisjoint(with: [.peerClosed, .hangUp, .error]) { upstreams[upstream].sawEnd = true }
+                let generation = upstreams.generation(upstream)
+                if !upstreams[upstream].isPaused { readResponse(upstream) }
+                guard upstreams.holds(upstream, generation), upstreams[upstream].downstream == slot else { return }
+            }
+            if readiness.contains(.writable),
+                downstreams[slot].requestSent < downstreams[slot].request.count || !downstreams[slot].requestIsComplete
+            {
+                sendRequest(slot)
+            }
+        }
+    }
+
+    // MARK: The request's way
+
+    /// Sends the request as far as it is here and the instance takes it, and fetches more of its body.
+    mutating func sendRequest(_ slot: Int) {
+        let upstream = downstreams[slot].exchange.upstream
+        guard upstream >= 0, upstreams[upstream].state == .busy else { return }
+        while true {
+            let sent = downstreams[slot].requestSent
+            let count = downstreams[slot].request.count
+            if sent < count {
+                let result = upstreams[upstream].descriptor.send(downstreams[slot].request.bytes.extracting(sent..<count))
+                guard let moved = result.count else {
+                    if result.isAgain { return setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds) }
+                    // An answer may have come before the end: it is worth more than the error.
+                    upstreams[upstream].sawEnd = true
+                    upstreams[upstream].mayRead = true
+                    downstreams[slot].exchange.hasSent = true
+                    return readResponse(upstream)
+                }
+                downstreams[slot].exchange.hasSent = true
+                downstreams[slot].exchange.wasSent = true
+                downstreams[slot].requestSent = sent &+ moved
+                continue
+            }
+            if downstreams[slot].requestIsComplete {
+                return setDeadline(slot, loop.now + Limits.firstByteTimeoutMilliseconds)
+            }
+            if downstreams[slot].input.isEmpty {
+                guard receiveBody(slot) else { return }
+            }
+            // What was sent is kept for another try as long as there is room behind it.
+            if downstreams[slot].request.free < Limits.trailerBytes + 1024 {
+                downstreams[slot].request.removeAll()
+                downstreams[slot].requestSent = 0
+                downstreams[slot].exchange.isReplayable = false
+            }
+            do throws(HTTPFault) {
+                try appendBody(slot)
+            } catch {
+                let own = OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error")
+                return answer(slot, own)
+            }
+        }
+    }
+
+    /// Takes more of a request's body from the client. False: there is none now, or the connection is gone.
+    private mutating func receiveBody(_ slot: Int) -> Bool {
+        guard downstreams[slot].mayRead else {
+            setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds)
+            return false
+        }
+        if !downstreams[slot].input.isLeased {
+            downstreams[slot].input = requestBuffers.lease()
+            guard downstreams[slot].input.isLeased else {
+                closeDownstream(slot)
+                return false
+            }
+        }
+        let descriptor = downstreams[slot].descriptor
+        let free = downstreams[slot].input.free
+        let result = downstreams[slot].input.receive(from: descriptor)
+        guard let count = result.count else {
+            if result.isAgain {
+                downstreams[slot].mayRead = false
+                setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds)
+            } else {
+                closeDownstream(slot)
+            }
+            return false
+        }
+        if count == 0 {
+            // A body that ends before its end is no request.
+            closeDownstream(slot)
+            return false
+        }
+        if count < free, !downstreams[slot].sawEnd { downstreams[slot].mayRead = false }
+        return true
+    }
+
+    /// Moves what is here of a request's body behind its head, framed anew, as far as there is room.
+    mutating func appendBody(_ slot: Int) throws(HTTPFault) {
+        let downstreams = downstreams
+        while !downstreams[slot].requestIsComplete, !downstreams[slot].input.isEmpty {
+            // A chunk's frame, and the trailers at the end, must fit behind it.
+            let room = downstreams[slot].request.free - (downstreams[slot].requestIsChunked ? Limits.trailerBytes + 64 : 0)
+            guard room > 0 else { return }
+            let bytes = downstreams[slot].input.bytes.extracting(first: room)
+            var position = 0
+            switch try downstreams[slot].requestBody.next(bytes, &position) {
+            case .data(let start, let count):
+                let data = bytes.extracting(start..<start &+ count)
+                if downstreams[slot].requestIsChunked {
+                    downstreams[slot].request.append(hexadecimal: UInt64(count))
+                    downstreams[slot].request.append("\r\n")
+                    downstreams[slot].request.append(data)
+                    downstreams[slot].request.append("\r\n")
+                } else {
+                    downstreams[slot].request.append(data)
+                    downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
+                }
+            case .needsMore: break
+            case .end:
+                downstreams[slot].requestIsComplete = true
+                if downstreams[slot].requestIsChunked {
+                    downstreams[slot].request.append("0\r\n")
+                    downstreams[slot].request.append(try downstreams[slot].requestBody.forwardableTrailers())
+                    downstreams[slot].request.append("\r\n")
+                }
+            }
+            downstreams[slot].input.consume(position)
+        }
+    }
+
+    // MARK: Failures
+
+    /// The connection to the instance is of no more use.
+    mutating func upstreamFailed(_ upstream: Int, _ fault: UpstreamFault) {
+        let slot = upstreams[upstream].downstream
+        let isReused = upstreams[upstream].isReused
+        let instance = upstreams[upstream].instance
+        closeUpstream(upstream)
+        downstreams[slot].exchange.upstream = -1
+        judge(slot, fault, isReused: isReused)
+        leaveInstance(instance)
+    }
+
+    /// Counts the evidence and does what the retry law says.
+    mutating func judge(_ slot: Int, _ fault: UpstreamFault, isReused: Bool) {
+        let instance = downstreams[slot].exchange.instance
+        // A failed reused connection accuses nobody.
+        if fault.accuses, !isReused { accuse(instance, fault) }
+        let service = downstreams[slot].exchange.service
+        let budget = downstreams[slot].exchange.isRetrying || services[service].allowsRetry
+        switch downstreams[slot].exchange.failed(fault, isReused: isReused, budget: budget) {
+        case .freshConnection:
+            beginRetry(slot)
+            connect(slot, to: instance, fresh: true)
+        case .nextInstance:
+            beginRetry(slot)
+            connectSomewhere(slot, after: fault)
+        case .answer:
+            answer(slot, .failed(fault, wasSent: downstreams[slot].exchange.wasSent))
+        case .cut:
+            // The client must see that the answer is not whole.
+            Socket.resetOnClose(downstreams[slot].descriptor)
+            closeDownstream(slot)
+        }
+    }
+
+    private mutating func beginRetry(_ slot: Int) {
+        guard !downstreams[slot].exchange.isRetrying else { return }
+        downstreams[slot].exchange.isRetrying = true
+        services[downstreams[slot].exchange.service].retrying += 1
+    }
+
+    /// Evidence against an instance: avoided here at once, and discoveryd is told.
+    private mutating func accuse(_ instance: Int, _ fault: UpstreamFault) {
+        observed(instance, fault)
+        guard let span = instances[instance].passive.failed(now: loop.now, random: &random) else { return }
+        log.info("\(instances[instance].service) \(instances[instance].url) ejected for \(span) ms: \(fault.words)")
+        _ = loop.schedule(EventKind.ejectionEnd.token(instance, instances.generation(instance)), after: span)
+        factsChanged(instance)
+    }
+
+    mutating func ejectionEnded(_ instance: Int) {
+        guard let until = instances[instance].passive.ejectedUntil, until <= loop.now else { return }
+        instances[instance].passive.expire()
+        factsChanged(instance)
+    }
+
+    mutating func factsChanged(_ instance: Int) {
+        let service = instances[instance].serviceIndex
+        if service >= 0 { services[service].isStale = true }
+    }
+
+    /// Ends the exchange's part at the instance: the client is gone, or gets an answer of ours.
+    mutating func abandonExchange(_ slot: Int) {
+        let upstream = downstreams[slot].exchange.upstream
+        if upstream >= 0 {
+            let instance = upstreams[upstream].instance
+            closeUpstream(upstream)
+            leaveInstance(instance)
+            downstreams[slot].exchange.upstream = -1
+        }
+        leaveService(slot)
+    }
+
+    /// The exchange no longer counts in its service.
+    mutating func leaveService(_ slot: Int) {
+        let service = downstreams[slot].exchange.service
+        guard service >= 0 else { return }
+        downstreams[slot].exchange.service = -1
+        guard service < services.count else { return }
+        services[service].active -= 1
+        if downstreams[slot].exchange.isRetrying { services[service].retrying -= 1 }
+    }
+}

@@ -1,0 +1,188 @@
+import Shared
+
+/// Choosing an instance and getting a connection to it.
+extension Forwarder {
+    /// Takes the request to an instance: the best that is not excluded. `fault`: why the last one failed.
+    mutating func connectSomewhere(_ slot: Int, after fault: UpstreamFault?) {
+        let service = downstreams[slot].exchange.service
+        guard let instance = choose(service, excluding: downstreams[slot].exchange.excluded) else {
+            return answer(slot, .unavailable(after: fault, wasSent: downstreams[slot].exchange.wasSent))
+        }
+        connect(slot, to: instance, fresh: false)
+    }
+
+    /// The least busy among the equals; ties are broken at random.
+    mutating func choose(_ service: Int, excluding excluded: ExclusionSet) -> Int? {
+        if services[service].isStale { rank(service) }
+        if let best = leastBusy(services[service].ranking.equals, excluded) { return best }
+        for slot in services[service].ranking.others where !excluded.contains(slot) { return Int(slot) }
+        for slot in services[service].ranking.lastResort where !excluded.contains(slot) { return Int(slot) }
+        return nil
+    }
+
+    private mutating func leastBusy(_ slots: [Int32], _ excluded: ExclusionSet) -> Int? {
+        var best = -1
+        var bestLoad = 0
+        var bestWeight = 1
+        var ties: UInt64 = 0
+        for slot in slots where excluded.count == 0 || !excluded.contains(slot) {
+            let load = instances[Int(slot)].outstanding
+            let weight = instances[Int(slot)].weight
+            // load / weight < bestLoad / bestWeight, without dividing.
+            let left = load &* bestWeight
+            let right = bestLoad &* weight
+            if best < 0 || left < right {
+                best = Int(slot)
+                bestLoad = load
+                bestWeight = weight
+                ties = 1
+            } else if left == right {
+                ties &+= 1
+                if random.next() % ties == 0 {
+                    best = Int(slot)
+                    bestLoad = load
+                    bestWeight = weight
+                }
+            }
+        }
+        return best < 0 ? nil : best
+    }
+
+    private mutating func rank(_ service: Int) {
+        let instances = instances
+        services[service].ranking = Ranking(
+            services[service].instances.map { slot in
+                let instance = instances[Int(slot)].facts
+                return (slot, instance)
+            })
+        services[service].isStale = false
+    }
+
+    /// Begins a try at one instance, on a kept connection if there is one.
+    mutating func connect(_ slot: Int, to instance: Int, fresh: Bool) {
+        downstreams[slot].requestSent = 0
+        instances[instance].outstanding += 1
+        if !fresh, let upstream = takeIdle(instance, idempotent: downstreams[slot].exchange.isIdempotent) {
+            attach(upstream, slot)
+            upstreams[upstream].state = .busy
+            return sendRequest(slot)
+        }
+        open(slot, instance)
+    }
+
+    private mutating func open(_ slot: Int, _ instance: Int) {
+        guard !upstreams.isFull else { return neverConnected(slot, instance, Errno.tooManyOpenFiles) }
+        let addresses = instances[instance].state.addresses
+        guard !addresses.isEmpty else { return neverConnected(slot, instance, Errno.addressNotAvailable) }
+        let address = addresses[instances[instance].nextAddress % addresses.count]
+        instances[instance].nextAddress = (instances[instance].nextAddress + 1) % addresses.count
+        let descriptor: Descriptor
+        let connected: Bool
+        do {
+            (descriptor, connected) = try Socket.connect(to: address)
+        } catch {
+            return neverConnected(slot, instance, error)
+        }
+        let upstream = upstreams.insert(Upstream(descriptor, instance: instance))
+        attach(upstream, slot)
+        do {
+            try loop.add(
+                descriptor, EventKind.upstream.token(upstream, upstreams.generation(upstream)),
+                [.readable, .writable, .peerClosed, .edgeTriggered])
+        } catch {
+            return upstreamFailed(upstream, .connect(error))
+        }
+        if connected {
+            upstreams[upstream].state = .busy
+            sendRequest(slot)
+        } else {
+            setDeadline(slot, loop.now + Limits.connectTimeoutMilliseconds)
+        }
+    }
+
+    private mutating func attach(_ upstream: Int, _ slot: Int) {
+        upstreams[upstream].downstream = slot
+        downstreams[slot].exchange.begin(instance: upstreams[upstream].instance, upstream: upstream)
+    }
+
+    /// No connection was even begun.
+    private mutating func neverConnected(_ slot: Int, _ instance: Int, _ error: Errno) {
+        leaveInstance(instance)
+        downstreams[slot].exchange.begin(instance: instance, upstream: -1)
+        judge(slot, .connect(error), isReused: false)
+    }
+
+    // MARK: Kept connections
+
+    /// The most recently used kept connection that is still good.
+    private mutating func takeIdle(_ instance: Int, idempotent: Bool) -> Int? {
+        while instances[instance].idleHead >= 0 {
+            let upstream = Int(instances[instance].idleHead)
+            // What must not run twice only goes where a silent end is unlikely, and looks before.
+            if !idempotent {
+                if loop.now &- upstreams[upstream].idleSince > Limits.staleConnectionMilliseconds { return nil }
+                let peeked = upstreams[upstream].descriptor.peek()
+                if peeked.count != nil || !peeked.isAgain {
+                    removeIdle(upstream)
+                    closeUpstream(upstream)
+                    continue
+                }
+            }
+            removeIdle(upstream)
+            return upstream
+        }
+        return nil
+    }
+
+    /// Keeps a connection for the next request.
+    mutating func keep(_ upstream: Int) {
+        let instance = upstreams[upstream].instance
+        guard instances[instance].idleCount < Limits.idleConnectionsPerInstance, instances[instance].serviceIndex >= 0 else {
+            return closeUpstream(upstream)
+        }
+        upstreams[upstream].state = .idle
+        upstreams[upstream].downstream = -1
+        upstreams[upstream].isReused = true
+        upstreams[upstream].idleSince = loop.now
+        let head = instances[instance].idleHead
+        upstreams[upstream].next = head
+        upstreams[upstream].previous = -1
+        if head >= 0 { upstreams[Int(head)].previous = Int32(truncatingIfNeeded: upstream) }
+        instances[instance].idleHead = Int32(truncatingIfNeeded: upstream)
+        instances[instance].idleCount += 1
+    }
+
+    mutating func removeIdle(_ upstream: Int) {
+        let instance = upstreams[upstream].instance
+        let (next, previous) = (upstreams[upstream].next, upstreams[upstream].previous)
+        if previous >= 0 { upstreams[Int(previous)].next = next } else { instances[instance].idleHead = next }
+        if next >= 0 { upstreams[Int(next)].previous = previous }
+        instances[instance].idleCount -= 1
+    }
+
+    /// Closes kept connections that nobody has used for long.
+    mutating func sweepIdleUpstreams() {
+        guard loop.now > Limits.instanceIdleTimeoutMilliseconds else { return }
+        let limit = loop.now - Limits.instanceIdleTimeoutMilliseconds
+        for upstream in 0..<upstreams.highWater
+        where upstreams.isInUse(upstream) && upstreams[upstream].state == .idle && upstreams[upstream].idleSince < limit {
+            removeIdle(upstream)
+            closeUpstream(upstream)
+        }
+    }
+
+    /// The connection must be in no list and serve nobody.
+    mutating func closeUpstream(_ upstream: Int) {
+        requestBuffers.giveBack(from: &upstreams[upstream].input)
+        upstreams[upstream].descriptor.close()
+        _ = upstreams.remove(upstream)
+    }
+}
+
+extension InstanceSlot {
+    var facts: Ranking.Facts {
+        Ranking.Facts(
+            isCandidate: isCandidate, status: state.status, isDraining: state.draining, isEjected: passive.isEjected,
+            isSuspect: state.suspect, priority: priority, availability: state.availability, hasAddress: !state.addresses.isEmpty)
+    }
+}

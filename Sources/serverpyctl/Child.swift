@@ -1,0 +1,55 @@
+import Shared
+
+/// One process that the supervisor keeps.
+struct Child {
+    enum Role: Equatable {
+        case discoveryd
+        case forwarderd(index: Int)
+        /// The demo's instances.
+        case sample(name: String, port: UInt16)
+
+        var name: String {
+            switch self {
+            case .discoveryd: "discoveryd"
+            case .forwarderd(let index): "forwarderd \(index)"
+            case .sample(let name, _): "instance \(name)"
+            }
+        }
+
+        var isForwarder: Bool {
+            if case .forwarderd = self { return true }
+            return false
+        }
+
+        var isSample: Bool {
+            if case .sample = self { return true }
+            return false
+        }
+    }
+
+    enum State: Equatable {
+        case starting
+        case ready
+        /// Ended; a restart is due.
+        case waiting
+        /// Told to end.
+        case stopping
+        /// Ended and not to be restarted.
+        case ended
+    }
+
+    let role: Role
+    var state = State.waiting
+    var pid: Int32 = 0
+    /// Our end of its control socketpair.
+    var control = Descriptor.none
+    var policy = RestartPolicy()
+    var startedAt: UInt64 = 0
+    /// What it last said of itself.
+    var status = ""
+    var timer = TimerWheel.ID.none
+
+    init(role: Role) { self.role = role }
+
+    var isRunning: Bool { pid != 0 }
+}

@@ -1,0 +1,43 @@
+import Shared
+
+/// A command of serverpyctl: its words, its options, its help. The help and the reference come from here alone.
+struct Command: Sendable {
+    let name: String
+    let operands: String
+    let summary: String
+    let details: String
+    let options: [Options.Spec]
+    let example: String
+    /// Not shown in the list.
+    var isHidden = false
+    let run: @Sendable (Options) throws(CommandFault) -> Int32
+
+    static let all: [Command] = [.start, .demo, .check, .stop, .status, .version, .sample]
+
+    static let help = Options.Spec("help", "h", help: "print this help")
+
+    var usage: String {
+        var text = "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n\(summary)\n"
+        if !details.isEmpty { text += "\n\(details)\n" }
+        let all = options + [Self.help]
+        text += "\noptions:\n"
+        for option in all {
+            let short = option.short.map { "-\($0), " } ?? "    "
+            let long = "--\(option.name)" + (option.value.map { " \($0)" } ?? "")
+            text += "  \(short)\(Self.padded(long, 22)) \(option.help)\n"
+        }
+        text += "\nexample:\n  \(example)\n"
+        return text
+    }
+
+    static func padded(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+}
+
+/// Why a command ends with another status than 0: what to say, and the status.
+struct CommandFault: Error {
+    let code: Int32
+    /// Printed as it is, with a line break; empty for nothing.
+    let message: String
+}

@@ -1,0 +1,131 @@
+import Shared
+
+/// control.sock: one JSON request a line, one JSON answer a line.
+struct ControlServer: ~Copyable {
+    struct Connection: ~Copyable {
+        var channel: LineChannel
+    }
+
+    enum Request {
+        case stop
+        case status
+        case unknown(String)
+    }
+
+    let connections = Slab<Connection>(capacity: 64)
+    private let log: Log
+
+    init(log: Log) { self.log = log }
+
+    mutating func accept(_ listener: Descriptor, _ loop: borrowing EventLoop) {
+        while let (descriptor, _) = try? Socket.accept(listener) {
+            guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
+                log.warning("control.sock: a connection was refused")
+                descriptor.close()
+                continue
+            }
+            let slot = connections.insert(Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
+            let token = Token(
+                kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: connections.generation(slot))
+            do {
+                try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
+            } catch {
+                close(slot)
+            }
+        }
+    }
+
+    private func close(_ slot: Int) {
+        connections[slot].channel.descriptor.close()
+        _ = connections.remove(slot)
+    }
+
+    func closeAll(_ loop: borrowing EventLoop) {
+        for slot in 0..<connections.highWater where connections.isInUse(slot) {
+            _ = try? connections[slot].channel.flush()
+            close(slot)
+        }
+    }
+
+    /// The next request of a connection, if a whole one has come.
+    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ loop: inout EventLoop) -> Request? {
+        guard connections.holds(slot, generation) else { return nil }
+        do {
+            _ = try connections[slot].channel.flush()
+            if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return nil }
+            _ = try connections[slot].channel.receive()
+        } catch {
+            // A peer that has said all may have closed its side already: a line that came before is still served.
+            guard error == .closed, let line = try? connections[slot].channel.nextLine() else {
+                close(slot)
+                return nil
+            }
+            return Self.parse(line)
+        }
+        guard let line = try? connections[slot].channel.nextLine() else { return nil }
+        return Self.parse(line)
+    }
+
+    private static func parse(_ line: [UInt8]) -> Request {
+        switch (try? JSONReader.parse(line))?.root["command"]?.string {
+        case "stop": .stop
+        case "status": .status
+        case let other: .unknown(other ?? "")
+        }
+    }
+
+    func answer(_ slot: Int, _ build: (inout JSONWriter) -> Void) {
+        guard connections.isInUse(slot) else { return }
+        var writer = JSONWriter()
+        writer.beginObject()
+        build(&writer)
+        writer.endObject()
+        writer.endLine()
+        connections[slot].channel.queue(writer.bytes)
+        _ = try? connections[slot].channel.flush()
+    }
+}
+
+extension Supervisor {
+    mutating func serve(_ request: ControlServer.Request, _ slot: Int) {
+        switch request {
+        case .stop:
+            control.answer(slot) { $0.field("ok", true) }
+            log.info("told to stop")
+            stop(drain: true)
+        case .status:
+            let now = loop.now
+            let children = children
+            let phase = phase
+            let pid = Process.pid
+            let (requests, discovery) = (sockets.requestsAddress, sockets.discoveryAddress)
+            let uptime = now - startedAt
+            control.answer(slot) { writer in
+                writer.field("ok", true)
+                writer.field("pid", pid)
+                writer.field("state", phase == .running ? "running" : phase == .starting ? "starting" : "stopping")
+                writer.field("uptime_ms", uptime)
+                writer.field("request_processor", requests)
+                writer.field("discovery_server", discovery)
+                writer.key("processes")
+                writer.beginArray()
+                for child in children {
+                    writer.beginObject()
+                    writer.field("name", child.role.name)
+                    writer.field("pid", child.pid)
+                    writer.field("state", child.isRunning ? child.state == .ready ? "ready" : "starting" : "down")
+                    writer.field("uptime_ms", child.isRunning ? now - child.startedAt : 0)
+                    writer.field("restarts", child.policy.restarts)
+                    writer.field("status", child.status)
+                    writer.endObject()
+                }
+                writer.endArray()
+            }
+        case .unknown(let name):
+            control.answer(slot) {
+                $0.field("ok", false)
+                $0.field("error", "the command `\(Text.shown(name.utf8))` is not known; stop and status are")
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+import Shared
+
+/// Opens the sockets, starts the daemons, keeps them, and takes everything down again.
+struct Supervisor: ~Copyable {
+    enum EventKind: UInt8 {
+        case signals = 1
+        case notify, controlListener, controlConnection
+        case restart, killTimeout, controlTimeout
+    }
+
+    enum Phase: Equatable {
+        case starting
+        case running
+        /// Forwarders finish what is open.
+        case stoppingForwarders
+        case stoppingRest
+    }
+
+    let settings: Settings
+    let log: Log
+    var loop: EventLoop
+    let signals: SignalQueue
+    let sockets: Sockets
+    let notifier: Notifier
+    var children: [Child] = []
+    var phase = Phase.starting
+    var exitCode = ExitCode.done
+    var control: ControlServer
+    let startedAt: UInt64
+    /// Told once all are ready: the demo's hints.
+    let whenReady: (borrowing Supervisor) -> Void
+
+    struct Settings {
+        var file: ConfigurationFile
+        var configuration: Configuration
+        var forwarders: Int
+        var runtimeDirectory: String
+        var stateDirectory: String?
+        var logLevel: Log.Level
+        /// The demo's instances.
+        var samples: [(name: String, port: UInt16)] = []
+    }
+
+    // MARK: Start
+
+    static func make(_ settings: Settings, whenReady: @escaping (borrowing Supervisor) -> Void) throws(StartFault) -> Supervisor {
+        SignalQueue.ignoreBrokenPipes()
+        let log = Log(program: "serverpyctl", level: settings.logLevel)
+        let notifier = Notifier()
+        // What systemd passed to us is ours; children get their own.
+        _ = InheritedDescriptors.take()
+        Process.raiseOpenFileLimit()
+        let loop = try EventLoop.makeForStart()
+        let sockets = try Sockets.open(settings.configuration.general, runtimeDirectory: settings.runtimeDirectory)
+        let signals: SignalQueue
+        do throws(Errno) {
+            signals = try SignalQueue([.interrupt, .terminate, .hangUp, .child])
+            try loop.add(signals.descriptor, Token(kind: EventKind.signals.rawValue), [.readable])
+            try loop.add(sockets.notify, Token(kind: EventKind.notify.rawValue), [.readable])
+            try loop.add(sockets.control, Token(kind: EventKind.controlListener.rawValue), [.readable])
+        } catch {
+            sockets.removeFiles()
+            throw StartFault("signals cannot be set up: \(error)")
+        }
+        return Supervisor(settings, log, loop, signals, sockets, notifier, whenReady)
+    }
+
+    private init(
+        _ settings: Settings, _ log: Log, _ loop: consuming EventLoop, _ signals: SignalQueue, _ sockets: Sockets, _ notifier: Notifier,
+        _ whenReady: @escaping (borrowing Supervisor) -> Void
+    ) {
+        self.settings = settings
+        self.log = log
+        startedAt = loop.now
+        self.loop = loop
+        self.signals = signals
+        self.sockets = sockets
+        self.notifier = notifier
+        self.whenReady = whenReady
+        control = ControlServer(log: log)
+        for sample in settings.samples { children.append(Child(role: .sample(name: sample.name, port: sample.port))) }
+        children.append(Child(role: .discoveryd))
+        for index in 0..<settings.forwarders { children.append(Child(role: .forwarderd(index: index))) }
+    }
+
+    mutating func run() -> Int32 {
+        for index in children.indices where exitCode == ExitCode.done { start(index) }
+        while !isOver {
+            do {
+                try loop.turn()
+            } catch {
+                log.error("epoll_wait failed: \(error)")
+                exitCode = ExitCode.failed
+                break
+            }
+            while let event = loop.nextEvent() { handle(event) }
+            while let token = loop.nextTimer() { handleTimer(token) }
+            checkReadiness()
+        }
+        for child in children where child.isRunning { Process.signal(child.pid, .kill) }
+        control.closeAll(loop)
+        sockets.removeFiles()
+        return exitCode
+    }
+
+    private var isOver: Bool {
+        switch phase {
+        case .starting, .running: false
+        case .stoppingForwarders, .stoppingRest: !children.contains { $0.isRunning }
+        }
+    }
+
+    private mutating func start(_ index: Int) {
+        let role = children[index].role
+        do throws(Errno) {
+            let ours: Descriptor
+            let theirs: Descriptor
+            (ours, theirs) = try Socket.sequencedPair()
+            defer { theirs.close() }
+            var memory = Descriptor.none
+            defer { memory.close() }
+            if role == .discoveryd { memory = try Files.sealedMemory(name: "configuration", settings.file.bytes) }
+            let program = try ChildProgram(
+                path: Programs.path(role), arguments: Programs.arguments(role, settings), environment: environment(),
+                passed: [("control", theirs)] + sockets.passed(to: role, configuration: memory))
+            children[index].control.close()
+            children[index].control = ours
+            children[index].pid = try Process.start(program)
+            children[index].state = .starting
+            children[index].startedAt = loop.now
+            log.debug("\(role.name) started, pid \(children[index].pid)")
+            if role.isSample { children[index].state = .ready }
+        } catch {
+            log.error("\(role.name) cannot be started: \((try? Programs.path(role)) ?? "its program"): \(error)")
+            children[index].state = .ended
+            fail()
+        }
+    }
+
+    private func environment() -> [(name: String, value: String)] {
+        Process.environment().filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains($0.name) } + [
+            ("NOTIFY_SOCKET", sockets.notifyPath), (Daemon.supervisorVariable, String(Process.pid)),
+        ]
+    }
+
+    /// The first start has failed: the rest is taken down.
+    mutating func fail() {
+        exitCode = ExitCode.failed
+        stop(drain: false)
+    }
+
+    // MARK: Events
+
+    private mutating func handle(_ event: EventLoop.Event) {
+        switch EventKind(rawValue: event.token.kind) {
+        case .signals: takeSignals()
+        case .notify: takeNotifications()
+        case .controlListener: control.accept(sockets.control, loop)
+        case .controlConnection:
+            if let request = control.ready(event.token.slot, event.token.generation, event.readiness, &loop) {
+                serve(request, event.token.slot)
+            }
+        case .restart, .killTimeout, .controlTimeout, nil: break
+        }
+    }
+
+    private mutating func handleTimer(_ token: Token) {
+        switch EventKind(rawValue: token.kind) {
+        case .restart:
+            if token.slot < children.count, children[token.slot].state == .waiting { start(token.slot) }
+        case .killTimeout: killWhatIsLeft()
+        case .signals, .notify, .controlListener, .controlConnection, .controlTimeout, nil: break
+        }
+    }
+
+    private mutating func takeSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case .child: reap()
+            case .interrupt, .terminate:
+                if phase == .starting || phase == .running {
+                    log.info("\(signal): stopping")
+                    stop(drain: true)
+                } else {
+                    log.info("\(signal) again: stopping now")
+                    for child in children where child.isRunning { tell(child, .stop) }
+                }
+            case .hangUp: log.warning("SIGHUP: reloading is not available in this version; the configuration stays as it is")
+            default: break
+            }
+        }
+    }
+
+    private mutating func reap() {
+        while let (pid, status) = Process.reap() {
+            guard let index = children.firstIndex(where: { $0.pid == pid }) else { continue }
+            ended(index, status)
+        }
+    }
+
+    private mutating func ended(_ index: Int, _ status: ExitStatus) {
+        let child = children[index]
+        children[index].pid = 0
+        children[index].control.close()
+        children[index].control = .none
+        switch phase {
+        case .stoppingForwarders, .stoppingRest:
+            children[index].state = .ended
+            log.debug("\(child.role.name) \(status)")
+            if phase == .stoppingForwarders, !children.contains(where: { $0.role.isForwarder && $0.isRunning }) { stopRest() }
+            return
+        case .starting, .running: break
+        }
+        if child.role.isSample {
+            children[index].state = .waiting
+            log.warning("\(child.role.name) (pid \(child.pid)) \(status); requests go to the others; it is started again in 8 s")
+            schedule(index, after: 8000)
+            return
+        }
+        log.error("\(child.role.name) (pid \(child.pid)) \(status)")
+        // A configuration that the daemon rejects does not get better by trying again.
+        if status == .exited(ExitCode.configuration) { return fail(code: ExitCode.configuration) }
+        switch children[index].policy.ended(wasReady: child.state == .ready, now: loop.now) {
+        case .restart(let delay):
+            children[index].state = .waiting
+            schedule(index, after: delay)
+        case .giveUp:
+            children[index].state = .ended
+            log.error("\(child.role.name) ended \(Limits.startFailures) times before it was ready")
+            if phase == .starting { fail() }
+        }
+    }
+
+    private mutating func fail(code: Int32) {
+        fail()
+        exitCode = code
+    }
+
+    private mutating func schedule(_ index: Int, after delay: UInt64) {
+        children[index].timer = loop.schedule(Token(kind: EventKind.restart.rawValue, slot: index), after: delay)
+    }
+
+    /// Notifications of living children only; the kernel says whose they are.
+    private mutating func takeNotifications() {
+        while true {
+            guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else { return }
+            for descriptor in message.descriptors { descriptor.close() }
+            guard let sender = message.sender, let index = children.firstIndex(where: { $0.isRunning && $0.pid == sender.pid }) else {
+                continue
+            }
+            for (name, value) in Notifier.parse(message.bytes) {
+                switch name {
+                case "READY": if value == "1", children[index].state == .starting { children[index].state = .ready }
+                case "STATUS": children[index].status = value
+                default: break
+                }
+            }
+        }
+    }
+
+    // MARK: Stop
+
+    /// Forwarders first, discoveryd last.
+    mutating func stop(drain: Bool) {
+        guard phase == .starting || phase == .running else { return }
+        notifier.stopping()
+        phase = .stoppingForwarders
+        let timeout = drain ? settings.configuration.general.drainTimeoutMilliseconds : 0
+        for index in children.indices where children[index].role.isForwarder {
+            loop.cancel(&children[index].timer)
+            children[index].state = .stopping
+            if children[index].isRunning { tell(children[index], drain ? .drain(timeoutMilliseconds: timeout) : .stop) }
+        }
+        _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: timeout + Limits.killAfterMilliseconds)
+        if !children.contains(where: { $0.role.isForwarder && $0.isRunning }) { stopRest() }
+    }
+
+    private mutating func stopRest() {
+        phase = .stoppingRest
+        for index in children.indices where !children[index].role.isForwarder {
+            loop.cancel(&children[index].timer)
+            children[index].state = .stopping
+            guard children[index].isRunning else { continue }
+            if children[index].role.isSample { Process.signal(children[index].pid, .terminate) } else { tell(children[index], .stop) }
+        }
+        _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
+    }
+
+    private mutating func killWhatIsLeft() {
+        for child in children where child.isRunning && (phase == .stoppingRest || child.role.isForwarder) {
+            log.warning("\(child.role.name) (pid \(child.pid)) does not end; it is killed")
+            Process.signal(child.pid, .kill)
+        }
+    }
+
+    private func tell(_ child: Child, _ message: ControlMessage) {
+        guard child.control.isOpen else { return }
+        do {
+            try UnixSocket.send(message.encode(), on: child.control)
+        } catch {
+            // It does not listen: the signal is heard all the same.
+            Process.signal(child.pid, .terminate)
+        }
+    }
+
+    // MARK: Readiness
+
+    /// Says so once, when the last child has become ready.
+    private mutating func checkReadiness() {
+        guard phase == .starting, children.allSatisfy({ $0.state == .ready }) else { return }
+        phase = .running
+        let polls = children.first { $0.role == .discoveryd }?.status ?? ""
+        let count = settings.forwarders
+        let line =
+            "ready: request processor on \(sockets.requestsAddress), discovery server on \(sockets.discoveryAddress), "
+            + "\(count) forwarder\(count == 1 ? "" : "s"), \(polls)\n"
+        try? Descriptor.standardError.writeAll(Array(line.utf8))
+        notifier.ready(polls)
+        whenReady(self)
+    }
+}
