@@ -82,6 +82,8 @@ public enum Limits {
     public static let configurationBytes = 32 * 1024 * 1024
     public static let nestingDepth = 64
     public static let keyBytes = 1024
+    /// Values that a text stands for with all aliases followed.
+    public static let expandedNodes = 8_000_000
     public static let scalarBytes = 1024 * 1024
     public static let diagnostics = 1000
 

@@ -42,9 +42,9 @@ public struct ConfigurationFile: Sendable {
     }
 
     /// The text as a tree.
-    public func document() throws(Diagnostic) -> Document {
+    public func document(keepsDuplicates: Bool = false) throws(Diagnostic) -> Document {
         switch format {
-        case .json: try JSONReader.parse(bytes)
+        case .json: try JSONReader.parse(bytes, keepsDuplicates: keepsDuplicates)
         case .yaml: try YAMLReader.parse(bytes)
         }
     }

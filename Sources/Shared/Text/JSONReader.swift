@@ -6,21 +6,26 @@ public struct JSONReader: ~Copyable {
     private var position = 0
     private var depth = 0
     private let maxDepth: Int
+    private let keepsDuplicates: Bool
 
-    private init(_ source: [UInt8], maxDepth: Int) {
+    private init(_ source: [UInt8], maxDepth: Int, keepsDuplicates: Bool) {
         self.source = source
         self.maxDepth = maxDepth
+        self.keepsDuplicates = keepsDuplicates
     }
 
-    /// Parses a whole text. Throws the first error with its offset.
-    public static func parse(_ source: [UInt8], maxDepth: Int = Limits.nestingDepth) throws(Diagnostic) -> Document {
+    /// Parses a whole text. Throws the first error with its offset. A name that appears twice in an object is an error,
+    /// since readers differ in which value they take (RFC 8259 4); `keepsDuplicates` keeps both, for showing what is there.
+    public static func parse(
+        _ source: [UInt8], maxDepth: Int = Limits.nestingDepth, keepsDuplicates: Bool = false
+    ) throws(Diagnostic) -> Document {
         guard source.count < Int(Int32.max) else {
             throw Diagnostic(at: 0, "the text has \(source.count) bytes; at most \(Int32.max) are read")
         }
         if let invalid = UTF8Validation.firstInvalid(source.span) {
             throw Diagnostic(at: invalid, "byte \(Text.hex(source[invalid])) is not valid UTF-8; JSON is UTF-8 text")
         }
-        var reader = JSONReader(source, maxDepth: maxDepth)
+        var reader = JSONReader(source, maxDepth: maxDepth, keepsDuplicates: keepsDuplicates)
         reader.builder.nodes.reserveCapacity(source.count / 12)
         reader.skipWhitespace()
         if reader.position == source.count { throw Diagnostic(at: 0, "the text is empty; a JSON value is needed") }
@@ -259,7 +264,7 @@ public struct JSONReader: ~Copyable {
             if text.count > Limits.keyBytes {
                 throw error("the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed", at: Int(builder.nodes[Int(key)].offset))
             }
-            if !keys.insert(text) {
+            if !keepsDuplicates, !keys.insert(text) {
                 throw error("the name `\(Text.shown(text))` appears twice in this map", at: Int(builder.nodes[Int(key)].offset))
             }
             builder.link(key, below: parent, after: &last)

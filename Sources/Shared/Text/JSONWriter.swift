@@ -135,3 +135,34 @@ public struct JSONWriter: Sendable {
         bytes.append(UInt8(ascii: "\""))
     }
 }
+
+extension JSONWriter {
+    /// Writes a parsed text; aliases are written out. Infinities and NaN, which JSON does not have, become null.
+    public mutating func value(_ value: Document.Value) {
+        switch value.kind {
+        case .null, .alias: null()
+        case .boolean: self.value(value.boolean ?? false)
+        case .integer: raw(value.bytes)
+        case .number:
+            let text = value.bytes
+            if text.allSatisfy({ $0 < 0x61 || $0 == 0x65 }) { raw(text) } else { null() }
+        case .string: self.value(utf8: value.bytes)
+        case .sequence:
+            beginArray()
+            for element in value.elements { self.value(element) }
+            endArray()
+        case .mapping:
+            beginObject()
+            for (key, value) in value.members {
+                self.key(key.text)
+                self.value(value)
+            }
+            endObject()
+        }
+    }
+
+    private mutating func raw(_ text: ArraySlice<UInt8>) {
+        separate()
+        bytes.append(contentsOf: text)
+    }
+}

@@ -73,9 +73,14 @@ extension Command {
 
     static let check = Command(
         name: "check", operands: "-c FILE", summary: "Check a configuration and show what was understood.",
-        details: "Exits with 0, or with 78 and every error with its place.", options: [.config],
+        details: """
+            Exits with 0, or with 78 and every error with its place. --syntax reads any JSON or YAML file without judging what
+            it means and prints it as JSON: for those who wonder how their YAML is read.
+            """,
+        options: [.config, Options.Spec("syntax", value: "FILE", help: "print any JSON or YAML file as JSON")],
         example: "serverpyctl check -c deploy/example.json"
     ) { options throws(CommandFault) in
+        if let path = options["syntax"] { return try printSyntax(path) }
         let (file, configuration, warnings) = try ConfigurationFile.load(options)
         if !warnings.isEmpty {
             let printer = DiagnosticPrinter(file: file.path, source: file.bytes)
@@ -98,5 +103,24 @@ extension Command {
         text += "\(configuration.services.count) services, \(configuration.instanceCount) instances: the configuration is good\n"
         try? Descriptor.standardOutput.writeAll(Array(text.utf8))
         return ExitCode.done
+    }
+
+    private static func printSyntax(_ path: String) throws(CommandFault) -> Int32 {
+        let file: ConfigurationFile
+        do {
+            file = try ConfigurationFile.read(path)
+        } catch {
+            throw CommandFault(code: ExitCode.configuration, message: String(error.text.dropLast()))
+        }
+        do {
+            var writer = JSONWriter(indent: 2)
+            writer.value(try file.document(keepsDuplicates: true).root)
+            writer.endLine()
+            try? Descriptor.standardOutput.writeAll(writer.bytes)
+            return ExitCode.done
+        } catch {
+            let text = DiagnosticPrinter(file: path, source: file.bytes).print([error])
+            throw CommandFault(code: ExitCode.configuration, message: String(text.dropLast()))
+        }
     }
 }
