@@ -70,8 +70,9 @@ extension Command {
         do {
             var instance = try SampleInstance.make(
                 name: options["name"] ?? "sample", port: UInt16(try options.count("port", 0...65535) ?? 0))
-            print("listening on 127.0.0.1:\(instance.port)")
-            try? Descriptor.standardOutput.writeAll([])
+            if options["port"] == nil {
+                try Descriptor.standardOutput.writeAll(Array("listening on 127.0.0.1:\(instance.port)\n".utf8))
+            }
             return instance.run()
         } catch let fault as StartFault {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl sample: \(fault.reason)")

@@ -1,0 +1,143 @@
+import Testing
+
+@testable import Shared
+
+@Suite struct SnapshotTests {
+    private let version = SnapshotVersion(epoch: 3, number: 7)
+
+    private func instance(_ id: Int, _ status: InstanceStatus = .up) -> SnapshotInstance {
+        SnapshotInstance(
+            id: id, url: "h\(id):80", authority: "h\(id)", priority: .high, weight: 2,
+            state: InstanceState(
+                status: status, suspect: false, draining: id == 1, availability: id == 0 ? nil : 97, addresses: [.loopback(port: UInt16(id + 1))]))
+    }
+
+    private func lines() -> [[UInt8]] {
+        var digest = LineDigest()
+        let body = [
+            SnapshotLines.service(id: 0, name: "a", paths: ["/x"]), SnapshotLines.instances(service: 0, [instance(0), instance(1)]),
+            SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y", "/z"]), SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
+        ]
+        for line in body { digest.add(line) }
+        return [SnapshotLines.begin(version, services: 2, instances: 3, forwarders: 4)] + body + [SnapshotLines.end(version, digest: digest)]
+    }
+
+    private func assemble(_ lines: [[UInt8]], _ assembler: inout SnapshotAssembler) throws(SnapshotAssembler.Fault) -> Snapshot? {
+        for line in lines {
+            if case .snapshot(let snapshot) = try assembler.receive(line) { return snapshot }
+        }
+        return nil
+    }
+
+    @Test func whatIsPublishedIsWhatIsApplied() throws {
+        var assembler = SnapshotAssembler()
+        let snapshot = try #require(try assemble(lines(), &assembler))
+        #expect(snapshot.version == version)
+        #expect(snapshot.forwarders == 4)
+        #expect(snapshot.services.map(\.name) == ["a", "b\n\""])
+        #expect(snapshot.services[0].instances == [instance(0), instance(1)])
+        #expect(snapshot.services[1].instances == [instance(2, .unknown)])
+    }
+
+    @Test func aDeltaFollowsItsBaseOrIsRefused() throws {
+        var assembler = SnapshotAssembler()
+        _ = try assemble(lines(), &assembler)
+        let next = SnapshotVersion(epoch: 3, number: 9)
+        let delta = SnapshotLines.delta(base: version, next, [(id: 2, state: instance(2).state)])
+        guard case .delta(next, let changes) = try assembler.receive(delta) else {
+            Issue.record("no delta")
+            return
+        }
+        #expect(changes.map(\.id) == [2])
+        #expect(changes[0].state == instance(2).state)
+        #expect(throws: SnapshotAssembler.Fault.self) { _ = try assembler.receive(delta) }
+    }
+
+    @Test func aTornOrChangedSnapshotIsNeverSeen() {
+        let all = lines()
+        for missing in 1..<all.count - 1 {
+            var torn = all
+            torn.remove(at: missing)
+            var assembler = SnapshotAssembler()
+            #expect(throws: SnapshotAssembler.Fault.self) { _ = try assemble(torn, &assembler) }
+        }
+        var changed = all
+        changed[2] = Array(String(decoding: all[2], as: UTF8.self).replacing("97", with: "98").utf8)
+        var assembler = SnapshotAssembler()
+        #expect(throws: SnapshotAssembler.Fault.self) { _ = try assemble(changed, &assembler) }
+    }
+
+    @Test func garbageIsAFaultAndALaterProtocolsMessageIsNot() throws {
+        var assembler = SnapshotAssembler()
+        for bad in ["", "{", "[]x", "{\"type\":\"delta\",\"epoch\":1,\"number\":1,\"base\":0}", "{\"type\":\"service\",\"id\":0,\"name\":\"x\"}"] {
+            #expect(throws: SnapshotAssembler.Fault.self, "\(bad)") { _ = try assembler.receive(Array(bad.utf8)) }
+        }
+        guard case .nothing = try assembler.receive(Array("{\"type\":\"news\"}".utf8)) else {
+            Issue.record("an unknown message must be ignored")
+            return
+        }
+    }
+
+    @Test func everyControlMessageSurvivesItsJourney() throws {
+        for message in [ControlMessage.stop, .drain(timeoutMilliseconds: 5), .reopenLogs, .listeners, .configuration(path: "a/b.yaml")] {
+            #expect(try ControlMessage.decode(message.encode()) == message)
+        }
+        #expect(throws: ControlMessage.Fault.self) { try ControlMessage.decode(Array("{\"type\":\"explode\"}".utf8)) }
+    }
+}
+
+@Suite struct UnixSocketTests {
+    @Test func aMessageCarriesDescriptorsAndTheyWork() throws {
+        let (a, b) = try Socket.sequencedPair()
+        defer {
+            a.close()
+            b.close()
+        }
+        let memory = try Files.sealedMemory(name: "test", Array("configuration".utf8))
+        try UnixSocket.send(Array("take this".utf8), descriptors: [memory], on: a)
+        memory.close()
+        let message = try #require(try UnixSocket.receive(on: b, capacity: 100))
+        #expect(message.bytes == Array("take this".utf8))
+        #expect(message.descriptors.count == 1)
+        #expect(try Files.read(message.descriptors[0], maxBytes: 100) == Array("configuration".utf8))
+        message.descriptors[0].close()
+        #expect(try UnixSocket.peer(of: a).pid == Process.pid)
+    }
+
+    @Test func aMessageLongerThanTheBufferIsMarked() throws {
+        let (a, b) = try Socket.sequencedPair()
+        defer {
+            a.close()
+            b.close()
+        }
+        try UnixSocket.send([UInt8](repeating: 1, count: 100), on: a)
+        #expect(try UnixSocket.receive(on: b, capacity: 10)?.isTruncated == true)
+    }
+
+    @Test func inheritedDescriptorsAreForTheirProcessOnly() {
+        #expect(InheritedDescriptors.parse(pid: "7", count: "1", names: "a", own: 8).entries.isEmpty)
+        #expect(InheritedDescriptors.parse(pid: nil, count: "1", names: "a", own: 8).entries.isEmpty)
+        #expect(InheritedDescriptors.parse(pid: "8", count: "+1", names: "a", own: 8).entries.isEmpty)
+        #expect(InheritedDescriptors.parse(pid: "8", count: "100000", names: "a", own: 8).entries.isEmpty)
+    }
+}
+
+@Suite struct OptionsTests {
+    private let specs = [Options.Spec("config", "c", value: "FILE", help: ""), Options.Spec("json", help: "")]
+
+    @Test func optionsAreReadInEveryForm() throws {
+        for arguments in [["-c", "x", "--json", "op"], ["--config=x", "--json", "op"], ["op", "--json", "--config", "x"]] {
+            let options = try Options(arguments, specs)
+            #expect(options["config"] == "x")
+            #expect(options.has("json"))
+            #expect(options.operands == ["op"])
+        }
+        #expect(try Options(["--", "-c"], specs).operands == ["-c"])
+    }
+
+    @Test func aSlipIsAnsweredWithASuggestion() {
+        #expect(throws: Options.Fault("`--confg` is not an option; did you mean `--config`?")) { try Options(["--confg", "x"], specs) }
+        #expect(throws: Options.Fault.self) { try Options(["--config"], specs) }
+        #expect(throws: Options.Fault.self) { try Options(["--json=1"], specs) }
+    }
+}
