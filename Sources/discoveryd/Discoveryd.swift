@@ -128,6 +128,7 @@ struct Discoveryd: ~Copyable {
             let changes = registry.takeChanges()
             publisher.publish(changes, registry, &loop)
         }
+        publisher.settle(registry, &loop)
     }
 
     private mutating func openPublisher() {

@@ -18,6 +18,8 @@ struct Subscriber: ~Copyable {
     /// One bit per instance: changed since it was sent.
     var changed: [UInt64] = []
     var hasChanges = false
+    /// Forwarders have come or gone since it was told its share.
+    var needsShare = false
 
     enum Progress: Equatable {
         case waiting
@@ -100,6 +102,8 @@ struct Publisher: ~Copyable {
 
     mutating func drop(_ slot: Int, _ reason: String?, _ loop: inout EventLoop) {
         loop.cancel(&subscribers[slot].timer)
+        let wasForwarder = subscribers[slot].role == .forwarder
+        defer { if wasForwarder { shareOut() } }
         if let reason { log.warning("discovery.sock: pid \(subscribers[slot].peer.pid) dropped: \(reason)") }
         subscribers[slot].channel.descriptor.close()
         _ = subscribers.remove(slot)
@@ -186,7 +190,8 @@ struct Publisher: ~Copyable {
     private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry, _ loop: inout EventLoop) {
         subscribers[slot].role = role
         subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
-        log.debug("discovery.sock: pid \(subscribers[slot].peer.pid) is a \(role.rawValue)")
+        log.debug("discovery.sock: pid \(subscribers[slot].peer.pid) is \(role == .forwarder ? "a" : "an") \(role.rawValue)")
+        if role == .forwarder { shareOut() }
         advance(slot, registry, &loop)
     }
 
@@ -225,8 +230,7 @@ struct Publisher: ~Copyable {
             subscribers[slot].progress = .services(next: 0)
             subscribers[slot].digest = LineDigest()
             return SnapshotLines.begin(
-                registry.version, services: registry.services.count, instances: registry.instances.count,
-                forwarders: max(1, forwarders))
+                registry.version, services: registry.services.count, instances: registry.instances.count)
         case .services(let next):
             guard next < registry.services.count else {
                 return end(slot, registry)
@@ -246,7 +250,31 @@ struct Publisher: ~Copyable {
             return digested(
                 slot, SnapshotLines.instances(service: service, (next..<end).map { registry.instances[$0].snapshotInstance($0) }))
         case .current:
+            if subscribers[slot].needsShare {
+                subscribers[slot].needsShare = false
+                return share(slot)
+            }
             return delta(slot, registry)
+        }
+    }
+
+    private func share(_ slot: Int) -> [UInt8] {
+        var index = 0
+        for other in 0..<slot where subscribers.isInUse(other) && subscribers[other].role == .forwarder { index += 1 }
+        return SnapshotLines.share(index: index, of: max(1, forwarders))
+    }
+
+    /// Every forwarder is told its share anew, with what is sent next.
+    private func shareOut() {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role == .forwarder {
+            subscribers[slot].needsShare = true
+        }
+    }
+
+    /// Sends what a coming or going forwarder has left to be said.
+    mutating func settle(_ registry: Registry, _ loop: inout EventLoop) {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].needsShare {
+            advance(slot, registry, &loop)
         }
     }
 

@@ -30,7 +30,7 @@ struct Listeners {
         }
         acceptedInWindow += 1
         accepted += 1
-        if acceptedInWindow > 4, accepted % 16 != 0 { return }
+        if acceptedInWindow > Limits.acceptsPerTurn, accepted % Limits.acceptsPerTurn != 0 { return }
         loop.remove(descriptors[index])
         try register(index, loop)
     }

@@ -30,7 +30,6 @@ extension Forwarder {
         for (name, slot) in slotByName where !named.contains(name) { retire(name, slot) }
         routes = RouteTable(paths)
         version = snapshot.version
-        forwarders = snapshot.forwarders
         log.debug("snapshot \(snapshot.version): \(snapshot.services.count) services, \(slotByID.count) instances")
         if isFirst {
             startAccepting()

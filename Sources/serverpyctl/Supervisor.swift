@@ -167,7 +167,9 @@ struct Supervisor: ~Copyable {
     private mutating func handleTimer(_ token: Token) {
         switch EventKind(rawValue: token.kind) {
         case .restart:
-            if token.slot < children.count, children[token.slot].state == .waiting { start(token.slot) }
+            guard token.slot < children.count else { return }
+            children[token.slot].timer = .none
+            if children[token.slot].state == .waiting { start(token.slot) }
         case .killTimeout: killWhatIsLeft()
         case .signals, .notify, .controlListener, .controlConnection, .controlTimeout, nil: break
         }

@@ -19,7 +19,7 @@ import Testing
             SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y", "/z"]), SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
         ]
         for line in body { digest.add(line) }
-        return [SnapshotLines.begin(version, services: 2, instances: 3, forwarders: 4)] + body + [SnapshotLines.end(version, digest: digest)]
+        return [SnapshotLines.begin(version, services: 2, instances: 3)] + body + [SnapshotLines.end(version, digest: digest)]
     }
 
     private func assemble(_ lines: [[UInt8]], _ assembler: inout SnapshotAssembler) throws(SnapshotAssembler.Fault) -> Snapshot? {
@@ -33,7 +33,6 @@ import Testing
         var assembler = SnapshotAssembler()
         let snapshot = try #require(try assemble(lines(), &assembler))
         #expect(snapshot.version == version)
-        #expect(snapshot.forwarders == 4)
         #expect(snapshot.services.map(\.name) == ["a", "b\n\""])
         #expect(snapshot.services[0].instances == [instance(0), instance(1)])
         #expect(snapshot.services[1].instances == [instance(2, .unknown)])
@@ -74,6 +73,14 @@ import Testing
         }
         guard case .nothing = try assembler.receive(Array("{\"type\":\"news\"}".utf8)) else {
             Issue.record("an unknown message must be ignored")
+            return
+        }
+    }
+
+    @Test func aForwarderLearnsItsShare() throws {
+        var assembler = SnapshotAssembler()
+        guard case .share(index: 1, of: 4) = try assembler.receive(SnapshotLines.share(index: 1, of: 4)) else {
+            Issue.record("no share")
             return
         }
     }

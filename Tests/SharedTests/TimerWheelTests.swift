@@ -58,4 +58,16 @@ import Testing
             #expect(wheel.count == expected.count)
         }
     }
+
+    @Test func aTimerThatHasFiredNamesNothingAnyMore() {
+        var wheel = TimerWheel(now: 0)
+        var old = wheel.schedule(Token(kind: 1), at: 1)
+        wheel.advance(to: 1)
+        #expect(wheel.nextExpired() == Token(kind: 1))
+        _ = wheel.schedule(Token(kind: 2), at: 5)
+        wheel.reschedule(old, at: 100)
+        wheel.cancel(&old)
+        wheel.advance(to: 5)
+        #expect(wheel.nextExpired() == Token(kind: 2), "the new tenant of the place is not touched")
+    }
 }

@@ -3,11 +3,13 @@
 /// expiry is found without looking at timers. Nodes come from an array with a free list; nothing is allocated per timer
 /// once the array has grown.
 public struct TimerWheel: Sendable {
-    /// Names one scheduled timer until it fires or is cancelled.
+    /// Names one scheduled timer until it fires or is cancelled; later it names nothing, though its place be used again.
     public struct ID: Equatable, Sendable {
         var index: Int32
+        var generation: UInt32 = 0
         /// No timer.
         public static let none = ID(index: -1)
+        /// Not `none`; whether it has fired meanwhile only the wheel knows.
         public var isScheduled: Bool { index >= 0 }
     }
 
@@ -18,6 +20,8 @@ public struct TimerWheel: Sendable {
         var previous: Int32
         /// The list that the node is in; -1 when free.
         var list: Int32
+        /// Counts the timers that have had this place.
+        var generation: UInt32
     }
 
     private static let levels = 6
@@ -46,27 +50,33 @@ public struct TimerWheel: Sendable {
         if freeHead >= 0 {
             index = freeHead
             freeHead = nodes[Int(index)].next
-            nodes[Int(index)] = Node(deadline: deadline, token: token, next: -1, previous: -1, list: -1)
+            nodes[Int(index)].deadline = deadline
+            nodes[Int(index)].token = token
+            nodes[Int(index)].generation &+= 1
         } else {
             index = Int32(nodes.count)
-            nodes.append(Node(deadline: deadline, token: token, next: -1, previous: -1, list: -1))
+            nodes.append(Node(deadline: deadline, token: token, next: -1, previous: -1, list: -1, generation: 0))
         }
         place(index)
         count += 1
-        return ID(index: index)
+        return ID(index: index, generation: nodes[Int(index)].generation)
     }
 
-    /// Removes a timer; `id` becomes `.none`. Nothing happens if it is none already.
+    private func isCurrent(_ id: ID) -> Bool {
+        id.index >= 0 && nodes[Int(id.index)].generation == id.generation && nodes[Int(id.index)].list >= 0
+    }
+
+    /// Removes a timer; `id` becomes `.none`. Nothing happens if it is none already, or has fired.
     public mutating func cancel(_ id: inout ID) {
-        guard id.index >= 0 else { return }
+        defer { id = .none }
+        guard isCurrent(id) else { return }
         unlink(id.index)
         release(id.index)
-        id = .none
     }
 
-    /// Moves a timer to another deadline.
+    /// Moves a timer to another deadline. Nothing happens if it is none, or has fired.
     public mutating func reschedule(_ id: ID, at deadline: UInt64) {
-        guard id.index >= 0 else { return }
+        guard isCurrent(id) else { return }
         unlink(id.index)
         nodes[Int(id.index)].deadline = deadline
         place(id.index)

@@ -78,13 +78,10 @@ public struct SnapshotService: Equatable, Sendable {
 
 public struct Snapshot: Equatable, Sendable {
     public var version: SnapshotVersion
-    /// How many forwarders share the limits.
-    public var forwarders: Int
     public var services: [SnapshotService]
 
-    public init(version: SnapshotVersion, forwarders: Int, services: [SnapshotService]) {
+    public init(version: SnapshotVersion, services: [SnapshotService]) {
         self.version = version
-        self.forwarders = forwarders
         self.services = services
     }
 }

@@ -6,6 +6,7 @@ public struct SnapshotAssembler: Sendable {
         case snapshot(Snapshot)
         case delta(SnapshotVersion, [(id: Int, state: InstanceState)])
         case ping(SnapshotVersion)
+        case share(index: Int, of: Int)
         /// The other side refused us, with its reason.
         case refused(String)
     }
@@ -49,6 +50,8 @@ public struct SnapshotAssembler: Sendable {
             try instances(message)
         case "delta": return try delta(message)
         case "ping": return .ping(try version(message))
+        case "share":
+            return .share(index: Int(clamping: message["index"]?.unsigned ?? 0), of: max(1, Int(clamping: message["forwarders"]?.unsigned ?? 1)))
         case "error": return .refused(message["reason"]?.string ?? "no reason given")
         default: break  // A later protocol's message.
         }
@@ -63,8 +66,7 @@ public struct SnapshotAssembler: Sendable {
     }
 
     private mutating func begin(_ message: Document.Value) throws(Fault) {
-        building = Snapshot(
-            version: try version(message), forwarders: Int(clamping: message["forwarders"]?.unsigned ?? 1), services: [])
+        building = Snapshot(version: try version(message), services: [])
         expectedServices = Int(clamping: message["services"]?.unsigned ?? 0)
         expectedInstances = Int(clamping: message["instances"]?.unsigned ?? 0)
         receivedInstances = 0

@@ -3,7 +3,7 @@ public enum SnapshotLines {
     /// The protocol versions spoken.
     public static let protocolVersion = 1
 
-    public static func begin(_ version: SnapshotVersion, services: Int, instances: Int, forwarders: Int) -> [UInt8] {
+    public static func begin(_ version: SnapshotVersion, services: Int, instances: Int) -> [UInt8] {
         line("snapshot") {
             $0.field("phase", "begin")
             $0.field("protocol", protocolVersion)
@@ -11,7 +11,6 @@ public enum SnapshotLines {
             $0.field("number", version.number)
             $0.field("services", services)
             $0.field("instances", instances)
-            $0.field("forwarders", forwarders)
         }
     }
 
@@ -78,6 +77,14 @@ public enum SnapshotLines {
         line("ping") {
             $0.field("epoch", version.epoch)
             $0.field("number", version.number)
+        }
+    }
+
+    /// Which of how many forwarders the receiver is: the limits are shared out by it.
+    public static func share(index: Int, of forwarders: Int) -> [UInt8] {
+        line("share") {
+            $0.field("index", index)
+            $0.field("forwarders", forwarders)
         }
     }
 

@@ -144,9 +144,7 @@ public enum Process {
     }
 
     /// The corresponding C function is kill(2). A process that is gone is not an error.
-    public static func signal(_ pid: Int32, _ signal: Signal) {
-        _ = Glibc.kill(pid, signal.number)
-    }
+    public static func signal(_ pid: Int32, _ signal: Signal) { signal.send(to: pid) }
 
     /// Whether a process of this number exists (it may be another one meanwhile).
     public static func exists(_ pid: Int32) -> Bool { Glibc.kill(pid, 0) == 0 || Errno.last == .notPermitted }

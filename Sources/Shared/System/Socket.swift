@@ -101,6 +101,11 @@ public enum Socket {
         _ = Glibc.shutdown(socket.rawValue, Int32(SHUT_WR))
     }
 
+    /// Ends both directions: whoever waits on the socket is woken. Never for a listener that other processes share.
+    public static func shutdownBoth(_ socket: Descriptor) {
+        _ = Glibc.shutdown(socket.rawValue, Int32(SHUT_RDWR))
+    }
+
     /// Makes close send a reset, so that a peer waiting for more sees a loss and not an end (socket(7), SO_LINGER).
     public static func resetOnClose(_ socket: Descriptor) {
         var value = linger(l_onoff: 1, l_linger: 0)

@@ -34,6 +34,9 @@ public struct Signal: Equatable, Hashable, Sendable, CustomStringConvertible {
     public static let child = Signal(SIGCHLD)
     public static let quit = Signal(SIGQUIT)
 
+    /// The corresponding C function is kill(2). A process that is gone is not an error.
+    public func send(to pid: Int32) { _ = Glibc.kill(pid, number) }
+
     public var description: String {
         switch self {
         case .interrupt: "SIGINT"
