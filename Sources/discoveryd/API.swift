@@ -42,7 +42,8 @@ struct API: ~Copyable {
             let generation = connections.generation(slot)
             do {
                 try loop.add(
-                    descriptor, EventKind.apiConnection.token(slot, generation), [.readable, .writable, .peerClosed, .edgeTriggered])
+                    descriptor, EventKind.apiConnection.token(slot, generation),
+                    [.readable, .writable, .peerClosed, .edgeTriggered])
             } catch {
                 close(slot, &loop)
                 continue
@@ -141,7 +142,10 @@ struct API: ~Copyable {
         var out: [UInt8] = []
         out.append(contentsOf: "HTTP/1.1 \(answer.status) \(ReasonPhrase.of(answer.status))\r\n".utf8)
         out.append(contentsOf: "Date: \(Timestamp(wallMilliseconds: Clock.wallMilliseconds()).httpDate)\r\n".utf8)
-        out.append(contentsOf: "Server: serverpy/\(Version.current)\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n".utf8)
+        out.append(
+            contentsOf:
+                "Server: serverpy/\(Version.current)\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+                .utf8)
         for (name, value) in answer.headers { out.append(contentsOf: "\(name): \(value)\r\n".utf8) }
         var mustClose = closes
         connections[slot].isChunked = true

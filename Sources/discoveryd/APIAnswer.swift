@@ -96,7 +96,11 @@ struct StatisticsCursor {
         }
         var availability = entry.availability
         writer.key("availability")
-        if let share = availability.share(now: now) { writer.value((share * 10_000).rounded() / 100) } else { writer.null() }
+        if let share = availability.share(now: now) {
+            writer.value((share * 10_000).rounded() / 100)
+        } else {
+            writer.null()
+        }
         writer.field("polls", entry.polls)
         writer.field("priority", entry.configuration.polling.priority.name)
         writer.field("weight", entry.configuration.weight)

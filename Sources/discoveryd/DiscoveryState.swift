@@ -51,14 +51,17 @@ struct DiscoveryState {
                 $0.field("instances_up", registry.instances.lazy.filter { $0.health.status == .up }.count)
             }
         case "/ready":
-            return .json(isReady ? 200 : 503) { $0.field("status", isReady ? "ready" : "the first round of polls is not done") }
+            return .json(isReady ? 200 : 503) {
+                $0.field("status", isReady ? "ready" : "the first round of polls is not done")
+            }
         case "/stats", "/dump":
             let parameters = Self.parameters(query)
             return APIAnswer(
                 status: 200,
                 body: .statistics(
                     StatisticsCursor(
-                        withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"])))
+                        withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"]))
+            )
         default:
             return .json(404) { $0.field("status", "No such path") }
         }

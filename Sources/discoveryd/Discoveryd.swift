@@ -49,7 +49,8 @@ struct Discoveryd: ~Copyable {
     }
 
     private init(
-        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver, _ stateDirectory: StateDirectory,
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
+        _ stateDirectory: StateDirectory,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?
     ) {
         self.daemon = daemon
@@ -66,9 +67,13 @@ struct Discoveryd: ~Copyable {
         if let address = try? Socket.localAddress(apiListener) { state.isLoopbackOnly = address.unmapped.isLoopback }
     }
 
-    private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (Descriptor, String?) {
+    private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (
+        Descriptor, String?
+    ) {
         if let inherited = daemon.inherited.first("discovery.sock") {
-            guard Socket.isListening(inherited) else { throw StartFault("the inherited descriptor `discovery.sock` does not listen") }
+            guard Socket.isListening(inherited) else {
+                throw StartFault("the inherited descriptor `discovery.sock` does not listen")
+            }
             return (inherited, nil)
         }
         let path = runtimeDirectory + "/discovery.sock"
@@ -80,13 +85,17 @@ struct Discoveryd: ~Copyable {
         do {
             return (try UnixSocket.bind(.stream, path: path), path)
         } catch {
-            throw StartFault("\(path) cannot be opened: \(error == .nameTooLong ? "the path is longer than \(UnixSocket.maxPathBytes) bytes" : error.description)")
+            throw StartFault(
+                "\(path) cannot be opened: \(error == .nameTooLong ? "the path is longer than \(UnixSocket.maxPathBytes) bytes" : error.description)"
+            )
         }
     }
 
     private static func apiSocket(_ daemon: Daemon, _ general: Configuration.General) throws(StartFault) -> Descriptor {
         if let inherited = daemon.inherited.first("discovery-http") {
-            guard Socket.isListening(inherited) else { throw StartFault("the inherited descriptor `discovery-http` does not listen") }
+            guard Socket.isListening(inherited) else {
+                throw StartFault("the inherited descriptor `discovery-http` does not listen")
+            }
             return inherited
         }
         do {
@@ -99,7 +108,9 @@ struct Discoveryd: ~Copyable {
     // MARK: The loop
 
     mutating func run() -> Int32 {
-        log.debug("epoch \(registry.version.epoch), \(registry.services.count) services, \(registry.instances.count) instances")
+        log.debug(
+            "epoch \(registry.version.epoch), \(registry.services.count) services, \(registry.instances.count) instances"
+        )
         _ = loop.schedule(EventKind.firstRound.token(), after: Limits.readyTimeoutMilliseconds)
         _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         poller.start(&registry, &loop)
@@ -190,7 +201,8 @@ struct Discoveryd: ~Copyable {
             _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
-        case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe, .icmp4,
+        case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
+            .icmp4,
             .icmp6:
             break
         }

@@ -30,7 +30,9 @@ struct Health: Equatable, Sendable {
     /// Takes a poll's outcome. Nil: the schedule that stands is kept.
     mutating func receive(_ result: PollResult, purpose: Purpose, polling: Polling) -> Next? {
         // Our own fault says nothing of the instance: try again soon.
-        if result.cause == .ownFault { return purpose == .accusation ? nil : Next(delayMilliseconds: 1000, purpose: purpose, isExact: false) }
+        if result.cause == .ownFault {
+            return purpose == .accusation ? nil : Next(delayMilliseconds: 1000, purpose: purpose, isExact: false)
+        }
         if result.isGood {
             isSuspect = false
             failedRetries = 0

@@ -82,7 +82,8 @@ struct Poller: ~Copyable {
         due(id, .accusation, &registry, &loop)
     }
 
-    private mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop) {
+    private mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop)
+    {
         if courses[id].isRunning {
             if purpose == .accusation { courses[id].isAccusedAgain = true } else { courses[id].isDueAgain = true }
             return
@@ -118,20 +119,24 @@ struct Poller: ~Copyable {
                 courses[id].isWaitingForName = true
                 loop.cancel(&courses[id].timer)
                 courses[id].timer = loop.schedule(
-                    EventKind.pollDue.token(id, 1), after: registry.instances[id].configuration.polling.timeoutMilliseconds)
+                    EventKind.pollDue.token(id, 1),
+                    after: registry.instances[id].configuration.polling.timeoutMilliseconds)
                 return
             }
         }
         probe(id, addresses, &registry, &loop)
     }
 
-    private mutating func probe(_ id: Int, _ addresses: [SocketAddress], _ registry: inout Registry, _ loop: inout EventLoop) {
+    private mutating func probe(
+        _ id: Int, _ addresses: [SocketAddress], _ registry: inout Registry, _ loop: inout EventLoop
+    ) {
         arrange(id, addresses, &loop)
         courses[id].outstanding = addresses.count
         let instance = registry.instances[id].configuration
         for (_, slot) in courses[id].probes {
             let step = prober.begin(
-                slot, instance.polling, instance.endpoint, request: courses[id].request, fresh: courses[id].isFresh, &loop)
+                slot, instance.polling, instance.endpoint, request: courses[id].request, fresh: courses[id].isFresh,
+                &loop)
             take(step, slot, &registry, &loop)
         }
     }
@@ -161,13 +166,15 @@ struct Poller: ~Copyable {
         if courses[id].outstanding == 0, let best = courses[id].best { complete(id, best, &registry, &loop) }
     }
 
-    private mutating func complete(_ id: Int, _ result: PollResult, _ registry: inout Registry, _ loop: inout EventLoop) {
+    private mutating func complete(_ id: Int, _ result: PollResult, _ registry: inout Registry, _ loop: inout EventLoop)
+    {
         inFlight -= 1
         courses[id].isRunning = false
         courses[id].lastGood = result.isGood
         let before = registry.instances[id].health
         let (next, _) = registry.record(
-            id, result, purpose: courses[id].purpose, answering: courses[id].answering, startedAt: courses[id].startedAt, now: loop.now)
+            id, result, purpose: courses[id].purpose, answering: courses[id].answering,
+            startedAt: courses[id].startedAt, now: loop.now)
         announce(id, before, result, registry)
         let wasFirst = courses[id].isFirst
         if wasFirst {
@@ -176,7 +183,8 @@ struct Poller: ~Copyable {
         }
         if let next {
             loop.cancel(&courses[id].timer)
-            courses[id].timer = loop.schedule(EventKind.pollDue.token(id), after: schedule.delay(next, isFirst: wasFirst))
+            courses[id].timer = loop.schedule(
+                EventKind.pollDue.token(id), after: schedule.delay(next, isFirst: wasFirst))
             courses[id].purpose = next.purpose
         } else {
             courses[id].purpose = .regular
@@ -203,9 +211,12 @@ struct Poller: ~Copyable {
         let instance = registry.instances[id]
         guard instance.health.status != before.status || instance.health.isSuspect != before.isSuspect else { return }
         let name = "\(registry.services[instance.service].name) \(instance.configuration.url)"
-        let words = "\(result.cause.finalStatus): \(result.cause.response(status: result.status)) in \(result.durationMilliseconds) ms"
+        let words =
+            "\(result.cause.finalStatus): \(result.cause.response(status: result.status)) in \(result.durationMilliseconds) ms"
         if instance.health.status != before.status {
-            log(instance.health.status == .up ? .info : .warning, "\(name) is \(instance.health.status.rawValue) (\(words))")
+            log(
+                instance.health.status == .up ? .info : .warning,
+                "\(name) is \(instance.health.status.rawValue) (\(words))")
         } else if instance.health.isSuspect {
             log.warning("\(name) is suspect (\(words))")
         } else {
@@ -215,7 +226,9 @@ struct Poller: ~Copyable {
 
     // MARK: Events
 
-    mutating func probeReady(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop) {
+    mutating func probeReady(
+        _ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop
+    ) {
         guard prober.probes.holds(slot, generation) else { return }
         let id = prober.probes[slot].instance
         let step = prober.ready(
@@ -223,7 +236,8 @@ struct Poller: ~Copyable {
         take(step, slot, &registry, &loop)
     }
 
-    mutating func probeTimedOut(_ slot: Int, _ generation: UInt32, _ registry: inout Registry, _ loop: inout EventLoop) {
+    mutating func probeTimedOut(_ slot: Int, _ generation: UInt32, _ registry: inout Registry, _ loop: inout EventLoop)
+    {
         guard prober.probes.holds(slot, generation) else { return }
         let step = prober.timedOut(slot, &loop)
         take(step, slot, &registry, &loop)

@@ -81,7 +81,9 @@ struct Prober: ~Copyable {
         probes[slot].startedAt = Clock.monotonicNanoseconds()
         switch polling.method {
         case .health:
-            if probes[slot].phase != .idle || fresh || probes[slot].pollsOnConnection >= Limits.freshConnectionEveryPolls {
+            if probes[slot].phase != .idle || fresh
+                || probes[slot].pollsOnConnection >= Limits.freshConnectionEveryPolls
+            {
                 disconnect(slot, &loop)
             }
         case .ping:
@@ -101,7 +103,8 @@ struct Prober: ~Copyable {
         probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
     }
 
-    private mutating func connect(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+    private mutating func connect(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step
+    {
         probes[slot].isReused = false
         probes[slot].pollsOnConnection = 0
         let descriptor: Descriptor
@@ -110,7 +113,8 @@ struct Prober: ~Copyable {
             (descriptor, connected) = try Socket.connect(to: probes[slot].address)
             probes[slot].descriptor = descriptor
             try loop.add(
-                descriptor, EventKind.probe.token(slot, probes.generation(slot)), [.readable, .writable, .peerClosed, .edgeTriggered])
+                descriptor, EventKind.probe.token(slot, probes.generation(slot)),
+                [.readable, .writable, .peerClosed, .edgeTriggered])
         } catch {
             return finish(slot, PollCause(error), &loop)
         }
@@ -118,21 +122,26 @@ struct Prober: ~Copyable {
         return connected ? established(slot, polling, request, &loop) : .pending
     }
 
-    private mutating func established(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+    private mutating func established(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop)
+        -> Step
+    {
         switch polling.method {
         case .ping: finish(slot, .ok, &loop)
         case .health: sendRequest(slot, polling, request, &loop)
         }
     }
 
-    private mutating func sendRequest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+    private mutating func sendRequest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop)
+        -> Step
+    {
         probes[slot].phase = .awaitingHead
         probes[slot].pollsOnConnection += 1
         probes[slot].sent = 0
         return sendRest(slot, polling, request, &loop)
     }
 
-    private mutating func sendRest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+    private mutating func sendRest(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step
+    {
         let sent = probes[slot].sent
         guard sent < request.count else { return .pending }
         let result = probes[slot].descriptor.send(request.span.extracting(sent..<request.count))
@@ -182,7 +191,8 @@ struct Prober: ~Copyable {
         }
     }
 
-    private mutating func readHead(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step {
+    private mutating func readHead(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop) -> Step
+    {
         if !probes[slot].input.isLeased {
             probes[slot].input = buffers.lease()
             if !probes[slot].input.isLeased { return finish(slot, .ownFault, &loop) }
@@ -279,7 +289,9 @@ struct Prober: ~Copyable {
         }
     }
 
-    private func elapsed(_ slot: Int) -> UInt64 { (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500_000) / 1_000_000 }
+    private func elapsed(_ slot: Int) -> UInt64 {
+        (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500_000) / 1_000_000
+    }
 
     private mutating func finish(_ slot: Int, _ cause: PollCause, _ loop: inout EventLoop) -> Step {
         let result = PollResult(cause: cause, durationMilliseconds: elapsed(slot))
@@ -317,14 +329,20 @@ struct Prober: ~Copyable {
         return .pending
     }
 
-    private mutating func echoSocket(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (Descriptor, raw: Bool)? {
+    private mutating func echoSocket(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (
+        Descriptor, raw: Bool
+    )? {
         if let known = family == .ipv4 ? echo4 : echo6 { return known.0.isOpen ? known : nil }
         var made: (Descriptor, raw: Bool) = (.none, false)
         do {
             made = try Socket.icmp(family)
             try loop.add(made.0, (family == .ipv4 ? EventKind.icmp4 : .icmp6).token(), [.readable])
         } catch {
-            if !saidNoEcho { log.warning("ICMP is not allowed here (\(error)): ping of an address without a port connects to port 80 instead") }
+            if !saidNoEcho {
+                log.warning(
+                    "ICMP is not allowed here (\(error)): ping of an address without a port connects to port 80 instead"
+                )
+            }
             saidNoEcho = true
         }
         if family == .ipv4 { echo4 = made } else { echo6 = made }
@@ -350,11 +368,15 @@ struct Prober: ~Copyable {
 enum EchoMessage {
     static func request(_ family: SocketAddress.Family, sequence: UInt16, cookie: UInt64) -> [UInt8] {
         var bytes: [UInt8] = [family == .ipv4 ? 8 : 128, 0, 0, 0, 0, 0, UInt8(sequence >> 8), UInt8(sequence & 255)]
-        for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: cookie >> UInt64(shift))) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: cookie >> UInt64(shift)))
+        }
         if family == .ipv4 {
             // The kernel fills in ICMPv6 checksums; for a raw IPv4 socket it is ours (RFC 1071).
             var sum: UInt32 = 0
-            for index in stride(from: 0, to: bytes.count, by: 2) { sum += UInt32(bytes[index]) << 8 | UInt32(bytes[index + 1]) }
+            for index in stride(from: 0, to: bytes.count, by: 2) {
+                sum += UInt32(bytes[index]) << 8 | UInt32(bytes[index + 1])
+            }
             while sum >> 16 != 0 { sum = sum & 0xffff + sum >> 16 }
             bytes[2] = UInt8(truncatingIfNeeded: ~sum >> 8)
             bytes[3] = UInt8(truncatingIfNeeded: ~sum)
@@ -369,7 +391,9 @@ enum EchoMessage {
             guard let first = bytes.first, first >> 4 == 4 else { return nil }
             start = Int(first & 15) * 4
         }
-        guard bytes.count >= start + 16, bytes[start] == (family == .ipv4 ? 0 : 129), bytes[start + 1] == 0 else { return nil }
+        guard bytes.count >= start + 16, bytes[start] == (family == .ipv4 ? 0 : 129), bytes[start + 1] == 0 else {
+            return nil
+        }
         var found: UInt64 = 0
         for index in start + 8..<start + 16 { found = found << 8 | UInt64(bytes[index]) }
         return found == cookie ? UInt16(bytes[start + 6]) << 8 | UInt16(bytes[start + 7]) : nil

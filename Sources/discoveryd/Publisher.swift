@@ -58,7 +58,9 @@ struct Publisher: ~Copyable {
 
     private func count(_ matches: (borrowing Subscriber) -> Bool) -> Int {
         var count = 0
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && matches(subscribers[slot]) { count += 1 }
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && matches(subscribers[slot]) {
+            count += 1
+        }
         return count
     }
 
@@ -80,7 +82,8 @@ struct Publisher: ~Copyable {
                 continue
             }
             guard !subscribers.isFull else {
-                log.warning("discovery.sock: more than \(Limits.subscribers) connections; one of pid \(peer.pid) was refused")
+                log.warning(
+                    "discovery.sock: more than \(Limits.subscribers) connections; one of pid \(peer.pid) was refused")
                 _ = descriptor.send(SnapshotLines.refusal("too many connections; at most \(Limits.subscribers)").span)
                 descriptor.close()
                 continue
@@ -116,7 +119,8 @@ struct Publisher: ~Copyable {
     }
 
     /// Reads what a subscriber said and sends what it can take.
-    mutating func ready(_ slot: Int, _ readiness: Readiness, _ registry: Registry, _ loop: inout EventLoop) -> [Request] {
+    mutating func ready(_ slot: Int, _ readiness: Readiness, _ registry: Registry, _ loop: inout EventLoop) -> [Request]
+    {
         var requests: [Request] = []
         do {
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
@@ -141,7 +145,9 @@ struct Publisher: ~Copyable {
 
     private struct Malformed: Error { let reason: String }
 
-    private mutating func receive(_ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop) throws -> Request? {
+    private mutating func receive(_ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop) throws
+        -> Request?
+    {
         let message: Document.Value
         do {
             message = try JSONReader.parse(line).root
@@ -154,9 +160,11 @@ struct Publisher: ~Copyable {
                 throw LineChannel.Fault.malformed("hello without a known role (forwarder, observer, operator)")
             }
             let range = message["protocol"]?.elements.compactMap(\.unsigned) ?? []
-            guard range.count == 2, range[0] <= UInt64(SnapshotLines.protocolVersion), range[1] >= UInt64(SnapshotLines.protocolVersion)
+            guard range.count == 2, range[0] <= UInt64(SnapshotLines.protocolVersion),
+                range[1] >= UInt64(SnapshotLines.protocolVersion)
             else {
-                subscribers[slot].channel.queue(SnapshotLines.refusal("protocol \(SnapshotLines.protocolVersion) is spoken here"))
+                subscribers[slot].channel.queue(
+                    SnapshotLines.refusal("protocol \(SnapshotLines.protocolVersion) is spoken here"))
                 _ = try subscribers[slot].channel.flush()
                 throw LineChannel.Fault.malformed("hello with another protocol version")
             }
@@ -190,7 +198,8 @@ struct Publisher: ~Copyable {
     private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry, _ loop: inout EventLoop) {
         subscribers[slot].role = role
         subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
-        log.debug("discovery.sock: pid \(subscribers[slot].peer.pid) is \(role == .forwarder ? "a" : "an") \(role.rawValue)")
+        log.debug(
+            "discovery.sock: pid \(subscribers[slot].peer.pid) is \(role == .forwarder ? "a" : "an") \(role.rawValue)")
         if role == .forwarder { shareOut() }
         advance(slot, registry, &loop)
     }
@@ -205,8 +214,11 @@ struct Publisher: ~Copyable {
     }
 
     mutating func heartbeat(_ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].progress == .current {
-            if subscribers[slot].channel.pendingBytes == 0 { subscribers[slot].channel.queue(SnapshotLines.ping(registry.version)) }
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].progress == .current
+        {
+            if subscribers[slot].channel.pendingBytes == 0 {
+                subscribers[slot].channel.queue(SnapshotLines.ping(registry.version))
+            }
             advance(slot, registry, &loop)
         }
     }
@@ -248,7 +260,9 @@ struct Publisher: ~Copyable {
             subscribers[slot].progress = .instances(service: service, next: end)
             for id in next..<end { subscribers[slot].changed[id / 64] &= ~(1 << UInt64(id % 64)) }
             return digested(
-                slot, SnapshotLines.instances(service: service, (next..<end).map { registry.instances[$0].snapshotInstance($0) }))
+                slot,
+                SnapshotLines.instances(
+                    service: service, (next..<end).map { registry.instances[$0].snapshotInstance($0) }))
         case .current:
             if subscribers[slot].needsShare {
                 subscribers[slot].needsShare = false

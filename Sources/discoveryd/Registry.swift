@@ -68,7 +68,8 @@ struct Registry {
             for instance in service.instances {
                 instances.append(RegisteredInstance(service: services.count, instance, now: now))
             }
-            services.append(RegisteredService(name: service.name, paths: service.paths, instances: first..<instances.count))
+            services.append(
+                RegisteredService(name: service.name, paths: service.paths, instances: first..<instances.count))
         }
         isMarked = [Bool](repeating: false, count: instances.count)
     }
@@ -76,7 +77,8 @@ struct Registry {
     /// Records a poll. Returns when to poll next (nil: the present schedule stands) and whether what forwarders must
     /// know has changed.
     mutating func record(
-        _ id: Int, _ result: PollResult, purpose: Health.Purpose, answering: [SocketAddress], startedAt wall: UInt64, now: UInt64
+        _ id: Int, _ result: PollResult, purpose: Health.Purpose, answering: [SocketAddress], startedAt wall: UInt64,
+        now: UInt64
     ) -> (next: Health.Next?, changed: Bool) {
         let before = instances[id].state
         let polling = instances[id].configuration.polling

@@ -29,7 +29,8 @@ struct StateDirectory {
                 if let number = DecimalDigits.parse(bytes.filter { $0 != 0x0a }) {
                     last = number
                 } else {
-                    log.warning("\(path)/epoch is not a number; it is set aside and counting begins at the present time")
+                    log.warning(
+                        "\(path)/epoch is not a number; it is set aside and counting begins at the present time")
                     try Files.replace("epoch.damaged", in: directory, with: bytes)
                     last = Clock.wallMilliseconds() / 1000
                 }

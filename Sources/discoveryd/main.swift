@@ -32,7 +32,9 @@ func run() -> Int32 {
         print("discoveryd \(Version.current)")
         return ExitCode.done
     }
-    guard let path = options["config"], options.operands.isEmpty, let level = Log.Level(name: options["log-level"] ?? "info") else {
+    guard let path = options["config"], options.operands.isEmpty,
+        let level = Log.Level(name: options["log-level"] ?? "info")
+    else {
         try? Descriptor.standardError.writeAll(Array("discoveryd: a configuration is needed: -c FILE\n\(usage)".utf8))
         return ExitCode.usage
     }

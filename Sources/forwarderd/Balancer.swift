@@ -33,7 +33,9 @@ struct Ranking: Equatable {
             if tier.isEmpty { continue }
             let known = tier.compactMap(\.facts.availability).sorted()
             let median = known.isEmpty ? 100 : known[known.count / 2]
-            let ranked = tier.map { (slot: $0.slot, points: $0.facts.availability ?? median) }.sorted { $0.points > $1.points }
+            let ranked = tier.map { (slot: $0.slot, points: $0.facts.availability ?? median) }.sorted {
+                $0.points > $1.points
+            }
             let best = ranked[0].points
             var count = ranked.prefix { $0.points >= best - Self.entersWithin }.count
             // Fewer than half of the tier: the next in order join, or the few would carry it all.
@@ -45,7 +47,9 @@ struct Ranking: Equatable {
                 others += ranked.map(\.slot)
             }
         }
-        let unknown = instances.filter { $0.facts.status == .unknown && !$0.facts.isDraining && !$0.facts.isEjected && $0.facts.hasAddress }
+        let unknown = instances.filter {
+            $0.facts.status == .unknown && !$0.facts.isDraining && !$0.facts.isEjected && $0.facts.hasAddress
+        }
         let doubted = instances.filter {
             $0.facts.status == .up && !$0.facts.isDraining && $0.facts.hasAddress && !$0.facts.isCandidate
         }

@@ -182,10 +182,16 @@ extension Forwarder {
         }
         if head.pathCount == 16, bytes.spells("/.serverpy/ready", at: head.targetStart) { return ready() }
         guard version != nil else {
-            return .own(OwnAnswer(503, OwnAnswer.failureWords, error: "destination_unavailable", cause: "no snapshot from the discovery server yet"))
+            return .own(
+                OwnAnswer(
+                    503, OwnAnswer.failureWords, error: "destination_unavailable",
+                    cause: "no snapshot from the discovery server yet"))
         }
         if head.fields.viaCount > 0, loops(head, bytes) {
-            return .own(OwnAnswer(508, OwnAnswer.failureWords, error: "proxy_loop_detected", cause: "this request has passed here more than 8 times"))
+            return .own(
+                OwnAnswer(
+                    508, OwnAnswer.failureWords, error: "proxy_loop_detected",
+                    cause: "this request has passed here more than 8 times"))
         }
         if head.form == .asterisk {
             guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
@@ -198,7 +204,8 @@ extension Forwarder {
 
     private func ready() -> Decision {
         let isReady = version != nil && !isDraining
-        return .own(OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
+        return .own(
+            OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
     }
 
     /// Our own Via more than 8 times (http.md): a loop.
@@ -225,12 +232,15 @@ extension Forwarder {
         downstreams[slot].request = requestBuffers.lease()
         guard downstreams[slot].request.isLeased else {
             downstreams[slot].input.consume(requestHead.byteCount)
-            return answer(slot, OwnAnswer(503, OwnAnswer.failureWords, error: "proxy_internal_error", cause: "no buffers are left"))
+            return answer(
+                slot,
+                OwnAnswer(503, OwnAnswer.failureWords, error: "proxy_internal_error", cause: "no buffers are left"))
         }
         downstreams[slot].exchange.service = service
         services[service].active += 1
         ForwardedRequest.write(
-            requestHead, downstreams[slot].input.bytes, peer: downstreams[slot].peer, requestID: downstreams[slot].requestID,
+            requestHead, downstreams[slot].input.bytes, peer: downstreams[slot].peer,
+            requestID: downstreams[slot].requestID,
             identity: identity, authority: defaultAuthority(service), to: &downstreams[slot].request)
         downstreams[slot].requestSent = 0
         downstreams[slot].input.consume(requestHead.byteCount)
@@ -289,7 +299,8 @@ extension Forwarder {
             // The instance or the client has stopped in the middle of an answer.
             return upstreamFailed(upstream, .timeout)
         }
-        let awaitsClient = !downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
+        let awaitsClient =
+            !downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
         if awaitsClient {
             return answer(slot, OwnAnswer(408, "The request's body took too long", error: "http_request_error"))
         }

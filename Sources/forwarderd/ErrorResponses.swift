@@ -23,7 +23,8 @@ struct OwnAnswer {
     /// No instance is left to try.
     static func unavailable(after fault: UpstreamFault?, wasSent: Bool) -> OwnAnswer {
         if let fault { return failed(fault, wasSent: wasSent) }
-        return OwnAnswer(503, failureWords, error: "destination_unavailable", cause: "no instance is available", wasSent: wasSent)
+        return OwnAnswer(
+            503, failureWords, error: "destination_unavailable", cause: "no instance is available", wasSent: wasSent)
     }
 
     static func failed(_ fault: UpstreamFault, wasSent: Bool) -> OwnAnswer {
@@ -72,7 +73,8 @@ extension Forwarder {
             if !own.cause.isEmpty {
                 outgoing.append("; details=\"")
                 // An sf-string (RFC 8941 3.3.3): printable ASCII without quotes.
-                outgoing.append(own.cause.utf8.prefix(200).map { $0 < 0x20 || $0 > 0x7e || $0 == 0x22 || $0 == 0x5c ? 0x3f : $0 })
+                outgoing.append(
+                    own.cause.utf8.prefix(200).map { $0 < 0x20 || $0 > 0x7e || $0 == 0x22 || $0 == 0x5c ? 0x3f : $0 })
                 outgoing.append("\"")
             }
             outgoing.append(own.wasSent ? "; sent=?1" : "; sent=?0")

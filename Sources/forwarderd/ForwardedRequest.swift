@@ -38,7 +38,8 @@ enum ForwardedRequest {
     }
 
     /// An absolute target's authority replaces Host (RFC 9112 3.2.2); an HTTP/1.0 request may have neither.
-    private static func writeHost(_ head: RequestHead, _ bytes: Span<UInt8>, _ authority: [UInt8], _ out: inout Buffer) {
+    private static func writeHost(_ head: RequestHead, _ bytes: Span<UInt8>, _ authority: [UInt8], _ out: inout Buffer)
+    {
         if head.authorityCount > 0 {
             out.append(bytes.extracting(head.authorityStart..<head.authorityStart &+ head.authorityCount))
         } else if head.fields.hasHost {
@@ -95,7 +96,8 @@ enum ForwardedRequest {
     }
 
     private static func writeAdded(
-        _ head: RequestHead, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity, host: (start: Int, count: Int),
+        _ head: RequestHead, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity,
+        host: (start: Int, count: Int),
         _ out: inout Buffer
     ) {
         if head.fields.teTrailers { out.append("TE: trailers\r\nConnection: TE\r\n") }

@@ -32,7 +32,8 @@ enum ForwardedResponse {
             case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
                 .proxyAuthorization, .http2Settings:
                 continue
-            case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID, .expect,
+            case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
+                .expect,
                 .maxForwards:
                 if hasNominated, fields.isNominated(line, in: bytes) { continue }
             }
@@ -47,7 +48,11 @@ enum ForwardedResponse {
             out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
             out.append(identity.via)
             if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
-            if closes { out.append("\r\nConnection: close") } else if keepAliveToHTTP10 { out.append("\r\nConnection: keep-alive") }
+            if closes {
+                out.append("\r\nConnection: close")
+            } else if keepAliveToHTTP10 {
+                out.append("\r\nConnection: keep-alive")
+            }
             out.append("\r\n")
         }
         out.append("\r\n")

@@ -48,7 +48,8 @@ struct Forwarder: ~Copyable {
     var log: Log { daemon.log }
 
     init(
-        _ daemon: Daemon, _ loop: consuming EventLoop, _ signals: SignalQueue, _ listeners: Listeners, _ subscriber: consuming Subscriber
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ signals: SignalQueue, _ listeners: Listeners,
+        _ subscriber: consuming Subscriber
     ) {
         self.daemon = daemon
         self.loop = loop
@@ -60,7 +61,8 @@ struct Forwarder: ~Copyable {
         downstreams = Slab(capacity: min(Limits.clientConnections, share))
         upstreams = Slab(capacity: min(Limits.instanceConnections, share))
         requestBuffers = BufferPool(
-            bufferBytes: Limits.requestBufferBytes, limit: Limits.clientConnections * 2 + Limits.instanceConnections, keep: 128)
+            bufferBytes: Limits.requestBufferBytes, limit: Limits.clientConnections * 2 + Limits.instanceConnections,
+            keep: 128)
         outputBuffers = BufferPool(bufferBytes: Limits.outputBufferBytes, limit: Limits.clientConnections, keep: 16)
     }
 
@@ -99,7 +101,9 @@ struct Forwarder: ~Copyable {
         case .subscriber: subscriberReady(event.readiness)
         case .signals: takeSignals()
         case .control: takeControl()
-        case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue, .drainTimeout: break
+        case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue,
+            .drainTimeout:
+            break
         }
     }
 
@@ -117,7 +121,9 @@ struct Forwarder: ~Copyable {
         case .resumeAccepting: resumeAccepting()
         case .firstSnapshotOverdue:
             if version == nil {
-                log.warning("no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms: requests are answered with 503 until there is one")
+                log.warning(
+                    "no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms: requests are answered with 503 until there is one"
+                )
                 startAccepting()
             }
         case .drainTimeout:

@@ -81,7 +81,9 @@ extension Forwarder {
         // Alone, a forwarder takes what there is; among others one at a time, so that all get their share.
         let limit = forwarders > 1 ? 1 : Limits.acceptsPerTurn
         for _ in 0..<limit {
-            guard !downstreams.isFull else { return pauseAccepting("\(downstreams.capacity) connections are open, which is the limit") }
+            guard !downstreams.isFull else {
+                return pauseAccepting("\(downstreams.capacity) connections are open, which is the limit")
+            }
             let descriptor: Descriptor
             let address: SocketAddress?
             do {

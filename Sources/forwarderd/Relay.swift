@@ -92,7 +92,8 @@ extension Forwarder {
                         return false
                     }
                     ForwardedResponse.write(
-                        responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false, identity: identity,
+                        responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false,
+                        identity: identity,
                         date: date, to: &outgoing)
                 }
                 buffer.consume(responseHead.byteCount)
@@ -123,7 +124,8 @@ extension Forwarder {
         refreshDate()
         let keeps = downstreams[slot].exchange.keepsClient
         ForwardedResponse.write(
-            responseHead, bytes, framing: clientFraming, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps, identity: identity,
+            responseHead, bytes, framing: clientFraming, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps,
+            identity: identity,
             date: date, to: &outgoing)
         downstreams[slot].hasResponseHead = true
         let instance = upstreams[upstream].instance
@@ -194,7 +196,9 @@ extension Forwarder {
         if downstreams[slot].output.isEmpty {
             let descriptor = downstreams[slot].descriptor
             let result =
-                body.isEmpty ? descriptor.send(outgoing.bytes) : outgoing.isEmpty ? descriptor.send(body) : descriptor.send(outgoing.bytes, body)
+                body.isEmpty
+                ? descriptor.send(outgoing.bytes)
+                : outgoing.isEmpty ? descriptor.send(body) : descriptor.send(outgoing.bytes, body)
             if let count = result.count {
                 sent = count
             } else if !result.isAgain {
@@ -240,7 +244,8 @@ extension Forwarder {
 
     /// The answer is complete, as far as the instance is concerned.
     private mutating func finishExchange(_ upstream: Int, _ slot: Int) {
-        let requestWasSent = downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
+        let requestWasSent =
+            downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
         let instance = upstreams[upstream].instance
         downstreams[slot].exchange.upstream = -1
         leaveService(slot)

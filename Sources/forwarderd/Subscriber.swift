@@ -23,7 +23,8 @@ extension Forwarder {
         do throws(Errno) {
             let descriptor = try UnixSocket.connect(.stream, path: subscriber.path)
             do throws(Errno) {
-                try loop.add(descriptor, EventKind.subscriber.token(), [.readable, .writable, .peerClosed, .edgeTriggered])
+                try loop.add(
+                    descriptor, EventKind.subscriber.token(), [.readable, .writable, .peerClosed, .edgeTriggered])
             } catch {
                 descriptor.close()
                 throw error
@@ -65,7 +66,9 @@ extension Forwarder {
 
     private mutating func lose(_ reason: String) {
         guard !isDraining else { return drop() }
-        if !subscriber.hasComplained { log.warning("the connection to discoveryd is lost: \(reason); the last snapshot holds") }
+        if !subscriber.hasComplained {
+            log.warning("the connection to discoveryd is lost: \(reason); the last snapshot holds")
+        }
         subscriber.hasComplained = true
         drop()
         retryLater()

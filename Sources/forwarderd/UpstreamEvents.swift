@@ -47,7 +47,8 @@ extension Forwarder {
             let sent = downstreams[slot].requestSent
             let count = downstreams[slot].request.count
             if sent < count {
-                let result = upstreams[upstream].descriptor.send(downstreams[slot].request.bytes.extracting(sent..<count))
+                let result = upstreams[upstream].descriptor.send(
+                    downstreams[slot].request.bytes.extracting(sent..<count))
                 guard let moved = result.count else {
                     if result.isAgain { return setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds) }
                     // An answer may have come before the end: it is worth more than the error.
@@ -121,7 +122,8 @@ extension Forwarder {
         let downstreams = downstreams
         while !downstreams[slot].requestIsComplete, !downstreams[slot].input.isEmpty {
             // A chunk's frame, and the trailers at the end, must fit behind it.
-            let room = downstreams[slot].request.free - (downstreams[slot].requestIsChunked ? Limits.trailerBytes + 64 : 0)
+            let room =
+                downstreams[slot].request.free - (downstreams[slot].requestIsChunked ? Limits.trailerBytes + 64 : 0)
             guard room > 0 else { return }
             let bytes = downstreams[slot].input.bytes.extracting(first: room)
             var position = 0

@@ -137,7 +137,8 @@ extension Forwarder {
     /// Keeps a connection for the next request.
     mutating func keep(_ upstream: Int) {
         let instance = upstreams[upstream].instance
-        guard instances[instance].idleCount < Limits.idleConnectionsPerInstance, instances[instance].serviceIndex >= 0 else {
+        guard instances[instance].idleCount < Limits.idleConnectionsPerInstance, instances[instance].serviceIndex >= 0
+        else {
             return closeUpstream(upstream)
         }
         upstreams[upstream].state = .idle
@@ -165,7 +166,8 @@ extension Forwarder {
         guard loop.now > Limits.instanceIdleTimeoutMilliseconds else { return }
         let limit = loop.now - Limits.instanceIdleTimeoutMilliseconds
         for upstream in 0..<upstreams.highWater
-        where upstreams.isInUse(upstream) && upstreams[upstream].state == .idle && upstreams[upstream].idleSince < limit {
+        where upstreams.isInUse(upstream) && upstreams[upstream].state == .idle && upstreams[upstream].idleSince < limit
+        {
             removeIdle(upstream)
             closeUpstream(upstream)
         }
@@ -183,6 +185,7 @@ extension InstanceSlot {
     var facts: Ranking.Facts {
         Ranking.Facts(
             isCandidate: isCandidate, status: state.status, isDraining: state.draining, isEjected: passive.isEjected,
-            isSuspect: state.suspect, priority: priority, availability: state.availability, hasAddress: !state.addresses.isEmpty)
+            isSuspect: state.suspect, priority: priority, availability: state.availability,
+            hasAddress: !state.addresses.isEmpty)
     }
 }

@@ -21,7 +21,9 @@ func makeListeners(_ daemon: Daemon, _ address: String?) throws(StartFault) -> L
         throw StartFault("an inherited descriptor `requests` does not listen")
     }
     if !inherited.isEmpty { return Listeners(inherited) }
-    guard let address else { throw StartFault("there is nothing to listen on: pass a socket (LISTEN_FDS, named `requests`) or --listen") }
+    guard let address else {
+        throw StartFault("there is nothing to listen on: pass a socket (LISTEN_FDS, named `requests`) or --listen")
+    }
     do {
         if let port = DecimalDigits.parse(address.utf8, max: 65535) {
             return Listeners([try ListenAddress(purpose: "request processor", host: nil, port: UInt16(port)).listen()])
@@ -29,7 +31,9 @@ func makeListeners(_ daemon: Daemon, _ address: String?) throws(StartFault) -> L
         guard let parsed = SocketAddress(hostPort: address) else {
             throw StartFault("--listen is `\(address)`; a port, IPv4:port or [IPv6]:port is needed")
         }
-        return Listeners([try ListenAddress(purpose: "request processor", host: parsed.host, port: parsed.port).listen()])
+        return Listeners([
+            try ListenAddress(purpose: "request processor", host: parsed.host, port: parsed.port).listen()
+        ])
     } catch let fault as ListenAddress.Fault {
         throw StartFault(fault.reason)
     } catch let fault as StartFault {

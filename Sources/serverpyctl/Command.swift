@@ -17,7 +17,8 @@ struct Command: Sendable {
     static let help = Options.Spec("help", "h", help: "print this help")
 
     var usage: String {
-        var text = "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n\(summary)\n"
+        var text =
+            "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n\(summary)\n"
         if !details.isEmpty { text += "\n\(details)\n" }
         let all = options + [Self.help]
         text += "\noptions:\n"

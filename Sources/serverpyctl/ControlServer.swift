@@ -19,14 +19,18 @@ struct ControlServer: ~Copyable {
 
     mutating func accept(_ listener: Descriptor, _ loop: borrowing EventLoop) {
         while let (descriptor, _) = try? Socket.accept(listener) {
-            guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
+            guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor),
+                peer.uid == Process.userID || peer.uid == 0
+            else {
                 log.warning("control.sock: a connection was refused")
                 descriptor.close()
                 continue
             }
-            let slot = connections.insert(Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
+            let slot = connections.insert(
+                Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
             let token = Token(
-                kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: connections.generation(slot))
+                kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot,
+                generation: connections.generation(slot))
             do {
                 try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
             } catch {
@@ -48,7 +52,8 @@ struct ControlServer: ~Copyable {
     }
 
     /// The next request of a connection, if a whole one has come.
-    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ loop: inout EventLoop) -> Request? {
+    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ loop: inout EventLoop) -> Request?
+    {
         guard connections.holds(slot, generation) else { return nil }
         do {
             _ = try connections[slot].channel.flush()

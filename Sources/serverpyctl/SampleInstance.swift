@@ -122,7 +122,8 @@ struct SampleInstance: ~Copyable {
         writer.field("served", served)
         writer.endObject()
         writer.endLine()
-        var answer = Array("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: \(writer.bytes.count)\r\n".utf8)
+        var answer = Array(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: \(writer.bytes.count)\r\n".utf8)
         connections[slot].closes = !head.keepsAlive
         if connections[slot].closes { answer.append(contentsOf: "Connection: close\r\n".utf8) }
         answer.append(contentsOf: [0x0d, 0x0a])

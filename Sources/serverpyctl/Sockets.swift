@@ -21,7 +21,8 @@ struct Sockets {
         let longest = runtimeDirectory.utf8.count + "/discovery.sock".utf8.count
         guard longest <= UnixSocket.maxPathBytes else {
             throw StartFault(
-                "the runtime directory's path has \(runtimeDirectory.utf8.count) bytes; at most \(UnixSocket.maxPathBytes - "/discovery.sock".utf8.count) fit a socket's address")
+                "the runtime directory's path has \(runtimeDirectory.utf8.count) bytes; at most \(UnixSocket.maxPathBytes - "/discovery.sock".utf8.count) fit a socket's address"
+            )
         }
         let directory: Descriptor
         let made: Bool
@@ -32,7 +33,9 @@ struct Sockets {
         }
         do {
             guard try Files.lock(directory) else {
-                throw StartFault("serverpy is running with the runtime directory \(runtimeDirectory) already\(holder(runtimeDirectory)); stop it, or choose another with --runtime-dir")
+                throw StartFault(
+                    "serverpy is running with the runtime directory \(runtimeDirectory) already\(holder(runtimeDirectory)); stop it, or choose another with --runtime-dir"
+                )
             }
             let requests: Descriptor
             let discoveryHTTP: Descriptor
@@ -46,7 +49,8 @@ struct Sockets {
             try UnixSocket.receiveCredentials(notify)
             return Sockets(
                 runtimeDirectory: runtimeDirectory, madeDirectory: made, directory: directory, requests: requests,
-                discoveryHTTP: discoveryHTTP, discovery: try UnixSocket.bind(.stream, path: runtimeDirectory + "/discovery.sock"),
+                discoveryHTTP: discoveryHTTP,
+                discovery: try UnixSocket.bind(.stream, path: runtimeDirectory + "/discovery.sock"),
                 control: try UnixSocket.bind(.stream, path: runtimeDirectory + "/control.sock"), notify: notify)
         } catch {
             if made { Files.removeDirectory(runtimeDirectory) }
@@ -67,7 +71,8 @@ struct Sockets {
     /// What a child gets beside its control socket.
     func passed(to role: Child.Role, configuration: Descriptor) -> [(name: String, descriptor: Descriptor)] {
         switch role {
-        case .discoveryd: [("configuration", configuration), ("discovery.sock", discovery), ("discovery-http", discoveryHTTP)]
+        case .discoveryd:
+            [("configuration", configuration), ("discovery.sock", discovery), ("discovery-http", discoveryHTTP)]
         case .forwarderd: [("requests", requests)]
         case .sample: []
         }

@@ -43,7 +43,9 @@ struct Supervisor: ~Copyable {
 
     // MARK: Start
 
-    static func make(_ settings: Settings, whenReady: @escaping (borrowing Supervisor) -> Void) throws(StartFault) -> Supervisor {
+    static func make(_ settings: Settings, whenReady: @escaping (borrowing Supervisor) -> Void) throws(StartFault)
+        -> Supervisor
+    {
         SignalQueue.ignoreBrokenPipes()
         let log = Log(program: "serverpyctl", level: settings.logLevel)
         let notifier = Notifier()
@@ -66,7 +68,8 @@ struct Supervisor: ~Copyable {
     }
 
     private init(
-        _ settings: Settings, _ log: Log, _ loop: consuming EventLoop, _ signals: SignalQueue, _ sockets: Sockets, _ notifier: Notifier,
+        _ settings: Settings, _ log: Log, _ loop: consuming EventLoop, _ signals: SignalQueue, _ sockets: Sockets,
+        _ notifier: Notifier,
         _ whenReady: @escaping (borrowing Supervisor) -> Void
     ) {
         self.settings = settings
@@ -187,7 +190,8 @@ struct Supervisor: ~Copyable {
                     log.info("\(signal) again: stopping now")
                     for child in children where child.isRunning { tell(child, .stop) }
                 }
-            case .hangUp: log.warning("SIGHUP: reloading is not available in this version; the configuration stays as it is")
+            case .hangUp:
+                log.warning("SIGHUP: reloading is not available in this version; the configuration stays as it is")
             default: break
             }
         }
@@ -209,13 +213,17 @@ struct Supervisor: ~Copyable {
         case .stoppingForwarders, .stoppingRest:
             children[index].state = .ended
             log.debug("\(child.role.name) \(status)")
-            if phase == .stoppingForwarders, !children.contains(where: { $0.role.isForwarder && $0.isRunning }) { stopRest() }
+            if phase == .stoppingForwarders, !children.contains(where: { $0.role.isForwarder && $0.isRunning }) {
+                stopRest()
+            }
             return
         case .starting, .running: break
         }
         if child.role.isSample {
             children[index].state = .waiting
-            log.warning("\(child.role.name) (pid \(child.pid)) \(status); requests go to the others; it is started again in 8 s")
+            log.warning(
+                "\(child.role.name) (pid \(child.pid)) \(status); requests go to the others; it is started again in 8 s"
+            )
             schedule(index, after: 8000)
             return
         }
@@ -245,9 +253,13 @@ struct Supervisor: ~Copyable {
     /// Notifications of living children only; the kernel says whose they are.
     private mutating func takeNotifications() {
         while true {
-            guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else { return }
+            guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else {
+                return
+            }
             for descriptor in message.descriptors { descriptor.close() }
-            guard let sender = message.sender, let index = children.firstIndex(where: { $0.isRunning && $0.pid == sender.pid }) else {
+            guard let sender = message.sender,
+                let index = children.firstIndex(where: { $0.isRunning && $0.pid == sender.pid })
+            else {
                 continue
             }
             for (name, value) in Notifier.parse(message.bytes) {
@@ -283,7 +295,11 @@ struct Supervisor: ~Copyable {
             loop.cancel(&children[index].timer)
             children[index].state = .stopping
             guard children[index].isRunning else { continue }
-            if children[index].role.isSample { Process.signal(children[index].pid, .terminate) } else { tell(children[index], .stop) }
+            if children[index].role.isSample {
+                Process.signal(children[index].pid, .terminate)
+            } else {
+                tell(children[index], .stop)
+            }
         }
         _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
     }

@@ -1,8 +1,11 @@
 import Shared
 
 func overview() -> String {
-    var text = "usage: serverpyctl COMMAND [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
-    for command in Command.all where !command.isHidden { text += "  \(Command.padded(command.name, 10)) \(command.summary)\n" }
+    var text =
+        "usage: serverpyctl COMMAND [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
+    for command in Command.all where !command.isHidden {
+        text += "  \(Command.padded(command.name, 10)) \(command.summary)\n"
+    }
     return text + "\n`serverpyctl COMMAND --help` explains a command.\n"
 }
 
@@ -27,7 +30,9 @@ func run() -> Int32 {
     }
     guard let command = Command.all.first(where: { $0.name == name }) else {
         var message = "serverpyctl: `\(name)` is not a command"
-        if let near = Text.nearest(name, Command.all.filter { !$0.isHidden }.map(\.name)) { message += "; did you mean `\(near)`?" }
+        if let near = Text.nearest(name, Command.all.filter { !$0.isHidden }.map(\.name)) {
+            message += "; did you mean `\(near)`?"
+        }
         complain(message + "\n\n" + overview())
         return ExitCode.usage
     }

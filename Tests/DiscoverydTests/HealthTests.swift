@@ -30,7 +30,9 @@ import Testing
         var health = Health()
         let polling = polling(retries: 2)
         _ = health.receive(good, purpose: .regular, polling: polling)
-        #expect(health.receive(bad, purpose: .regular, polling: polling) == Health.Next(delayMilliseconds: 250, purpose: .retry, isExact: true))
+        #expect(
+            health.receive(bad, purpose: .regular, polling: polling)
+                == Health.Next(delayMilliseconds: 250, purpose: .retry, isExact: true))
         #expect(health.status == .up)
         #expect(health.receive(bad, purpose: .retry, polling: polling)?.purpose == .retry)
         #expect(health.status == .up)
@@ -91,7 +93,10 @@ import Testing
 @Suite struct HistoryTests {
     @Test func keepsTheNewestPacketsUpToTheLimit() {
         var history = History(limit: 100)
-        for index in 0..<1000 as Range<UInt64> { history.append(startedAt: 1_000_000 + index * 10, PollResult(cause: .ok, status: 200, durationMilliseconds: index)) }
+        for index in 0..<1000 as Range<UInt64> {
+            history.append(
+                startedAt: 1_000_000 + index * 10, PollResult(cause: .ok, status: 200, durationMilliseconds: index))
+        }
         #expect(history.endSequence == 1000)
         #expect(history.firstShown == 900)
         #expect(history.packet(899) == nil)
@@ -112,7 +117,8 @@ import Testing
     @Test func aPacketIsEightBytesAndItsDurationWithinTwoPercent() {
         #expect(MemoryLayout<Packet>.size == 8)
         for exact in [0, 1, 127, 128, 129, 1000, 4999, 60_000, 86_400_000, 1 << 40] as [UInt64] {
-            let packet = Packet(offsetMilliseconds: 77, PollResult(cause: .badStatus, status: 503, durationMilliseconds: exact))
+            let packet = Packet(
+                offsetMilliseconds: 77, PollResult(cause: .badStatus, status: 503, durationMilliseconds: exact))
             #expect(packet.offsetMilliseconds == 77)
             #expect(packet.cause == .badStatus)
             #expect(packet.status == 503)
@@ -159,7 +165,8 @@ import Testing
         let first = (0..<1000).map { _ in schedule.delay(next, isFirst: true) }
         #expect((first.min() ?? 0) < 50)
         #expect((first.max() ?? 0) > 950)
-        #expect(schedule.delay(Health.Next(delayMilliseconds: 77, purpose: .retry, isExact: true), isFirst: false) == 77)
+        #expect(
+            schedule.delay(Health.Next(delayMilliseconds: 77, purpose: .retry, isExact: true), isFirst: false) == 77)
     }
 }
 
@@ -171,10 +178,16 @@ import Testing
         #expect(EchoMessage.reply(.ipv4, reply, isRaw: false, cookie: 99) == 0x1234)
         #expect(EchoMessage.reply(.ipv4, reply, isRaw: false, cookie: 98) == nil)
         #expect(EchoMessage.reply(.ipv4, request, isRaw: false, cookie: 99) == nil)
-        #expect(EchoMessage.reply(.ipv4, [0x45] + [UInt8](repeating: 0, count: 19) + reply, isRaw: true, cookie: 99) == 0x1234)
-        for end in reply.indices { #expect(EchoMessage.reply(.ipv4, Array(reply[..<end]), isRaw: false, cookie: 99) == nil) }
+        #expect(
+            EchoMessage.reply(.ipv4, [0x45] + [UInt8](repeating: 0, count: 19) + reply, isRaw: true, cookie: 99)
+                == 0x1234)
+        for end in reply.indices {
+            #expect(EchoMessage.reply(.ipv4, Array(reply[..<end]), isRaw: false, cookie: 99) == nil)
+        }
         var sum: UInt32 = 0
-        for index in stride(from: 0, to: request.count, by: 2) { sum += UInt32(request[index]) << 8 | UInt32(request[index + 1]) }
+        for index in stride(from: 0, to: request.count, by: 2) {
+            sum += UInt32(request[index]) << 8 | UInt32(request[index + 1])
+        }
         #expect((sum & 0xffff) + (sum >> 16) == 0xffff, "the checksum of RFC 1071")
     }
 }

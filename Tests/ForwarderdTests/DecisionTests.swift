@@ -37,13 +37,17 @@ import Testing
         for _ in 0..<300 {
             var paths: Set<String> = []
             for _ in 0..<random.next() % 20 {
-                paths.insert("/" + (0...random.next() % 3).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/"))
+                paths.insert(
+                    "/" + (0...random.next() % 3).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/"))
             }
             let list = paths.sorted()
             let table = RouteTable(list.map { [$0] })
             for _ in 0..<50 {
-                let path = "/" + (0...random.next() % 4).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/")
-                let expected = list.indices.filter { path == list[$0] || path.hasPrefix(list[$0] + "/") }.max { list[$0].count < list[$1].count }
+                let path =
+                    "/" + (0...random.next() % 4).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/")
+                let expected = list.indices.filter { path == list[$0] || path.hasPrefix(list[$0] + "/") }.max {
+                    list[$0].count < list[$1].count
+                }
                 #expect(service(table, path) == expected, "\(path) in \(list)")
             }
         }
@@ -52,14 +56,18 @@ import Testing
 
 @Suite struct RankingTests {
     private func facts(
-        _ priority: Priority = .medium, _ availability: Int? = 100, candidate: Bool = true, status: InstanceStatus = .up, ejected: Bool = false
+        _ priority: Priority = .medium, _ availability: Int? = 100, candidate: Bool = true,
+        status: InstanceStatus = .up, ejected: Bool = false
     ) -> Ranking.Facts {
         Ranking.Facts(
-            isCandidate: candidate, status: status, isDraining: false, isEjected: ejected, isSuspect: false, priority: priority,
+            isCandidate: candidate, status: status, isDraining: false, isEjected: ejected, isSuspect: false,
+            priority: priority,
             availability: availability, hasAddress: true)
     }
 
-    private func rank(_ facts: [Ranking.Facts]) -> Ranking { Ranking(facts.enumerated().map { (Int32($0.offset), $0.element) }) }
+    private func rank(_ facts: [Ranking.Facts]) -> Ranking {
+        Ranking(facts.enumerated().map { (Int32($0.offset), $0.element) })
+    }
 
     @Test func theHighestPriorityThatHasACandidateWins() {
         let ranking = rank([facts(.low), facts(.high, candidate: false, status: .down), facts(.medium), facts(.medium)])
@@ -69,19 +77,31 @@ import Testing
     }
 
     @Test func equalsAreWithinFivePointsOfTheBest() {
-        #expect(Set(rank([facts(.medium, 100), facts(.medium, 95), facts(.medium, 96), facts(.medium, 94)]).equals) == [0, 1, 2])
+        #expect(
+            Set(rank([facts(.medium, 100), facts(.medium, 95), facts(.medium, 96), facts(.medium, 94)]).equals) == [
+                0, 1, 2,
+            ])
     }
 
     @Test func fewerThanHalfOfATierDoNotCarryItAlone() {
-        #expect(Set(rank([facts(.medium, 100), facts(.medium, 80), facts(.medium, 70), facts(.medium, 60)]).equals) == [0, 1])
+        #expect(
+            Set(rank([facts(.medium, 100), facts(.medium, 80), facts(.medium, 70), facts(.medium, 60)]).equals) == [
+                0, 1,
+            ])
     }
 
     @Test func littleEvidenceCountsAsTheTiersMedian() {
-        #expect(Set(rank([facts(.medium, nil), facts(.medium, 90), facts(.medium, 90), facts(.medium, 50)]).equals) == [0, 1, 2])
+        #expect(
+            Set(rank([facts(.medium, nil), facts(.medium, 90), facts(.medium, 90), facts(.medium, 50)]).equals) == [
+                0, 1, 2,
+            ])
     }
 
     @Test func theNeverPolledAndThenTheDoubtedAreTheLastResort() {
-        let ranking = rank([facts(candidate: false, ejected: true), facts(candidate: false, status: .unknown), facts(candidate: false, status: .down)])
+        let ranking = rank([
+            facts(candidate: false, ejected: true), facts(candidate: false, status: .unknown),
+            facts(candidate: false, status: .down),
+        ])
         #expect(ranking.equals == [])
         #expect(ranking.lastResort == [1, 0])
     }
@@ -189,11 +209,13 @@ import Testing
         #expect(isWhole)
         var out = Buffer(capacity: Limits.requestBufferBytes)
         ForwardedRequest.write(
-            head, bytes.span, peer: Array("192.0.2.7".utf8), requestID: (1, 2), identity: Identity(hostName: "me"), authority: Array("inst:1".utf8), to: &out)
+            head, bytes.span, peer: Array("192.0.2.7".utf8), requestID: (1, 2), identity: Identity(hostName: "me"),
+            authority: Array("inst:1".utf8), to: &out)
         return String(decoding: out.bytes.array(0, out.count), as: UTF8.self)
     }
 
-    private let added = "Via: 1.1 me\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nForwarded: for=192.0.2.7;host=\"a\";proto=http\r\nX-Request-Id: 00000000000000010000000000000002\r\n"
+    private let added =
+        "Via: 1.1 me\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nForwarded: for=192.0.2.7;host=\"a\";proto=http\r\nX-Request-Id: 00000000000000010000000000000002\r\n"
 
     @Test func isCanonicalAndKeepsOrderCaseAndDuplicates() throws {
         #expect(
@@ -203,13 +225,16 @@ import Testing
 
     @Test func hopByHopFieldsAndThoseThatConnectionNamesEndHere() throws {
         let text = try forward(
-            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Secret, Host, Content-Length, X-Forwarded-For, Via\r\nKeep-Alive: 5\r\nX-Secret: 1\r\nTE: gzip\r\nUpgrade: x\r\nProxy-Authorization: y\r\nProxy-Connection: z\r\nContent-Length: 0\r\nVia: 1.0 other\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nHTTP2-Settings: q\r\n\r\n")
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Secret, Host, Content-Length, X-Forwarded-For, Via\r\nKeep-Alive: 5\r\nX-Secret: 1\r\nTE: gzip\r\nUpgrade: x\r\nProxy-Authorization: y\r\nProxy-Connection: z\r\nContent-Length: 0\r\nVia: 1.0 other\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nHTTP2-Settings: q\r\n\r\n"
+        )
         #expect(text == "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nVia: 1.0 other\r\n" + added + "\r\n")
     }
 
     @Test func anAbsoluteTargetBecomesItsOriginFormAndItsHost() throws {
-        #expect(try forward("GET http://a/x HTTP/1.1\r\nHost: evil\r\n\r\n").hasPrefix("GET /x HTTP/1.1\r\nHost: a\r\nVia"))
-        #expect(try forward("GET http://a?x HTTP/1.1\r\nHost: evil\r\n\r\n").hasPrefix("GET /?x HTTP/1.1\r\nHost: a\r\n"))
+        #expect(
+            try forward("GET http://a/x HTTP/1.1\r\nHost: evil\r\n\r\n").hasPrefix("GET /x HTTP/1.1\r\nHost: a\r\nVia"))
+        #expect(
+            try forward("GET http://a?x HTTP/1.1\r\nHost: evil\r\n\r\n").hasPrefix("GET /?x HTTP/1.1\r\nHost: a\r\n"))
         #expect(try forward("GET /x HTTP/1.0\r\n\r\n").hasPrefix("GET /x HTTP/1.1\r\nHost: inst:1\r\n"))
     }
 

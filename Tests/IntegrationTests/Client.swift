@@ -50,7 +50,9 @@ final class Client {
                 sent += count
             } else if result.isAgain {
                 try queue.modify(descriptor, token: 0, interest: [.writable])
-                guard try queue.wait(timeoutMilliseconds: 20_000) > 0 else { throw Fault(description: "not writable for 20 s") }
+                guard try queue.wait(timeoutMilliseconds: 20_000) > 0 else {
+                    throw Fault(description: "not writable for 20 s")
+                }
                 try queue.modify(descriptor, token: 0, interest: [.readable])
             } else {
                 throw result.error
@@ -60,7 +62,9 @@ final class Client {
 
     /// More bytes; false at the end of the stream.
     private func receive() throws -> Bool {
-        guard try queue.wait(timeoutMilliseconds: 20_000) > 0 else { throw Fault(description: "nothing came for 20 s; so far: \(String(decoding: received, as: UTF8.self))") }
+        guard try queue.wait(timeoutMilliseconds: 20_000) > 0 else {
+            throw Fault(description: "nothing came for 20 s; so far: \(String(decoding: received, as: UTF8.self))")
+        }
         var chunk = [UInt8](repeating: 0, count: 65536)
         var span = chunk.mutableSpan
         let result = descriptor.receive(into: &span)
@@ -86,7 +90,9 @@ final class Client {
             while true {
                 let soFar = received
                 if try head.parse(soFar.span, maxBytes: 1 << 20) { break }
-                guard try receive() else { throw Fault(description: "closed before a head: \(String(decoding: received, as: UTF8.self))") }
+                guard try receive() else {
+                    throw Fault(description: "closed before a head: \(String(decoding: received, as: UTF8.self))")
+                }
             }
             let text = String(decoding: received[..<head.byteCount], as: UTF8.self)
             received.removeFirst(head.byteCount)
@@ -106,7 +112,9 @@ final class Client {
                     received.removeFirst(position)
                     position = 0
                     if try !receive() {
-                        guard decoder.endsWithConnection else { throw Fault(description: "closed inside a body after \(body.count) bytes") }
+                        guard decoder.endsWithConnection else {
+                            throw Fault(description: "closed inside a body after \(body.count) bytes")
+                        }
                         return Response(status: head.status, head: text, body: body)
                     }
                 }

@@ -5,7 +5,9 @@ import Testing
 @Suite struct ForwardingTests {
     @Test func aKilledInstanceIsNotNoticedAndComesBack() throws {
         let (one, two) = (try Sample("one"), try Sample("two"))
-        let serverpy = try Serverpy(StubInstance.service([one.port, two.port], paths: "\"/hello\"", polling: ", \"frequency\": 0.2")).ready()
+        let serverpy = try Serverpy(
+            StubInstance.service([one.port, two.port], paths: "\"/hello\"", polling: ", \"frequency\": 0.2")
+        ).ready()
         let client = try Client(port: serverpy.requests)
         func names(_ count: Int) throws -> Set<String> {
             var names: Set<String> = []
@@ -34,13 +36,15 @@ import Testing
     @Test func theSnapshotSocketShowsReadableLines() throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(StubInstance.service([sample.port])).ready()
-        #expect(try serverpy.waitForSnapshot { line in
-            guard let root = try? JSONReader.parse(Array(line.utf8)).root else {
-                Issue.record("not JSON: \(line)")
-                return true
-            }
-            return root["type"]?.string == "instances" && root["instances"]?.elements.first { _ in true }?["url"]?.string == "127.0.0.1:\(sample.port)"
-        })
+        #expect(
+            try serverpy.waitForSnapshot { line in
+                guard let root = try? JSONReader.parse(Array(line.utf8)).root else {
+                    Issue.record("not JSON: \(line)")
+                    return true
+                }
+                return root["type"]?.string == "instances"
+                    && root["instances"]?.elements.first { _ in true }?["url"]?.string == "127.0.0.1:\(sample.port)"
+            })
     }
 
     @Test func answersOfOurOwnHaveTheOriginalsWords() throws {
@@ -69,7 +73,10 @@ import Testing
         let pids = try serverpy.pids("forwarderd")
         func sockets(_ pid: Int32) -> Int {
             let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd")) ?? []
-            return names.filter { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\($0)"))?.hasPrefix("socket:") ?? false }.count
+            return names.filter {
+                (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\($0)"))?.hasPrefix(
+                    "socket:") ?? false
+            }.count
         }
         let before = pids.map(sockets)
         var clients: [Client] = []
@@ -89,7 +96,8 @@ import Testing
 @Suite struct ExactForwardingTests {
     /// A serverpy with one forwarder before one stub.
     private func with(
-        readsBody: Bool = true, _ answer: @escaping @Sendable (String, [UInt8]) -> StubInstance.Answer, _ body: (Client, StubInstance, Serverpy) throws -> Void
+        readsBody: Bool = true, _ answer: @escaping @Sendable (String, [UInt8]) -> StubInstance.Answer,
+        _ body: (Client, StubInstance, Serverpy) throws -> Void
     ) throws {
         let stub = try StubInstance(readsBody: readsBody, answer)
         let serverpy = try Serverpy(StubInstance.service([stub.port]), forwarders: 1).ready()
@@ -97,18 +105,27 @@ import Testing
     }
 
     @Test func statusReasonFieldsAndBodyComeThroughByteForByte() throws {
-        try with({ _, _ in .bytes("HTTP/1.1 299 Weird Reason\r\nx-A: 1\r\nX-a:  2 \r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\n\0\u{1}abc") }) {
+        try with({ _, _ in
+            .bytes(
+                "HTTP/1.1 299 Weird Reason\r\nx-A: 1\r\nX-a:  2 \r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\n\0\u{1}abc"
+            )
+        }) {
             client, _, _ in
             try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
             let answer = try client.read()
             let via = answer.values("Via").first ?? ""
-            #expect(answer.head == "HTTP/1.1 299 Weird Reason\r\nx-A: 1\r\nX-a: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\nContent-Length: 5\r\nVia: \(via)\r\n\r\n")
+            #expect(
+                answer.head
+                    == "HTTP/1.1 299 Weird Reason\r\nx-A: 1\r\nX-a: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\nContent-Length: 5\r\nVia: \(via)\r\n\r\n"
+            )
             #expect(answer.body == [0, 1, 0x61, 0x62, 0x63])
         }
     }
 
     @Test func bodiesOfEveryFramingArriveWholeAtEverySplit() throws {
-        try with({ _, body in .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(body.count)\r\n\r\n" + String(decoding: body, as: UTF8.self)) }) { client, stub, _ in
+        try with({ _, body in
+            .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(body.count)\r\n\r\n" + String(decoding: body, as: UTF8.self))
+        }) { client, stub, _ in
             let requests = [
                 "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nhello world",
                 "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX-T: 1\r\n\r\n",
@@ -127,7 +144,11 @@ import Testing
 
     @Test func answersOfEveryFramingArriveWhole() throws {
         try with({ head, _ in
-            if head.contains("/chunked") { return .bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;e\r\nde\r\n0\r\nX-Trailer: t\r\n\r\n") }
+            if head.contains("/chunked") {
+                return .bytes(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;e\r\nde\r\n0\r\nX-Trailer: t\r\n\r\n"
+                )
+            }
             if head.contains("/close") { return .bytesAndClose("HTTP/1.1 200 OK\r\n\r\nabcde") }
             if head.contains("/old") { return .bytesAndClose("HTTP/1.0 200 OK\r\n\r\nabcde") }
             if head.contains("/none") { return .bytes("HTTP/1.1 204 No Content\r\n\r\n") }
@@ -152,11 +173,18 @@ import Testing
     }
 
     @Test func interimAnswersPassAndAnExpectingClientIsToldToGoOn() throws {
-        try with(readsBody: false, { head, _ in
-            head.contains("/early")
-                ? .bytes("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                : .pieces(["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"])
-        }) { client, stub, serverpy in
+        try with(
+            readsBody: false,
+            { head, _ in
+                head.contains("/early")
+                    ? .bytes(
+                        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    : .pieces([
+                        "HTTP/1.1 100 Continue\r\n\r\n",
+                        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+                    ])
+            }
+        ) { client, stub, serverpy in
             var interim: [UInt16] = []
             try client.send("GET /a/early HTTP/1.1\r\nHost: h\r\n\r\n")
             #expect(try client.read(interim: &interim).status == 200)
@@ -192,7 +220,8 @@ import Testing
     @Test func anAnswerThatEndsEarlyIsCutSoThatTheClientSeesTheLoss() throws {
         try with({ head, _ in
             head.contains("/chunked")
-                ? .bytesAndClose("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc") : .bytesAndClose("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+                ? .bytesAndClose("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc")
+                : .bytesAndClose("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         }) { _, _, serverpy in
             for path in ["/a", "/a/chunked"] {
                 let client = try Client(port: serverpy.requests)
@@ -205,8 +234,10 @@ import Testing
     @Test func ambiguousRequestsNeverReachAnInstance() throws {
         try with({ _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }) { _, stub, serverpy in
             for bad in [
-                "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n",
-                "GET /a HTTP/1.1\r\nHost: h\r\nX: a\nY: b\r\n\r\n", "GET /a HTTP/1.1\r\nHost : h\r\n\r\n", "GET /a HTTP/1.1\nHost: h\n\n",
+                "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                "GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n",
+                "GET /a HTTP/1.1\r\nHost: h\r\nX: a\nY: b\r\n\r\n", "GET /a HTTP/1.1\r\nHost : h\r\n\r\n",
+                "GET /a HTTP/1.1\nHost: h\n\n",
             ] {
                 let client = try Client(port: serverpy.requests)
                 try client.send(bad)
@@ -217,7 +248,9 @@ import Testing
             #expect(stub.received.isEmpty)
             // A bad chunk is noticed while the request is on its way: the client is told, nothing is taken as a next request.
             let client = try Client(port: serverpy.requests)
-            try client.send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nGET /a/smuggled HTTP/1.1\r\nHost: h\r\n\r\n")
+            try client.send(
+                "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nGET /a/smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+            )
             #expect(try client.readToEnd().hasPrefix("HTTP/1.1 400 "))
             #expect(stub.received.filter { $0.contains("smuggled") }.isEmpty)
         }
@@ -239,7 +272,11 @@ import Testing
 
     @Test func aLargeAnswerToASlowReaderArrivesWhole() throws {
         let size = 20_000_000
-        try with({ _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(size)\r\n\r\n" + String(repeating: "0123456789", count: size / 10)) }) { client, stub, _ in
+        try with({ _, _ in
+            .bytes(
+                "HTTP/1.1 200 OK\r\nContent-Length: \(size)\r\n\r\n" + String(repeating: "0123456789", count: size / 10)
+            )
+        }) { client, stub, _ in
             try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
             #expect(stub.waitForRequest())
             let answer = try client.read()

@@ -7,18 +7,22 @@ enum Programs {
     /// Where the test runner itself was built, the programs are too.
     static let directory: String = {
         if let given = ProcessInfo.processInfo.environment["SERVERPY_BUILD"] { return given }
-        let runner = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent().path
+        let runner = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath()
+            .deletingLastPathComponent().path
         if FileManager.default.isExecutableFile(atPath: runner + "/serverpyctl") { return runner }
         return repository + "/.build/debug"
     }()
 
-    static let repository: String = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let repository: String = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
         .deletingLastPathComponent().path
 
     /// Runs to the end; at most 30 s.
-    static func run(_ arguments: [String], program: String = "serverpyctl", directory: String = Programs.directory) throws -> (
-        status: Int32, output: String, errors: String
-    ) {
+    static func run(_ arguments: [String], program: String = "serverpyctl", directory: String = Programs.directory)
+        throws -> (
+            status: Int32, output: String, errors: String
+        )
+    {
         let running = try Running(program: program, arguments: arguments, directory: directory)
         let status = running.waitForExit(seconds: 30)
         return (status ?? -1, running.output.joined(separator: "\n"), running.errors.joined(separator: "\n"))
@@ -79,7 +83,9 @@ final class Running: Sendable {
         Self.follow(errors.fileHandleForReading, shared) { $0.errors.append($1) }
     }
 
-    private static func follow(_ handle: FileHandle, _ shared: Shared, _ add: @escaping @Sendable (inout Lines, String) -> Void) {
+    private static func follow(
+        _ handle: FileHandle, _ shared: Shared, _ add: @escaping @Sendable (inout Lines, String) -> Void
+    ) {
         let descriptor = handle.fileDescriptor
         Thread.detachNewThread {
             var rest: [UInt8] = []
@@ -112,14 +118,17 @@ final class Running: Sendable {
     }
 
     func waitForOutput(_ text: String, seconds: Double = 30) -> String? {
-        _ = shared.wait(seconds: seconds) { lines in lines.output.contains { $0.contains(text) } || lines.exited && lines.openStreams == 0 }
+        _ = shared.wait(seconds: seconds) { lines in
+            lines.output.contains { $0.contains(text) } || lines.exited && lines.openStreams == 0
+        }
         return output.first { $0.contains(text) }
     }
 
     /// The exit status (128 + signal when killed); nil when it does not end in time.
     func waitForExit(seconds: Double = 20) -> Int32? {
         guard shared.wait(seconds: seconds, { $0.exited && $0.openStreams == 0 }) else { return nil }
-        return process.terminationReason == .uncaughtSignal ? 128 + process.terminationStatus : process.terminationStatus
+        return process.terminationReason == .uncaughtSignal
+            ? 128 + process.terminationStatus : process.terminationStatus
     }
 
     func signal(_ signal: Signal) { signal.send(to: pid) }
@@ -141,24 +150,33 @@ final class Serverpy {
         directory = try Self.temporaryDirectory()
         let path = directory + "/c.json"
         try Data(
-            "{\(services), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0, \"request_processor_host\": \"127.0.0.1\"\(general)}}".utf8
+            "{\(services), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0, \"request_processor_host\": \"127.0.0.1\"\(general)}}"
+                .utf8
         ).write(to: URL(fileURLWithPath: path))
         running = try Running(
             program: "serverpyctl",
-            arguments: ["start", "-c", path, "--forwarders", String(forwarders), "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"] + extra)
+            arguments: [
+                "start", "-c", path, "--forwarders", String(forwarders), "--runtime-dir", directory + "/run",
+                "--state-dir", directory + "/state",
+            ] + extra)
     }
 
     static func temporaryDirectory() throws -> String {
         let path = "/tmp/serverpy-test-" + String(SystemRandom.word(), radix: 36)
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        try FileManager.default.createDirectory(
+            atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
         return path
     }
 
     /// Waits for the ready line and learns the ports from it.
     @discardableResult
     func ready() throws -> Serverpy {
-        guard let line = running.waitForError("ready: ") else { throw Client.Fault(description: "not ready: \(running.errors)") }
-        let ports = line.split(separator: "http://127.0.0.1:").dropFirst().compactMap { UInt16($0.prefix { $0.isNumber }) }
+        guard let line = running.waitForError("ready: ") else {
+            throw Client.Fault(description: "not ready: \(running.errors)")
+        }
+        let ports = line.split(separator: "http://127.0.0.1:").dropFirst().compactMap {
+            UInt16($0.prefix { $0.isNumber })
+        }
         guard ports.count == 2 else { throw Client.Fault(description: "no ports in \(line)") }
         (requests, discovery) = (ports[0], ports[1])
         return self
@@ -175,7 +193,9 @@ final class Serverpy {
     func processes() throws -> [(name: String, pid: Int32)] {
         let status = try Programs.run(["status", "--json", "--runtime-dir", runtimeDirectory])
         let root = try JSONReader.parse(Array(status.output.utf8)).root
-        return (root["processes"]?.elements ?? root.elements).map { ($0["name"]?.string ?? "", Int32($0["pid"]?.unsigned ?? 0)) }
+        return (root["processes"]?.elements ?? root.elements).map {
+            ($0["name"]?.string ?? "", Int32($0["pid"]?.unsigned ?? 0))
+        }
     }
 
     func pids(_ prefix: String) throws -> [Int32] { try processes().filter { $0.name.hasPrefix(prefix) }.map(\.pid) }
@@ -212,11 +232,15 @@ final class Sample {
 
     init(_ name: String, port: UInt16? = nil) throws {
         self.name = name
-        running = try Running(program: "serverpyctl", arguments: ["sample", "--name", name] + (port.map { ["--port", String($0)] } ?? []))
+        running = try Running(
+            program: "serverpyctl",
+            arguments: ["sample", "--name", name] + (port.map { ["--port", String($0)] } ?? []))
         if let port {
             self.port = port
         } else {
-            guard let line = running.waitForOutput("listening on 127.0.0.1:"), let found = UInt16(line.split(separator: ":").last ?? "") else {
+            guard let line = running.waitForOutput("listening on 127.0.0.1:"),
+                let found = UInt16(line.split(separator: ":").last ?? "")
+            else {
                 throw Client.Fault(description: "the sample does not listen: \(running.errors)")
             }
             self.port = found

@@ -3,7 +3,9 @@ import Shared
 import Testing
 
 @Suite struct StartAndStopTests {
-    private func service(_ ports: [UInt16]) -> String { StubInstance.service(ports, paths: "\"/hello\"", polling: ", \"frequency\": 1") }
+    private func service(_ ports: [UInt16]) -> String {
+        StubInstance.service(ports, paths: "\"/hello\"", polling: ", \"frequency\": 1")
+    }
 
     @Test(arguments: [Signal.terminate, .interrupt])
     func startsForwardsAndStopsWithoutLeavingAnything(_ signal: Signal) throws {
@@ -38,7 +40,10 @@ import Testing
         try text.write(toFile: directory + "/example.json", atomically: true, encoding: .utf8)
         let running = try Running(
             program: "serverpyctl",
-            arguments: ["start", "-c", directory + "/example.json", "--forwarders", "1", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"])
+            arguments: [
+                "start", "-c", directory + "/example.json", "--forwarders", "1", "--runtime-dir", directory + "/run",
+                "--state-dir", directory + "/state",
+            ])
         #expect(running.waitForError("ready: ") != nil, "\(running.errors)")
         running.signal(.terminate)
         #expect(running.waitForExit() == 0)
@@ -46,23 +51,29 @@ import Testing
 
     // MARK: Bad input
 
-    @Test(arguments: [
-        ("missing.json", nil, "the file does not exist"),
-        ("empty.json", "", "the file is empty"),
-        ("broken.json", "{\"a\": [1,}", "2:10"),
-        ("broken.yaml", "a: b: c\n", "1:4"),
-        ("latin.yaml", "a: caf\u{e9}", "not valid UTF-8"),
-        ("list.yaml", "- a\n", "a map from service names"),
-    ] as [(String, String?, String)])
+    @Test(
+        arguments: [
+            ("missing.json", nil, "the file does not exist"),
+            ("empty.json", "", "the file is empty"),
+            ("broken.json", "{\"a\": [1,}", "2:10"),
+            ("broken.yaml", "a: b: c\n", "1:4"),
+            ("latin.yaml", "a: caf\u{e9}", "not valid UTF-8"),
+            ("list.yaml", "- a\n", "a map from service names"),
+        ] as [(String, String?, String)])
     func aBadConfigurationExitsWith78AndItsPlace(_ name: String, _ text: String?, _ words: String) throws {
         let directory = try Serverpy.temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let path = directory + "/" + name
         if let text {
-            let data = name == "latin.yaml" ? text.data(using: .isoLatin1) ?? Data() : Data((name == "broken.json" ? "\n" : "").utf8) + Data(text.utf8)
+            let data =
+                name == "latin.yaml"
+                ? text.data(using: .isoLatin1) ?? Data()
+                : Data((name == "broken.json" ? "\n" : "").utf8) + Data(text.utf8)
             try data.write(to: URL(fileURLWithPath: path))
         }
-        let result = try Programs.run(["start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"])
+        let result = try Programs.run([
+            "start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
+        ])
         #expect(result.status == 78)
         #expect(result.errors.contains(words), "\(result.errors)")
         #expect(result.errors.hasPrefix("\(path):"), "\(result.errors)")
@@ -94,8 +105,13 @@ import Testing
         _ = serverpy
         let directory = try Serverpy.temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        try Data("{\(service([1])), \"meta-info\": {\"discovery_server_port\": \(port), \"request_processor_port\": 0}}".utf8).write(to: URL(fileURLWithPath: directory + "/c.json"))
-        let result = try Programs.run(["start", "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"])
+        try Data(
+            "{\(service([1])), \"meta-info\": {\"discovery_server_port\": \(port), \"request_processor_port\": 0}}".utf8
+        ).write(to: URL(fileURLWithPath: directory + "/c.json"))
+        let result = try Programs.run([
+            "start", "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir",
+            directory + "/state",
+        ])
         #expect(result.status == 1)
         #expect(result.errors.contains("127.0.0.1:\(port)") && result.errors.contains("in use"), "\(result.errors)")
         #expect(!FileManager.default.fileExists(atPath: directory + "/run"))
@@ -108,11 +124,17 @@ import Testing
         for name in ["serverpyctl", "discoveryd"] {
             try FileManager.default.copyItem(atPath: Programs.directory + "/" + name, toPath: directory + "/" + name)
         }
-        try Data("{\(service([1])), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0}}".utf8).write(to: URL(fileURLWithPath: directory + "/c.json"))
+        try Data("{\(service([1])), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0}}".utf8)
+            .write(to: URL(fileURLWithPath: directory + "/c.json"))
         let result = try Programs.run(
-            ["start", "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"], directory: directory)
+            [
+                "start", "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir",
+                directory + "/state",
+            ], directory: directory)
         #expect(result.status == 1)
-        #expect(result.errors.contains("forwarderd 0 cannot be started") && result.errors.contains("No such file"), "\(result.errors)")
+        #expect(
+            result.errors.contains("forwarderd 0 cannot be started") && result.errors.contains("No such file"),
+            "\(result.errors)")
         #expect(!FileManager.default.fileExists(atPath: directory + "/run"))
     }
 
@@ -120,7 +142,8 @@ import Testing
         let sample = try Sample("one")
         let serverpy = try Serverpy(service([sample.port])).ready()
         let result = try Programs.run([
-            "start", "-c", serverpy.directory + "/c.json", "--runtime-dir", serverpy.runtimeDirectory, "--state-dir", serverpy.directory + "/other",
+            "start", "-c", serverpy.directory + "/c.json", "--runtime-dir", serverpy.runtimeDirectory, "--state-dir",
+            serverpy.directory + "/other",
         ])
         #expect(result.status == 1)
         #expect(result.errors.contains("(pid \(serverpy.running.pid))"), "\(result.errors)")
@@ -146,7 +169,9 @@ import Testing
         let serverpy = try Serverpy(service([sample.port])).ready()
         let ends = try serverpy.processes().map { try ProcessEnd(pid: $0.pid) }
         serverpy.running.signal(.kill)
-        for end in ends { #expect(end.wait(milliseconds: 1000), "a child outlives the supervisor by more than a second") }
+        for end in ends {
+            #expect(end.wait(milliseconds: 1000), "a child outlives the supervisor by more than a second")
+        }
         #expect(throws: (any Error).self) { try Client(port: serverpy.requests) }
     }
 }

@@ -127,6 +127,7 @@ final class StubInstance: Sendable {
     /// A service of stubs, as configuration JSON; polled once at the start and then seldom.
     static func service(_ ports: [UInt16], paths: String = "\"/a\"", polling: String = "") -> String {
         let servers = ports.map { "\"127.0.0.1:\($0)\"" }.joined(separator: ",")
-        return "\"stub\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"\(polling)}, \"apis\": [\(paths)]}"
+        return
+            "\"stub\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"\(polling)}, \"apis\": [\(paths)]}"
     }
 }

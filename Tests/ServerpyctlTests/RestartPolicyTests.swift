@@ -34,13 +34,16 @@ import Testing
         for command in Command.all {
             #expect(command.usage.contains("usage: serverpyctl \(command.name)"))
             #expect(command.usage.contains("example:\n  serverpyctl \(command.name)"))
-            for option in command.options { #expect(command.usage.contains("--\(option.name)"), "\(command.name) \(option.name)") }
+            for option in command.options {
+                #expect(command.usage.contains("--\(option.name)"), "\(command.name) \(option.name)")
+            }
         }
     }
 
     @Test func theDemosConfigurationIsGood() throws {
         let text = DemoText.configuration([("one", 9001), ("two", 9002)], requestPort: 8001, discoveryPort: 8008)
-        let (configuration, warnings) = try ConfigurationFile(path: "demo.yaml", bytes: Array(text.utf8)).configuration()
+        let (configuration, warnings) = try ConfigurationFile(path: "demo.yaml", bytes: Array(text.utf8))
+            .configuration()
         #expect(configuration.services.map(\.name) == ["greeter"])
         #expect(configuration.instanceCount == 2)
         #expect(warnings.isEmpty)

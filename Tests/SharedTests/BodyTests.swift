@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct BodyTests {
     /// The data of a chunked body given in pieces of `size`, or the fault's status; the rest behind it is counted.
-    private func decode(_ text: String, pieces size: Int) -> Result<(data: String, rest: Int, trailers: String), HTTPFault> {
+    private func decode(_ text: String, pieces size: Int) -> Result<
+        (data: String, rest: Int, trailers: String), HTTPFault
+    > {
         var decoder = ChunkedDecoder(status: 400)
         let bytes = Array(text.utf8)
         var data: [UInt8] = []
@@ -20,7 +22,8 @@ import Testing
                     case .needsMore: isMore = false
                     case .end:
                         let trailers = String(decoding: try decoder.forwardableTrailers(), as: UTF8.self)
-                        return .success((String(decoding: data, as: UTF8.self), bytes.count - offset - position, trailers))
+                        return .success(
+                            (String(decoding: data, as: UTF8.self), bytes.count - offset - position, trailers))
                     }
                 }
                 offset += size
@@ -42,8 +45,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "5\nhello\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "g\r\n", "\r\n", " 5\r\nhello\r\n", "-5\r\n", "0x5\r\nhello\r\n",
-        "10000000000000000\r\n", "00000000000000001\r\n", "ffffffffffffffff\r\n", "5;a\nb\r\n", "5;a\rb\r\nhello\r\n", "0\r\nX: a\nY: b\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "g\r\n", "\r\n", " 5\r\nhello\r\n",
+        "-5\r\n", "0x5\r\nhello\r\n",
+        "10000000000000000\r\n", "00000000000000001\r\n", "ffffffffffffffff\r\n", "5;a\nb\r\n", "5;a\rb\r\nhello\r\n",
+        "0\r\nX: a\nY: b\r\n\r\n",
         "0\r\n folded\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\n\rX", "5;\u{0}\r\nhello\r\n",
     ])
     func refusesChunksThatCouldBeReadTwoWays(_ text: String) {
@@ -86,10 +91,14 @@ import Testing
         let withLength = try #require(try parse("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"))
         #expect(withLength.framing(requestWasHead: false) == .length(3))
         #expect(withLength.framing(requestWasHead: true) == .none)
-        #expect(try #require(try parse("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n")).framing(requestWasHead: false) == .none)
+        #expect(
+            try #require(try parse("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n")).framing(
+                requestWasHead: false) == .none)
         #expect(try #require(try parse("HTTP/1.1 204 No Content\r\n\r\n")).framing(requestWasHead: false) == .none)
         #expect(try #require(try parse("HTTP/1.1 200 OK\r\n\r\n")).framing(requestWasHead: false) == .untilClose)
-        #expect(try #require(try parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")).framing(requestWasHead: false) == .chunked)
+        #expect(
+            try #require(try parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")).framing(
+                requestWasHead: false) == .chunked)
     }
 
     @Test func isPartialAtEverySplitPoint() throws {
@@ -107,7 +116,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "HTTP/2 200 OK\r\n\r\n....", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 99 No\r\n\r\n...", "HTTP/1.1 2000 No\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+        "HTTP/2 200 OK\r\n\r\n....", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 99 No\r\n\r\n...", "HTTP/1.1 2000 No\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n...",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ])

@@ -78,7 +78,9 @@ import Testing
         #expect(SocketAddress(hostPort: text)?.description == text)
     }
 
-    @Test(arguments: ["", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:+80", "::1:80", "[127.0.0.1]:80", "[::1]", "1.2.3.4:65536"])
+    @Test(arguments: [
+        "", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:+80", "::1:80", "[127.0.0.1]:80", "[::1]", "1.2.3.4:65536",
+    ])
     func whatIsNoAddressIsRefused(_ text: String) {
         #expect(SocketAddress(hostPort: text) == nil)
     }

@@ -19,7 +19,8 @@ import Testing
     private let service = "s:\n  servers: ['h:1']\n  polling: {method: ping}\n  apis: [/a]\n"
 
     @Test func fillsInTheContractsDefaults() throws {
-        let configuration = try read("s:\n  servers: [host]\n  polling: {method: health, endpoint: /health}\n  apis: [/a]\n")
+        let configuration = try read(
+            "s:\n  servers: [host]\n  polling: {method: health, endpoint: /health}\n  apis: [/a]\n")
         let instance = configuration.services[0].instances[0]
         #expect(instance.endpoint.port == 80)
         #expect(instance.polling.frequencyMilliseconds == 60_000)
@@ -59,7 +60,10 @@ import Testing
         ("s: {servers: [h], polling: {method: ping, retries: 2}, apis: [/a]}", "`retry_delay` (seconds) is required"),
         ("s: {servers: [h], polling: {method: ping, priority: high}, apis: [/a]}", "each server has its own polling"),
         ("s: {servers: {h: {method: ping, priority: urgent}}, apis: [/a]}", "allowed are `high`, `med`, `low`"),
-        ("s: {servers: {h: {method: ping}}, polling: {method: ping}, apis: [/a]}", "each server has its own polling there"),
+        (
+            "s: {servers: {h: {method: ping}}, polling: {method: ping}, apis: [/a]}",
+            "each server has its own polling there"
+        ),
         ("s: {servers: [h, 'h:80'], polling: {method: ping}, apis: [/a]}", "in this service already, on line 1"),
         ("s: {servers: ['https://h'], polling: {method: ping}, apis: [/a]}", "TLS is not there yet"),
         ("s: {servers: ['ftp://h'], polling: {method: ping}, apis: [/a]}", "the scheme `ftp` is not known"),
@@ -104,7 +108,9 @@ import Testing
     }
 
     @Test func showsTheLineAndPointsAtThePlace() {
-        #expect(refusal("s: {servers: [h], polling: {method: pong}, apis: [/a]}").contains("\n" + String(repeating: " ", count: 38) + "^"))
+        #expect(
+            refusal("s: {servers: [h], polling: {method: pong}, apis: [/a]}").contains(
+                "\n" + String(repeating: " ", count: 38) + "^"))
     }
 
     @Test func theOriginalsExampleLoadsAsItStands() throws {

@@ -3,7 +3,9 @@ import Testing
 @testable import Shared
 
 @Suite struct JSONReaderTests {
-    private func parse(_ text: String) throws(Diagnostic) -> Document.Value { try JSONReader.parse(Array(text.utf8)).root }
+    private func parse(_ text: String) throws(Diagnostic) -> Document.Value {
+        try JSONReader.parse(Array(text.utf8)).root
+    }
 
     @Test func readsEveryKindOfValue() throws {
         let root = try parse(#"{"a": [1, -2.5e3, true, false, null, "x\n\u00e9\ud83d\ude00"], "b": {}}"#)
@@ -26,8 +28,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "{", "[", "[1,]", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "[1 2]", "01", "-", "1.", "1e", ".5", "+1", "tru", "nul", "\"\u{1}\"", "\"\\x\"",
-        "\"\\ud800\"", "\"\\udc00\"", "\"\\u12\"", "\"abc", "{\"a\":1,\"a\":2}", "1 2", "[1]]", "1e400", "NaN", "'a'", "{\"a\":1 /* */}",
+        "", " ", "{", "[", "[1,]", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "[1 2]", "01", "-", "1.", "1e", ".5", "+1",
+        "tru", "nul", "\"\u{1}\"", "\"\\x\"",
+        "\"\\ud800\"", "\"\\udc00\"", "\"\\u12\"", "\"abc", "{\"a\":1,\"a\":2}", "1 2", "[1]]", "1e400", "NaN", "'a'",
+        "{\"a\":1 /* */}",
     ])
     func refuses(_ text: String) {
         #expect(throws: Diagnostic.self) { try parse(text) }
@@ -42,7 +46,8 @@ import Testing
     @Test func refusesNestingBeyondTheLimitInsteadOfOverflowingTheStack() {
         let deep = String(repeating: "[", count: 100_000)
         #expect(throws: Diagnostic.self) { try parse(deep) }
-        let allowed = String(repeating: "[", count: Limits.nestingDepth) + String(repeating: "]", count: Limits.nestingDepth)
+        let allowed =
+            String(repeating: "[", count: Limits.nestingDepth) + String(repeating: "]", count: Limits.nestingDepth)
         #expect(throws: Never.self) { try parse(allowed) }
     }
 

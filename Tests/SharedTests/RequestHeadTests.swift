@@ -94,22 +94,26 @@ import Testing
         #expect(verdict(text) == 400, "\(text.debugDescription)")
     }
 
-    @Test(arguments: [
-        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505), ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
-        ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-        ("GET /\(String(repeating: "a", count: Limits.targetBytes)) HTTP/1.1\r\n", 414),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "a", count: Limits.headBytes))", 431),
-        ("GET / HTTP/1.1\r\nHost: a\r\n\(String(repeating: "X: y\r\n", count: Limits.headFields))\r\n", 431),
-    ] as [(String, UInt16)])
+    @Test(
+        arguments: [
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505), ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+            ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+            ("GET /\(String(repeating: "a", count: Limits.targetBytes)) HTTP/1.1\r\n", 414),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "a", count: Limits.headBytes))", 431),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\(String(repeating: "X: y\r\n", count: Limits.headFields))\r\n", 431),
+        ] as [(String, UInt16)])
     func otherRefusalsHaveTheirOwnStatus(_ text: String, _ status: UInt16) {
         #expect(verdict(text) == status)
     }
 
     @Test(arguments: [
         "GET / HTTP/1.0\r\n\r\n", "get / HTTP/1.1\r\nhOST: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET http://a:80/b?c HTTP/1.1\r\nHost: x\r\n\r\n", "GET https://a HTTP/1.1\r\nHost: x\r\n\r\n", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /..a/b..c/...?/../ HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%2fa%0d%0a HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "M-SEARCH /a HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET / HTTP/1.7\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
+        "GET http://a:80/b?c HTTP/1.1\r\nHost: x\r\n\r\n", "GET https://a HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /..a/b..c/...?/../ HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%2fa%0d%0a HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+        "M-SEARCH /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.7\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
     ])
     func acceptsWhatTheSpecificationAllows(_ text: String) {
         #expect(verdict(text) == 0, "\(text.debugDescription)")

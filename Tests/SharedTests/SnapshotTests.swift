@@ -9,20 +9,27 @@ import Testing
         SnapshotInstance(
             id: id, url: "h\(id):80", authority: "h\(id)", priority: .high, weight: 2,
             state: InstanceState(
-                status: status, suspect: false, draining: id == 1, availability: id == 0 ? nil : 97, addresses: [.loopback(port: UInt16(id + 1))]))
+                status: status, suspect: false, draining: id == 1, availability: id == 0 ? nil : 97,
+                addresses: [.loopback(port: UInt16(id + 1))]))
     }
 
     private func lines() -> [[UInt8]] {
         var digest = LineDigest()
         let body = [
-            SnapshotLines.service(id: 0, name: "a", paths: ["/x"]), SnapshotLines.instances(service: 0, [instance(0), instance(1)]),
-            SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y", "/z"]), SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
+            SnapshotLines.service(id: 0, name: "a", paths: ["/x"]),
+            SnapshotLines.instances(service: 0, [instance(0), instance(1)]),
+            SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y", "/z"]),
+            SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
         ]
         for line in body { digest.add(line) }
-        return [SnapshotLines.begin(version, services: 2, instances: 3)] + body + [SnapshotLines.end(version, digest: digest)]
+        return [SnapshotLines.begin(version, services: 2, instances: 3)] + body + [
+            SnapshotLines.end(version, digest: digest)
+        ]
     }
 
-    private func assemble(_ lines: [[UInt8]], _ assembler: inout SnapshotAssembler) throws(SnapshotAssembler.Fault) -> Snapshot? {
+    private func assemble(_ lines: [[UInt8]], _ assembler: inout SnapshotAssembler) throws(SnapshotAssembler.Fault)
+        -> Snapshot?
+    {
         for line in lines {
             if case .snapshot(let snapshot) = try assembler.receive(line) { return snapshot }
         }
@@ -68,7 +75,10 @@ import Testing
 
     @Test func garbageIsAFaultAndALaterProtocolsMessageIsNot() throws {
         var assembler = SnapshotAssembler()
-        for bad in ["", "{", "[]x", "{\"type\":\"delta\",\"epoch\":1,\"number\":1,\"base\":0}", "{\"type\":\"service\",\"id\":0,\"name\":\"x\"}"] {
+        for bad in [
+            "", "{", "[]x", "{\"type\":\"delta\",\"epoch\":1,\"number\":1,\"base\":0}",
+            "{\"type\":\"service\",\"id\":0,\"name\":\"x\"}",
+        ] {
             #expect(throws: SnapshotAssembler.Fault.self, "\(bad)") { _ = try assembler.receive(Array(bad.utf8)) }
         }
         guard case .nothing = try assembler.receive(Array("{\"type\":\"news\"}".utf8)) else {
@@ -86,7 +96,10 @@ import Testing
     }
 
     @Test func everyControlMessageSurvivesItsJourney() throws {
-        for message in [ControlMessage.stop, .drain(timeoutMilliseconds: 5), .reopenLogs, .listeners, .configuration(path: "a/b.yaml")] {
+        for message in [
+            ControlMessage.stop, .drain(timeoutMilliseconds: 5), .reopenLogs, .listeners,
+            .configuration(path: "a/b.yaml"),
+        ] {
             #expect(try ControlMessage.decode(message.encode()) == message)
         }
         #expect(throws: ControlMessage.Fault.self) { try ControlMessage.decode(Array("{\"type\":\"explode\"}".utf8)) }
@@ -133,7 +146,9 @@ import Testing
     private let specs = [Options.Spec("config", "c", value: "FILE", help: ""), Options.Spec("json", help: "")]
 
     @Test func optionsAreReadInEveryForm() throws {
-        for arguments in [["-c", "x", "--json", "op"], ["--config=x", "--json", "op"], ["op", "--json", "--config", "x"]] {
+        for arguments in [
+            ["-c", "x", "--json", "op"], ["--config=x", "--json", "op"], ["op", "--json", "--config", "x"],
+        ] {
             let options = try Options(arguments, specs)
             #expect(options["config"] == "x")
             #expect(options.has("json"))
@@ -143,7 +158,9 @@ import Testing
     }
 
     @Test func aSlipIsAnsweredWithASuggestion() {
-        #expect(throws: Options.Fault("`--confg` is not an option; did you mean `--config`?")) { try Options(["--confg", "x"], specs) }
+        #expect(throws: Options.Fault("`--confg` is not an option; did you mean `--config`?")) {
+            try Options(["--confg", "x"], specs)
+        }
         #expect(throws: Options.Fault.self) { try Options(["--config"], specs) }
         #expect(throws: Options.Fault.self) { try Options(["--json=1"], specs) }
     }

@@ -21,7 +21,7 @@ public struct BufferPool: ~Copyable {
         unsafe free.reserveCapacity(keep)
     }
 
-    deinit { for unsafe memory in unsafe free { unsafe memory.deallocate() } }
+    deinit { unsafe free.forEach { unsafe $0.deallocate() } }
 
     /// An empty buffer, or `Buffer.none` when the limit is reached.
     public mutating func lease() -> Buffer {

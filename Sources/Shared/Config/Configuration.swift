@@ -155,7 +155,9 @@ public struct Endpoint: Equatable, Hashable, Sendable {
         if rest.isEmpty { throw AddressFault("the address is empty; allowed are host, host:port and [IPv6]:port") }
         var port: Substring?
         if rest.first == "[" {
-            guard let close = rest.firstIndex(of: "]") else { throw AddressFault("the ] of an IPv6 address is missing") }
+            guard let close = rest.firstIndex(of: "]") else {
+                throw AddressFault("the ] of an IPv6 address is missing")
+            }
             host = String(rest[rest.index(after: rest.startIndex)..<close])
             guard host.contains(":"), SocketAddress(literal: host, port: 0) != nil else {
                 throw AddressFault("`\(host)` is not an IPv6 address")
@@ -195,8 +197,12 @@ public struct Endpoint: Equatable, Hashable, Sendable {
         }
         for label in labels {
             if label.isEmpty { return "the host name `\(host)` has an empty part" }
-            if label.utf8.count > 63 { return "a part of the host name has \(label.utf8.count) characters; at most 63 are allowed" }
-            if label.hasPrefix("-") || label.hasSuffix("-") { return "a part of the host name `\(host)` begins or ends with -" }
+            if label.utf8.count > 63 {
+                return "a part of the host name has \(label.utf8.count) characters; at most 63 are allowed"
+            }
+            if label.hasPrefix("-") || label.hasSuffix("-") {
+                return "a part of the host name `\(host)` begins or ends with -"
+            }
             for byte in label.utf8 {
                 switch byte {
                 case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x5f: break

@@ -25,7 +25,8 @@ public struct ConfigurationFile: Sendable {
                 switch error {
                 case .noEntry: "the file does not exist"
                 case .isDirectory: "this is a directory; a JSON or YAML file is needed"
-                case .fileTooBig: "the file is larger than \(Limits.configurationBytes / 1_048_576) MiB, which is the limit"
+                case .fileTooBig:
+                    "the file is larger than \(Limits.configurationBytes / 1_048_576) MiB, which is the limit"
                 default: "the file cannot be read: \(error)"
                 }
             throw Refusal(text: "\(path):1:1: error: \(reason)\n")

@@ -9,7 +9,9 @@ struct ConfigurationReader {
     mutating func error(_ value: Value, _ message: String) { note(.error, value, message) }
 
     private mutating func note(_ severity: Diagnostic.Severity, _ value: Value, _ message: String) {
-        if diagnostics.count < Limits.diagnostics { diagnostics.append(Diagnostic(severity, at: value.offset, message)) }
+        if diagnostics.count < Limits.diagnostics {
+            diagnostics.append(Diagnostic(severity, at: value.offset, message))
+        }
     }
 
     mutating func read(_ document: Document) -> Configuration {
@@ -54,7 +56,8 @@ struct ConfigurationReader {
             case "request_processor_name": if let name = text(key, value) { general.requestProcessorName = name }
             case "discovery_server_host": general.discoveryHost = address(key, value)
             case "request_processor_host": general.requestProcessorHost = address(key, value)
-            case "discovery_server_port": if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }
+            case "discovery_server_port":
+                if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }
             case "request_processor_port":
                 if let port = integer(key, value, 0...65535) { general.requestProcessorPort = UInt16(port) }
             case "forwarders":
@@ -67,7 +70,10 @@ struct ConfigurationReader {
             }
         }
         if general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
-            error(value, "`discovery_server_port` and `request_processor_port` are both \(general.discoveryPort); they must differ")
+            error(
+                value,
+                "`discovery_server_port` and `request_processor_port` are both \(general.discoveryPort); they must differ"
+            )
         }
         return general
     }
@@ -77,7 +83,9 @@ struct ConfigurationReader {
         guard let text = text(key, value) else { return nil }
         if text == "localhost" { return "127.0.0.1" }
         if SocketAddress(literal: text, port: 0) != nil { return text }
-        error(value, "`\(key.text)` is `\(Text.shown(text.utf8))`; an IPv4 or IPv6 address is needed, such as 127.0.0.1 or ::")
+        error(
+            value,
+            "`\(key.text)` is `\(Text.shown(text.utf8))`; an IPv4 or IPv6 address is needed, such as 127.0.0.1 or ::")
         return nil
     }
 
@@ -87,7 +95,10 @@ struct ConfigurationReader {
 
     private mutating func service(_ name: String, _ key: Value, _ value: Value) -> Service? {
         guard value.kind == .mapping else {
-            error(value, "the service `\(Text.shown(name.utf8))` is \(value.kind.name); a map with `servers` and `apis` is needed")
+            error(
+                value,
+                "the service `\(Text.shown(name.utf8))` is \(value.kind.name); a map with `servers` and `apis` is needed"
+            )
             return nil
         }
         var servers: Value?
@@ -104,16 +115,25 @@ struct ConfigurationReader {
             default: unknown(key, Self.serviceKeys, in: "a service")
             }
         }
-        if !hasPaths { error(key, "the service `\(Text.shown(name.utf8))` has no `apis`; a list of the API paths it serves is needed") }
+        if !hasPaths {
+            error(
+                key, "the service `\(Text.shown(name.utf8))` has no `apis`; a list of the API paths it serves is needed"
+            )
+        }
         guard let servers else {
-            error(key, "the service `\(Text.shown(name.utf8))` has no `servers`; a list of addresses, or a map from addresses to their polling, is needed")
+            error(
+                key,
+                "the service `\(Text.shown(name.utf8))` has no `servers`; a list of addresses, or a map from addresses to their polling, is needed"
+            )
             return nil
         }
         let instances = instances(servers, shared, service: key)
         return Service(name: name, instances: instances, paths: paths)
     }
 
-    private mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value) -> [Instance] {
+    private mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value)
+        -> [Instance]
+    {
         var instances: [Instance] = []
         var seen: [String: Int] = [:]
         switch servers.kind {
@@ -128,14 +148,18 @@ struct ConfigurationReader {
                 instances.append(instance)
             }
         case .mapping:
-            if let shared { error(shared.key, "`polling` beside a map of `servers`; each server has its own polling there") }
+            if let shared {
+                error(shared.key, "`polling` beside a map of `servers`; each server has its own polling there")
+            }
             for (key, value) in servers.members {
                 let own = polling(value, own: true)
                 guard let instance = instance(key, value, own?.polling, own?.weight ?? 1, &seen) else { continue }
                 instances.append(instance)
             }
         case .null, .boolean, .integer, .number, .string, .alias:
-            error(servers, "`servers` is \(servers.kind.name); a list of addresses or a map from addresses to polling is needed")
+            error(
+                servers,
+                "`servers` is \(servers.kind.name); a list of addresses or a map from addresses to polling is needed")
             return []
         }
         if servers.count == 0 { error(servers, "`servers` is empty; at least one address is needed") }
@@ -158,7 +182,9 @@ struct ConfigurationReader {
             return nil
         }
         if endpoint.scheme == .https {
-            error(address, "the address `\(Text.shown(url.utf8))`: https is understood but TLS is not there yet; use http://")
+            error(
+                address,
+                "the address `\(Text.shown(url.utf8))`: https is understood but TLS is not there yet; use http://")
         }
         let identity = "\(endpoint.host.lowercased()):\(endpoint.port)"
         if let before = seen[identity] {
@@ -173,7 +199,11 @@ struct ConfigurationReader {
 
     private mutating func apis(_ service: String, _ value: Value) -> [String] {
         guard value.kind == .sequence, value.count > 0 else {
-            error(value, value.kind == .sequence ? "`apis` is empty; at least one path is needed" : "`apis` is \(value.kind.name); a list of paths is needed")
+            error(
+                value,
+                value.kind == .sequence
+                    ? "`apis` is empty; at least one path is needed"
+                    : "`apis` is \(value.kind.name); a list of paths is needed")
             return []
         }
         var paths: [String] = []
@@ -189,7 +219,10 @@ struct ConfigurationReader {
             let normal = PathRule.normal(path)
             if let first = claimed[normal] {
                 let line = SourcePosition(offset: first.offset, in: element.document.source).line
-                error(element, "the path `\(Text.shown(path.utf8))` is claimed already by `\(Text.shown(first.service.utf8))` on line \(line)")
+                error(
+                    element,
+                    "the path `\(Text.shown(path.utf8))` is claimed already by `\(Text.shown(first.service.utf8))` on line \(line)"
+                )
                 continue
             }
             claimed[normal] = (service, element.offset)
@@ -223,7 +256,8 @@ struct ConfigurationReader {
             switch key.text {
             case "method": method = word(key, value, ["health", "ping"])
             case "endpoint": endpoint = endpointPath(key, value).map { (key, $0) }
-            case "frequency": if let time = duration(key, value, 10...86_400_000) { polling.frequencyMilliseconds = time }
+            case "frequency":
+                if let time = duration(key, value, 10...86_400_000) { polling.frequencyMilliseconds = time }
             case "retries": if let count = integer(key, value, 0...100) { polling.retries = count }
             case "retry_delay":
                 retryDelay = value
@@ -238,12 +272,17 @@ struct ConfigurationReader {
             case "expect": if let ranges = statusRanges(key, value) { polling.expect = ranges }
             case "priority", "weight":
                 guard own else {
-                    error(key, "`\(key.text)` is accepted only where each server has its own polling: write `servers` as a map")
+                    error(
+                        key,
+                        "`\(key.text)` is accepted only where each server has its own polling: write `servers` as a map"
+                    )
                     continue
                 }
                 if key.text == "weight" {
                     if let number = integer(key, value, 1...100) { weight = number }
-                } else if let name = word(key, value, Priority.allCases.map(\.name)), let priority = Priority(name: name) {
+                } else if let name = word(key, value, Priority.allCases.map(\.name)),
+                    let priority = Priority(name: name)
+                {
                     polling.priority = priority
                 }
             default: unknown(key, Self.pollingKeys, in: "polling")
@@ -261,10 +300,15 @@ struct ConfigurationReader {
         } else if method == "ping", let endpoint {
             error(endpoint.value, "`endpoint` belongs to `method: health`; `ping` has none")
         }
-        if polling.retries > 0, retryDelay == nil { error(value, "`retries` is \(polling.retries), then `retry_delay` (seconds) is required") }
+        if polling.retries > 0, retryDelay == nil {
+            error(value, "`retries` is \(polling.retries), then `retry_delay` (seconds) is required")
+        }
         if let timeout {
             if polling.timeoutMilliseconds > polling.frequencyMilliseconds {
-                error(timeout, "`timeout` is longer than `frequency` (\(Duration.text(polling.frequencyMilliseconds))); at most that is allowed")
+                error(
+                    timeout,
+                    "`timeout` is longer than `frequency` (\(Duration.text(polling.frequencyMilliseconds))); at most that is allowed"
+                )
             }
         } else {
             polling.timeoutMilliseconds = min(Limits.pollTimeoutMilliseconds, polling.frequencyMilliseconds)
@@ -276,7 +320,10 @@ struct ConfigurationReader {
     private mutating func endpointPath(_ key: Value, _ value: Value) -> String? {
         guard let path = text(key, value) else { return nil }
         guard path.hasPrefix("/"), path.utf8.allSatisfy(Grammar.isTarget) else {
-            error(value, "`endpoint` is `\(Text.shown(path.utf8))`; a path that begins with / and holds neither spaces, # nor control characters is needed")
+            error(
+                value,
+                "`endpoint` is `\(Text.shown(path.utf8))`; a path that begins with / and holds neither spaces, # nor control characters is needed"
+            )
             return nil
         }
         return path
@@ -288,14 +335,20 @@ struct ConfigurationReader {
         for element in value.kind == .sequence ? Array(value.elements) : [value] {
             let parts = element.text.split(separator: "-", omittingEmptySubsequences: false)
             let codes = parts.compactMap { DecimalDigits.parse($0.utf8, max: 599) }
-            guard codes.count == parts.count, codes.count == 1 || codes.count == 2, codes[0] >= 100, codes[codes.count - 1] >= codes[0]
+            guard codes.count == parts.count, codes.count == 1 || codes.count == 2, codes[0] >= 100,
+                codes[codes.count - 1] >= codes[0]
             else {
-                error(element, "`expect` holds `\(Text.shown(element.text.utf8))`; a status code from 100 to 599 or a range such as 200-299 is needed")
+                error(
+                    element,
+                    "`expect` holds `\(Text.shown(element.text.utf8))`; a status code from 100 to 599 or a range such as 200-299 is needed"
+                )
                 continue
             }
             ranges.append(StatusRange(UInt16(codes[0]), UInt16(codes[codes.count - 1])))
         }
-        if ranges.isEmpty, value.kind == .sequence, value.count == 0 { error(value, "`expect` is empty; at least one status code is needed") }
+        if ranges.isEmpty, value.kind == .sequence, value.count == 0 {
+            error(value, "`expect` is empty; at least one status code is needed")
+        }
         return ranges.isEmpty ? nil : ranges
     }
 
@@ -311,17 +364,24 @@ struct ConfigurationReader {
     private mutating func word(_ key: Value, _ value: Value, _ allowed: [String]) -> String? {
         let word = value.kind == .sequence || value.kind == .mapping ? "" : value.text
         if allowed.contains(word) { return word }
-        var message = "`\(key.text)` is \(word.isEmpty ? value.kind.name : "`\(Text.shown(word.utf8))`"); allowed are \(list(allowed))"
+        var message =
+            "`\(key.text)` is \(word.isEmpty ? value.kind.name : "`\(Text.shown(word.utf8))`"); allowed are \(list(allowed))"
         if let near = Text.nearest(word, allowed) { message += " (did you mean `\(near)`?)" }
         error(value, message)
         return nil
     }
 
-    private mutating func integer(_ key: Value, _ value: Value, _ range: ClosedRange<Int>, orWord word: String? = nil) -> Int? {
+    private mutating func integer(_ key: Value, _ value: Value, _ range: ClosedRange<Int>, orWord word: String? = nil)
+        -> Int?
+    {
         if let number = value.unsigned, number <= UInt64(Int.max), range.contains(Int(number)) { return Int(number) }
-        let found = value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
+        let found =
+            value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
         let also = word.map { ", or `\($0)`" } ?? ""
-        error(value, "`\(key.text)` is \(found); a whole number from \(range.lowerBound) to \(range.upperBound)\(also) is needed")
+        error(
+            value,
+            "`\(key.text)` is \(found); a whole number from \(range.lowerBound) to \(range.upperBound)\(also) is needed"
+        )
         return nil
     }
 
@@ -334,8 +394,12 @@ struct ConfigurationReader {
             case .null, .boolean, .sequence, .mapping, .alias: UInt64?.none
             }
         if let parsed, range.contains(parsed) { return parsed }
-        let found = value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
-        error(value, "`\(key.text)` is \(found); a time from \(Duration.text(range.lowerBound)) to \(Duration.text(range.upperBound)) is needed: seconds as a number, or such as \"250ms\", \"5s\", \"1m\"")
+        let found =
+            value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
+        error(
+            value,
+            "`\(key.text)` is \(found); a time from \(Duration.text(range.lowerBound)) to \(Duration.text(range.upperBound)) is needed: seconds as a number, or such as \"250ms\", \"5s\", \"1m\""
+        )
         return nil
     }
 

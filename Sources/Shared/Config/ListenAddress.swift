@@ -11,11 +11,13 @@ public struct ListenAddress: Equatable, Sendable {
     }
 
     public static func discovery(_ general: Configuration.General) -> ListenAddress {
-        ListenAddress(purpose: "discovery server", host: general.discoveryHost ?? "127.0.0.1", port: general.discoveryPort)
+        ListenAddress(
+            purpose: "discovery server", host: general.discoveryHost ?? "127.0.0.1", port: general.discoveryPort)
     }
 
     public static func requestProcessor(_ general: Configuration.General) -> ListenAddress {
-        ListenAddress(purpose: "request processor", host: general.requestProcessorHost, port: general.requestProcessorPort)
+        ListenAddress(
+            purpose: "request processor", host: general.requestProcessorHost, port: general.requestProcessorPort)
     }
 
     public init(purpose: String, host: String?, port: UInt16) {
@@ -47,7 +49,8 @@ public struct ListenAddress: Equatable, Sendable {
                 case .addressNotAvailable: "this machine has no such address"
                 default: error.description
                 }
-            throw Fault(reason: "the \(purpose)'s \(host == nil ? place : "address \(place)") cannot be opened: \(reason)")
+            throw Fault(
+                reason: "the \(purpose)'s \(host == nil ? place : "address \(place)") cannot be opened: \(reason)")
         }
     }
 }

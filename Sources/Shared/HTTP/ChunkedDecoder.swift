@@ -69,7 +69,8 @@ public struct ChunkedDecoder: Sendable {
             } else if Grammar.isFieldValue(byte) {
                 try countExtension()
             } else {
-                throw fault(byte == 0x0a ? "bare LF in a chunk extension" : "byte \(Text.hex(byte)) in a chunk extension")
+                throw fault(
+                    byte == 0x0a ? "bare LF in a chunk extension" : "byte \(Text.hex(byte)) in a chunk extension")
             }
         case .sizeLineFeed:
             guard byte == 0x0a else { throw fault("bare CR in a chunk size line") }

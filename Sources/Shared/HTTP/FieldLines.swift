@@ -48,7 +48,9 @@ public struct FieldLines: Sendable {
 
     /// Reads lines from `position` up to and with the empty one. Returns false when the bytes end before it.
     /// `position` is behind the empty line on success.
-    mutating func read(_ bytes: Span<UInt8>, from position: inout Int, side: Side, maxFields: Int) throws(HTTPFault) -> Bool {
+    mutating func read(_ bytes: Span<UInt8>, from position: inout Int, side: Side, maxFields: Int) throws(HTTPFault)
+        -> Bool
+    {
         let count = bytes.count
         let status: UInt16 = side == .request ? 400 : 502
         var index = position
@@ -77,7 +79,9 @@ public struct FieldLines: Sendable {
             var valueEnd = index
             while valueEnd > valueStart, bytes[valueEnd &- 1] == 0x20 || bytes[valueEnd &- 1] == 0x09 { valueEnd &-= 1 }
             index &+= 2
-            guard lines.count < maxFields else { throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields") }
+            guard lines.count < maxFields else {
+                throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields")
+            }
             try add(bytes, nameStart, nameCount, valueStart, valueEnd &- valueStart, side)
         }
     }
@@ -117,7 +121,8 @@ public struct FieldLines: Sendable {
         lines.append(
             FieldLine(
                 nameStart: Int32(truncatingIfNeeded: nameStart), nameCount: Int32(truncatingIfNeeded: nameCount),
-                valueStart: Int32(truncatingIfNeeded: valueStart), valueCount: Int32(truncatingIfNeeded: valueCount), name: name))
+                valueStart: Int32(truncatingIfNeeded: valueStart), valueCount: Int32(truncatingIfNeeded: valueCount),
+                name: name))
         if name != .other { try note(name, bytes, valueStart, valueCount, side) }
     }
 
@@ -139,7 +144,8 @@ public struct FieldLines: Sendable {
             if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding") }
             if contentLength != nil { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
             guard bytes.equalsIgnoringCase("chunked", at: valueStart, count: valueCount) else {
-                throw HTTPFault(side == .request && Self.endsInChunked(bytes, valueStart, valueCount) ? 501 : status,
+                throw HTTPFault(
+                    side == .request && Self.endsInChunked(bytes, valueStart, valueCount) ? 501 : status,
                     "a Transfer-Encoding other than chunked")
             }
             hasTransferEncoding = true
@@ -160,7 +166,9 @@ public struct FieldLines: Sendable {
     }
 
     /// 1*DIGIT up to 2^63-1 (RFC 9110 8.6); a list is refused even if its members are equal.
-    private static func length(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault) -> UInt64 {
+    private static func length(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault)
+        -> UInt64
+    {
         guard count > 0, count <= 19 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1") }
         var value: UInt64 = 0
         for index in start..<start &+ count {
@@ -193,7 +201,9 @@ public struct FieldLines: Sendable {
         return known && last && members > 1
     }
 
-    private mutating func connection(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault) {
+    private mutating func connection(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16)
+        throws(HTTPFault)
+    {
         var bad = false
         var tooMany = false
         Self.forEachListMember(bytes, start, count) { memberStart, memberCount in

@@ -25,7 +25,8 @@ public enum FieldName: UInt8, Sendable {
         case 16:
             return spells("proxy-connection") ? .proxyConnection : spells("x-forwarded-host") ? .xForwardedHost : .other
         case 17:
-            return spells("transfer-encoding") ? .transferEncoding : spells("x-forwarded-proto") ? .xForwardedProto : .other
+            return spells("transfer-encoding")
+                ? .transferEncoding : spells("x-forwarded-proto") ? .xForwardedProto : .other
         case 18: return spells("proxy-authenticate") ? .proxyAuthenticate : .other
         case 19: return spells("proxy-authorization") ? .proxyAuthorization : .other
         default: return .other
@@ -38,7 +39,8 @@ public enum FieldName: UInt8, Sendable {
         case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
             .proxyAuthorization, .http2Settings:
             true
-        case .other, .host, .contentLength, .trailer, .via, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost,
+        case .other, .host, .contentLength, .trailer, .via, .forwarded, .xForwardedFor, .xForwardedProto,
+            .xForwardedHost,
             .xRequestID, .expect, .date, .maxForwards:
             false
         }

@@ -50,7 +50,9 @@ public enum Grammar {
         if bytes[index] == 0x5b {
             index += 1
             let first = index
-            while index < end, Text.hexValue(bytes[index]) != nil || bytes[index] == 0x3a || bytes[index] == 0x2e { index += 1 }
+            while index < end, Text.hexValue(bytes[index]) != nil || bytes[index] == 0x3a || bytes[index] == 0x2e {
+                index += 1
+            }
             guard index > first + 1, index < end, bytes[index] == 0x5d else { return false }
             index += 1
         } else {
@@ -82,7 +84,9 @@ public enum Grammar {
         while index < end {
             var byte = bytes[index]
             var width = 1
-            if byte == 0x25, index + 2 < end, let high = Text.hexValue(bytes[index + 1]), let low = Text.hexValue(bytes[index + 2]) {
+            if byte == 0x25, index + 2 < end, let high = Text.hexValue(bytes[index + 1]),
+                let low = Text.hexValue(bytes[index + 2])
+            {
                 byte = high << 4 | low
                 width = 3
             }

@@ -51,7 +51,8 @@ public struct RequestHead: Sendable {
         public var bytes: Int
         public var targetBytes: Int
         public var fields: Int
-        public static let standard = Bounds(bytes: Limits.headBytes, targetBytes: Limits.targetBytes, fields: Limits.headFields)
+        public static let standard = Bounds(
+            bytes: Limits.headBytes, targetBytes: Limits.targetBytes, fields: Limits.headFields)
     }
 
     /// Reads a head from the front of `bytes`. False: not all of it is there yet.
@@ -62,7 +63,8 @@ public struct RequestHead: Sendable {
         // One empty line before a request line is skipped (RFC 9112 2.2).
         if count >= 2, bytes[0] == 0x0d, bytes[1] == 0x0a { index = 2 }
         if count == 1, bytes[0] == 0x0d { return false }
-        guard try parseLine(bytes, &index, bounds), try fields.read(bytes, from: &index, side: .request, maxFields: bounds.fields)
+        guard try parseLine(bytes, &index, bounds),
+            try fields.read(bytes, from: &index, side: .request, maxFields: bounds.fields)
         else {
             if count >= bounds.bytes { throw HTTPFault(431, "a head of more than \(bounds.bytes) bytes") }
             return false
@@ -73,21 +75,29 @@ public struct RequestHead: Sendable {
         return true
     }
 
-    private mutating func parseLine(_ bytes: Span<UInt8>, _ index: inout Int, _ bounds: Bounds) throws(HTTPFault) -> Bool {
+    private mutating func parseLine(_ bytes: Span<UInt8>, _ index: inout Int, _ bounds: Bounds) throws(HTTPFault)
+        -> Bool
+    {
         let count = bytes.count
         methodStart = index
         while index < count, Grammar.isToken(bytes[index]) { index &+= 1 }
         guard index < count else { return false }
         methodCount = index &- methodStart
-        guard bytes[index] == 0x20, methodCount > 0 else { throw HTTPFault(400, "a request line that does not begin with a method and one space") }
+        guard bytes[index] == 0x20, methodCount > 0 else {
+            throw HTTPFault(400, "a request line that does not begin with a method and one space")
+        }
         method = Self.classify(bytes, methodStart, methodCount)
         index &+= 1
         let start = index
         while index < count, Grammar.isTarget(bytes[index]) { index &+= 1 }
         let length = index &- start
-        guard length <= bounds.targetBytes else { throw HTTPFault(414, "a target of more than \(bounds.targetBytes) bytes") }
+        guard length <= bounds.targetBytes else {
+            throw HTTPFault(414, "a target of more than \(bounds.targetBytes) bytes")
+        }
         guard index < count else { return false }
-        guard bytes[index] == 0x20, length > 0 else { throw HTTPFault(400, "byte \(Text.hex(bytes[index])) in the target") }
+        guard bytes[index] == 0x20, length > 0 else {
+            throw HTTPFault(400, "byte \(Text.hex(bytes[index])) in the target")
+        }
         try parseTarget(bytes, start, length)
         index &+= 1
         // HTTP/1.1 CR LF
@@ -120,9 +130,13 @@ public struct RequestHead: Sendable {
         let minor = bytes[index &+ 7] &- 0x30
         guard major <= 9, minor <= 9 else { throw HTTPFault(400, "an HTTP version that is no number") }
         guard bytes[index &+ 8] == 0x0d, bytes[index &+ 9] == 0x0a else {
-            throw HTTPFault(400, bytes[index &+ 8] == 0x0a ? "bare LF at the end of the request line" : "bytes after the HTTP version")
+            throw HTTPFault(
+                400,
+                bytes[index &+ 8] == 0x0a ? "bare LF at the end of the request line" : "bytes after the HTTP version")
         }
-        guard major == 1 else { throw HTTPFault(major == 0 ? 400 : 505, "HTTP/\(major).\(minor); HTTP/1.0 and HTTP/1.1 are served") }
+        guard major == 1 else {
+            throw HTTPFault(major == 0 ? 400 : 505, "HTTP/\(major).\(minor); HTTP/1.0 and HTTP/1.1 are served")
+        }
         minorVersion = minor == 0 ? 0 : 1
     }
 

@@ -48,7 +48,9 @@ public struct ResponseHead: Sendable {
             }
             return false
         }
-        guard bytes.word(at: 0) & 0xff_ffff_ffff_ffff == 0x2e_312f_5054_5448 else { throw HTTPFault(502, "an answer that is not HTTP/1") }
+        guard bytes.word(at: 0) & 0xff_ffff_ffff_ffff == 0x2e_312f_5054_5448 else {
+            throw HTTPFault(502, "an answer that is not HTTP/1")
+        }
         let minor = bytes[7] &- 0x30
         guard minor <= 9, bytes[8] == 0x20 else { throw HTTPFault(502, "a bad status line") }
         minorVersion = minor == 0 ? 0 : 1
@@ -66,7 +68,9 @@ public struct ResponseHead: Sendable {
         index = Grammar.endOfFieldValue(bytes, index)
         reasonCount = index &- reasonStart
         guard index &+ 1 < count else { return false }
-        guard bytes[index] == 0x0d, bytes[index &+ 1] == 0x0a else { throw HTTPFault(502, "a control byte in the status line") }
+        guard bytes[index] == 0x0d, bytes[index &+ 1] == 0x0a else {
+            throw HTTPFault(502, "a control byte in the status line")
+        }
         index &+= 2
         return true
     }

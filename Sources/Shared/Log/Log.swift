@@ -34,7 +34,9 @@ public struct Log: Sendable {
     /// The text is only made when it will be written.
     public func callAsFunction(_ level: Level, _ message: @autoclosure () -> String) {
         guard level >= self.level else { return }
-        var line = Array("\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: ".utf8)
+        var line = Array(
+            "\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: "
+                .utf8)
         // A message may quote what a peer sent: no control character reaches the terminal.
         for byte in message().utf8 {
             if byte < 0x20 || byte == 0x7f {

@@ -39,7 +39,8 @@ public struct Timestamp: Sendable {
     /// ISO 8601 with milliseconds: `2026-11-23T22:36:17.123Z`.
     public var iso8601: String {
         let p = Self.padded
-        return "\(p(year, 4))-\(p(month, 2))-\(p(day, 2))T\(p(hour, 2)):\(p(minute, 2)):\(p(second, 2)).\(p(millisecond, 3))Z"
+        return
+            "\(p(year, 4))-\(p(month, 2))-\(p(day, 2))T\(p(hour, 2)):\(p(minute, 2)):\(p(second, 2)).\(p(millisecond, 3))Z"
     }
 
     /// IMF-fixdate for HTTP (RFC 9110 5.6.7): `Mon, 23 Nov 2026 22:36:17 GMT`.
@@ -47,7 +48,8 @@ public struct Timestamp: Sendable {
         let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         let p = Self.padded
-        return "\(days[weekday]), \(p(day, 2)) \(months[month - 1]) \(p(year, 4)) \(p(hour, 2)):\(p(minute, 2)):\(p(second, 2)) GMT"
+        return
+            "\(days[weekday]), \(p(day, 2)) \(months[month - 1]) \(p(year, 4)) \(p(hour, 2)):\(p(minute, 2)):\(p(second, 2)) GMT"
     }
 
     public static func iso8601(wallMilliseconds: UInt64) -> String {

@@ -51,7 +51,9 @@ public struct SnapshotAssembler: Sendable {
         case "delta": return try delta(message)
         case "ping": return .ping(try version(message))
         case "share":
-            return .share(index: Int(clamping: message["index"]?.unsigned ?? 0), of: max(1, Int(clamping: message["forwarders"]?.unsigned ?? 1)))
+            return .share(
+                index: Int(clamping: message["index"]?.unsigned ?? 0),
+                of: max(1, Int(clamping: message["forwarders"]?.unsigned ?? 1)))
         case "error": return .refused(message["reason"]?.string ?? "no reason given")
         default: break  // A later protocol's message.
         }
@@ -82,11 +84,13 @@ public struct SnapshotAssembler: Sendable {
     }
 
     private mutating func instances(_ message: Document.Value) throws(Fault) {
-        guard let service = message["service"]?.unsigned, let list = message["instances"], let services = building?.services.count,
+        guard let service = message["service"]?.unsigned, let list = message["instances"],
+            let services = building?.services.count,
             service < UInt64(services)
         else { throw Fault(reason: "an instances line out of order") }
         for value in list.elements {
-            guard let id = value["id"]?.unsigned, id == UInt64(receivedInstances), receivedInstances < expectedInstances,
+            guard let id = value["id"]?.unsigned, id == UInt64(receivedInstances),
+                receivedInstances < expectedInstances,
                 let url = value["url"]?.string
             else { throw Fault(reason: "an instance out of order") }
             let instance = SnapshotInstance(
@@ -102,9 +106,14 @@ public struct SnapshotAssembler: Sendable {
         guard var snapshot = building else { throw Fault(reason: "an end without a begin") }
         building = nil
         guard snapshot.services.count == expectedServices, receivedInstances == expectedInstances else {
-            throw Fault(reason: "a snapshot with \(snapshot.services.count) services and \(receivedInstances) instances where \(expectedServices) and \(expectedInstances) were announced")
+            throw Fault(
+                reason:
+                    "a snapshot with \(snapshot.services.count) services and \(receivedInstances) instances where \(expectedServices) and \(expectedInstances) were announced"
+            )
         }
-        guard message["digest"]?.string == digest.text else { throw Fault(reason: "a snapshot whose digest does not match its lines") }
+        guard message["digest"]?.string == digest.text else {
+            throw Fault(reason: "a snapshot whose digest does not match its lines")
+        }
         snapshot.version = try version(message)
         version = snapshot.version
         return snapshot
@@ -117,7 +126,9 @@ public struct SnapshotAssembler: Sendable {
         }
         var changes: [(id: Int, state: InstanceState)] = []
         for value in message["instances"]?.elements ?? message.elements {
-            guard let id = value["id"]?.unsigned, id < UInt64(expectedInstances) else { throw Fault(reason: "a delta for an unknown instance") }
+            guard let id = value["id"]?.unsigned, id < UInt64(expectedInstances) else {
+                throw Fault(reason: "a delta for an unknown instance")
+            }
             changes.append((Int(id), try Self.state(value)))
         }
         version = next
@@ -130,7 +141,9 @@ public struct SnapshotAssembler: Sendable {
         }
         var addresses: [SocketAddress] = []
         for element in value["addresses"]?.elements ?? value.elements {
-            guard let text = element.string, let address = SocketAddress(hostPort: text), addresses.count < Limits.addressesPerName else {
+            guard let text = element.string, let address = SocketAddress(hostPort: text),
+                addresses.count < Limits.addressesPerName
+            else {
                 throw Fault(reason: "an address that is none: \(Text.shown(element.bytes))")
             }
             addresses.append(address)

@@ -41,7 +41,8 @@ public enum ControlMessage: Equatable, Sendable {
             throw Fault(reason: "not JSON: \(error.message)")
         }
         switch root["type"]?.string {
-        case "drain": return .drain(timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
+        case "drain":
+            return .drain(timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
         case "stop": return .stop
         case "reopen_logs": return .reopenLogs
         case "listeners": return .listeners

@@ -32,12 +32,13 @@ public enum Directories {
 
     /// A runtime directory's path as one file name: `/run/serverpy` is `run-serverpy`.
     static func name(of path: String) -> String {
-        let flat = String(path.utf8.drop { $0 == 0x2f }.map { byte -> Character in
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2e, 0x5f: Character(Unicode.Scalar(byte))
-            default: "-"
-            }
-        })
+        let flat = String(
+            path.utf8.drop { $0 == 0x2f }.map { byte -> Character in
+                switch byte {
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2e, 0x5f: Character(Unicode.Scalar(byte))
+                default: "-"
+                }
+            })
         var digest = LineDigest()
         digest.add(path.utf8)
         // Different paths must not meet, also where they look alike when flattened or were cut.

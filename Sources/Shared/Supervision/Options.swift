@@ -38,9 +38,13 @@ public struct Options: Sendable {
             }
             let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let name = String(parts[0])
-            guard let spec = specs.first(where: { name == "--\($0.name)" || $0.short.map { name == "-\($0)" } ?? false }) else {
+            guard
+                let spec = specs.first(where: { name == "--\($0.name)" || $0.short.map { name == "-\($0)" } ?? false })
+            else {
                 var message = "`\(name)` is not an option"
-                if let near = Text.nearest(name, specs.map { "--\($0.name)" }) { message += "; did you mean `\(near)`?" }
+                if let near = Text.nearest(name, specs.map { "--\($0.name)" }) {
+                    message += "; did you mean `\(near)`?"
+                }
                 throw Fault(message)
             }
             if spec.value == nil {
@@ -63,8 +67,11 @@ public struct Options: Sendable {
     /// A whole number within a range; nil when the option is absent.
     public func integer(_ name: String, _ range: ClosedRange<Int>) throws(Fault) -> Int? {
         guard let text = values[name] else { return nil }
-        guard let number = DecimalDigits.parse(text.utf8, max: UInt64(range.upperBound)), Int(number) >= range.lowerBound else {
-            throw Fault("`--\(name)` is `\(text)`; a whole number from \(range.lowerBound) to \(range.upperBound) is needed")
+        guard let number = DecimalDigits.parse(text.utf8, max: UInt64(range.upperBound)),
+            Int(number) >= range.lowerBound
+        else {
+            throw Fault(
+                "`--\(name)` is `\(text)`; a whole number from \(range.lowerBound) to \(range.upperBound) is needed")
         }
         return Int(number)
     }

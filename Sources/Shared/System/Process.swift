@@ -110,10 +110,14 @@ public enum Process {
         unsafe sigprocmask(SIG_SETMASK, &none, nil)
         Glibc.signal(SIGPIPE, SIG_DFL)
         if program.output.isOpen {
-            guard dup2(program.output.rawValue, 1) >= 0, dup2(program.output.rawValue, 2) >= 0 else { return Errno.last }
+            guard dup2(program.output.rawValue, 1) >= 0, dup2(program.output.rawValue, 2) >= 0 else {
+                return Errno.last
+            }
         }
         // First out of the way of the numbers to be filled, then into place.
-        let copies = program.passed.map { fcntl($0.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count)) }
+        let copies = program.passed.map {
+            fcntl($0.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
+        }
         for (index, copy) in copies.enumerated() {
             guard copy >= 0, dup2(copy, 3 + Int32(index)) >= 0 else { return Errno.last }
         }
@@ -123,9 +127,13 @@ public enum Process {
             environment.append(("LISTEN_FDS", String(program.passed.count)))
             environment.append(("LISTEN_FDNAMES", program.passed.map(\.name).joined(separator: ":")))
         }
-        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe ([program.path] + program.arguments).map { unsafe strdup($0) }
+        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe ([program.path] + program.arguments).map {
+            unsafe strdup($0)
+        }
         unsafe arguments.append(nil)
-        var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup("\($0.name)=\($0.value)") }
+        var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map {
+            unsafe strdup("\($0.name)=\($0.value)")
+        }
         unsafe variables.append(nil)
         _ = unsafe execve(program.path, &arguments, &variables)
         return Errno.last
@@ -193,7 +201,9 @@ public struct ProcessExit: ~Copyable {
 
     /// Waits for the end; false when the time is over first.
     public func wait(timeoutMilliseconds: UInt64) -> Bool {
-        guard let queue = try? EventQueue(eventsPerTurn: 1), (try? queue.add(descriptor, token: 0, interest: [.readable])) != nil else {
+        guard let queue = try? EventQueue(eventsPerTurn: 1),
+            (try? queue.add(descriptor, token: 0, interest: [.readable])) != nil
+        else {
             return false
         }
         let end = Clock.monotonicMilliseconds() + timeoutMilliseconds

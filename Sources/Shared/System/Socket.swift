@@ -3,7 +3,8 @@ import Glibc
 
 /// Stream and datagram sockets over IP. All are made non-blocking and close-on-exec.
 public enum Socket {
-    private static let streamType = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    private static let streamType =
+        Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
 
     static func domain(_ family: SocketAddress.Family) -> Int32 { family == .ipv4 ? AF_INET : AF_INET6 }
 

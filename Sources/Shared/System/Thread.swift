@@ -46,7 +46,8 @@ public enum NameLookup {
         var list: UnsafeMutablePointer<addrinfo>?
         let code = unsafe host.withCString { unsafe getaddrinfo($0, nil, &hints, &list) }
         if code != 0 {
-            throw Fault(reason: code == EAI_SYSTEM ? Errno.last.description : unsafe String(cString: gai_strerror(code)))
+            throw Fault(
+                reason: code == EAI_SYSTEM ? Errno.last.description : unsafe String(cString: gai_strerror(code)))
         }
         defer { unsafe freeaddrinfo(list) }
         var result: [SocketAddress] = []

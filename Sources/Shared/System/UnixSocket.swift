@@ -63,7 +63,9 @@ public enum UnixSocket {
 
     /// A bound socket at `path`, mode 0600, listening unless it is a datagram socket. A file that is there is
     /// removed first: the caller holds the lock on the directory.
-    public static func bind(_ kind: Kind, path: String, backlog: Int32 = Limits.listenBacklog) throws(Errno) -> Descriptor {
+    public static func bind(_ kind: Kind, path: String, backlog: Int32 = Limits.listenBacklog) throws(Errno)
+        -> Descriptor
+    {
         let socket = Descriptor(try retrying { Glibc.socket(AF_UNIX, type(kind), 0) })
         let mask = umask(0o177)
         defer { umask(mask) }
@@ -186,7 +188,8 @@ public enum UnixSocket {
             if header.cmsg_level == SOL_SOCKET, header.cmsg_type == Int32(SCM_RIGHTS) {
                 var position = offset + headerSize
                 while position + 4 <= offset + size {
-                    message.descriptors.append(Descriptor(unsafe raw.loadUnaligned(fromByteOffset: position, as: Int32.self)))
+                    message.descriptors.append(
+                        Descriptor(unsafe raw.loadUnaligned(fromByteOffset: position, as: Int32.self)))
                     position += 4
                 }
             } else if header.cmsg_level == SOL_SOCKET, header.cmsg_type == Int32(CLINUX_SCM_CREDENTIALS),

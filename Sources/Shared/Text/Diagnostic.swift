@@ -78,9 +78,11 @@ public struct DiagnosticPrinter: Sendable {
         guard start < end else { return nil }
         // Control characters of a hostile file must not reach the terminal.
         let clean = { (bytes: ArraySlice<UInt8>) in
-            String(String.UnicodeScalarView(String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
-                $0.value < 0x20 && $0 != "\t" || $0.value == 0x7f ? "?" : $0
-            }))
+            String(
+                String.UnicodeScalarView(
+                    String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
+                        $0.value < 0x20 && $0 != "\t" || $0.value == 0x7f ? "?" : $0
+                    }))
         }
         let before = clean(source[start..<min(max(offset, start), end)])
         let caret = String(String.UnicodeScalarView(before.unicodeScalars.map { $0 == "\t" ? "\t" : " " })) + "^"

@@ -79,7 +79,9 @@ public final class Document: Sendable {
 
         /// The text if this is a string.
         public var string: String? { kind == .string ? text : nil }
-        public var boolean: Bool? { kind == .boolean ? bytes.first == UInt8(ascii: "t") || bytes.first == UInt8(ascii: "T") : nil }
+        public var boolean: Bool? {
+            kind == .boolean ? bytes.first == UInt8(ascii: "t") || bytes.first == UInt8(ascii: "T") : nil
+        }
         /// The number if this is a non-negative decimal integer up to 2^64-1.
         public var unsigned: UInt64? { kind == .integer ? DecimalDigits.parse(bytes) : nil }
         public var double: Double? { kind == .integer || kind == .number ? Double(text) : nil }

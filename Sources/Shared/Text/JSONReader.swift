@@ -64,7 +64,9 @@ public struct JSONReader: ~Copyable {
         case UInt8(ascii: "t"): return try literal("true", .boolean)
         case UInt8(ascii: "f"): return try literal("false", .boolean)
         case UInt8(ascii: "n"): return try literal("null", .null)
-        default: throw error("found \(found); a value is needed: a map {, a list [, text in \"\", a number, true, false or null")
+        default:
+            throw error(
+                "found \(found); a value is needed: a map {, a list [, text in \"\", a number, true, false or null")
         }
     }
 
@@ -173,7 +175,9 @@ public struct JSONReader: ~Copyable {
             try unicodeEscape(start)
             return
         default:
-            throw error("found \\ before \(found); allowed are \\\" \\\\ \\/ \\b \\f \\n \\r \\t and \\u with four hex digits", at: start)
+            throw error(
+                "found \\ before \(found); allowed are \\\" \\\\ \\/ \\b \\f \\n \\r \\t and \\u with four hex digits",
+                at: start)
         }
         builder.arena.append(simple)
         position += 1
@@ -181,9 +185,12 @@ public struct JSONReader: ~Copyable {
 
     private mutating func unicodeEscape(_ start: Int) throws(Diagnostic) {
         var code = try fourHexDigits(start)
-        if code >= 0xdc00, code < 0xe000 { throw error("a low surrogate stands alone; it must follow a high one", at: start) }
+        if code >= 0xdc00, code < 0xe000 {
+            throw error("a low surrogate stands alone; it must follow a high one", at: start)
+        }
         if code >= 0xd800, code < 0xdc00 {
-            guard position + 1 < source.count, source[position] == UInt8(ascii: "\\"), source[position + 1] == UInt8(ascii: "u")
+            guard position + 1 < source.count, source[position] == UInt8(ascii: "\\"),
+                source[position + 1] == UInt8(ascii: "u")
             else { throw error("a high surrogate stands alone; a low one \\uDC00-\\uDFFF must follow", at: start) }
             position += 2
             let low = try fourHexDigits(start)
@@ -200,7 +207,9 @@ public struct JSONReader: ~Copyable {
         guard position + 4 <= source.count else { throw error("\\u needs four hex digits", at: start) }
         var code: UInt32 = 0
         for offset in 0..<4 {
-            guard let digit = Text.hexValue(source[position + offset]) else { throw error("\\u needs four hex digits", at: start) }
+            guard let digit = Text.hexValue(source[position + offset]) else {
+                throw error("\\u needs four hex digits", at: start)
+            }
             code = code << 4 | UInt32(digit)
         }
         position += 4
@@ -233,7 +242,9 @@ public struct JSONReader: ~Copyable {
             case UInt8(ascii: ","):
                 position += 1
                 skipWhitespace()
-                if current == UInt8(ascii: "]") { throw error("a comma before ] is not allowed; remove it or add a value") }
+                if current == UInt8(ascii: "]") {
+                    throw error("a comma before ] is not allowed; remove it or add a value")
+                }
             case UInt8(ascii: "]"):
                 position += 1
                 depth -= 1
@@ -262,10 +273,13 @@ public struct JSONReader: ~Copyable {
             let key = try string()
             let text = builder.text(key, source: source)
             if text.count > Limits.keyBytes {
-                throw error("the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed", at: Int(builder.nodes[Int(key)].offset))
+                throw error(
+                    "the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed",
+                    at: Int(builder.nodes[Int(key)].offset))
             }
             if !keepsDuplicates, !keys.insert(text) {
-                throw error("the name `\(Text.shown(text))` appears twice in this map", at: Int(builder.nodes[Int(key)].offset))
+                throw error(
+                    "the name `\(Text.shown(text))` appears twice in this map", at: Int(builder.nodes[Int(key)].offset))
             }
             builder.link(key, below: parent, after: &last)
             skipWhitespace()
@@ -279,7 +293,9 @@ public struct JSONReader: ~Copyable {
             case UInt8(ascii: ","):
                 position += 1
                 skipWhitespace()
-                if current == UInt8(ascii: "}") { throw error("a comma before } is not allowed; remove it or add an entry") }
+                if current == UInt8(ascii: "}") {
+                    throw error("a comma before } is not allowed; remove it or add an entry")
+                }
             case UInt8(ascii: "}"):
                 position += 1
                 depth -= 1

@@ -2,21 +2,24 @@ import Shared
 
 extension Command {
     static let demo = Command(
-        name: "demo", operands: "", summary: "Show forwarding, failure and recovery with three small instances on this machine.",
+        name: "demo", operands: "",
+        summary: "Show forwarding, failure and recovery with three small instances on this machine.",
         details: """
             Starts three sample instances on loopback, writes a configuration for them and prints it, starts serverpy with it,
             and says what to try. Ctrl-C ends all of it and removes what was written.
             """,
         options: [
             Options.Spec("port", value: "PORT", help: "the request processor's port (default: 8001, or a free one)"),
-            Options.Spec("discovery-port", value: "PORT", help: "the discovery server's port (default: 8008, or a free one)"),
+            Options.Spec(
+                "discovery-port", value: "PORT", help: "the discovery server's port (default: 8008, or a free one)"),
             .forwarders, .logLevel,
         ],
         example: "serverpyctl demo"
     ) { options throws(CommandFault) in
         let directory = "/tmp/serverpy-demo-\(Process.pid)"
         let (requestPort, discoveryPort) = (
-            try options.count("port", 0...65535) ?? freePort(preferred: 8001), try options.count("discovery-port", 0...65535) ?? freePort(preferred: 8008)
+            try options.count("port", 0...65535) ?? freePort(preferred: 8001),
+            try options.count("discovery-port", 0...65535) ?? freePort(preferred: 8008)
         )
         let samples = ["one", "two", "three"].map { (name: $0, port: UInt16(clamping: freePort(preferred: 0))) }
         let text = DemoText.configuration(samples, requestPort: requestPort, discoveryPort: discoveryPort)
@@ -26,7 +29,8 @@ extension Command {
             defer { made.close() }
             try Files.replace("demo.yaml", in: made, with: Array(text.utf8))
         } catch {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: the demo's configuration cannot be written: \(error)")
+            throw CommandFault(
+                code: ExitCode.failed, message: "serverpyctl: the demo's configuration cannot be written: \(error)")
         }
         defer { DemoText.clean(directory) }
         try? Descriptor.standardError.writeAll(Array("The configuration, \(path):\n\n\(text)\n".utf8))
@@ -38,8 +42,10 @@ extension Command {
             throw CommandFault(code: ExitCode.configuration, message: error.text)
         }
         let settings = Supervisor.Settings(
-            file: file, configuration: configuration, forwarders: try options.count("forwarders", 1...Limits.forwarders) ?? min(Process.availableCores(), 4),
-            runtimeDirectory: directory + "/run", stateDirectory: directory + "/state", logLevel: try options.logLevel(), samples: samples)
+            file: file, configuration: configuration,
+            forwarders: try options.count("forwarders", 1...Limits.forwarders) ?? min(Process.availableCores(), 4),
+            runtimeDirectory: directory + "/run", stateDirectory: directory + "/state",
+            logLevel: try options.logLevel(), samples: samples)
         return try supervise(settings) { supervisor in
             try? Descriptor.standardError.writeAll(Array(DemoText.hints(supervisor).utf8))
         }
@@ -48,7 +54,8 @@ extension Command {
     /// A port that is free now: the preferred one if it is.
     private static func freePort(preferred: UInt16) -> Int {
         for port in preferred == 0 ? [0] : [preferred, 0] {
-            guard let socket = try? Socket.listen(on: SocketAddress(ipv4: port == 0 ? 0x7f00_0001 : 0, port: port)) else { continue }
+            guard let socket = try? Socket.listen(on: SocketAddress(ipv4: port == 0 ? 0x7f00_0001 : 0, port: port))
+            else { continue }
             defer { socket.close() }
             if let address = (try? Socket.localAddress(socket)) ?? nil { return Int(address.port) }
         }
@@ -58,11 +65,14 @@ extension Command {
     static let sample = Command(
         name: "sample", operands: "", summary: "Run one of the demo's instances.", details: "",
         options: [
-            Options.Spec("name", value: "NAME", help: "the name it answers with"), Options.Spec("port", value: "PORT", help: "where it listens"),
+            Options.Spec("name", value: "NAME", help: "the name it answers with"),
+            Options.Spec("port", value: "PORT", help: "where it listens"),
         ],
         example: "serverpyctl sample --name one --port 9001", isHidden: true
     ) { options throws(CommandFault) in
-        if let supervisor = Process.environment(Daemon.supervisorVariable), let pid = DecimalDigits.parse(supervisor.utf8, max: UInt64(Int32.max)) {
+        if let supervisor = Process.environment(Daemon.supervisorVariable),
+            let pid = DecimalDigits.parse(supervisor.utf8, max: UInt64(Int32.max))
+        {
             guard Process.dieWithParent(.kill, expected: Int32(pid)) else { return ExitCode.failed }
         }
         SignalQueue.ignoreBrokenPipes()
@@ -86,7 +96,8 @@ extension Command {
 
 /// What the demo writes.
 enum DemoText {
-    static func configuration(_ samples: [(name: String, port: UInt16)], requestPort: Int, discoveryPort: Int) -> String {
+    static func configuration(_ samples: [(name: String, port: UInt16)], requestPort: Int, discoveryPort: Int) -> String
+    {
         """
         # Three instances of one service, polled every second.
         greeter:
@@ -131,7 +142,9 @@ enum DemoText {
 
     static func clean(_ directory: String) {
         for state in (try? Files.list(directory + "/state")) ?? [] {
-            for name in (try? Files.list(directory + "/state/" + state)) ?? [] { Files.remove(directory + "/state/\(state)/\(name)") }
+            for name in (try? Files.list(directory + "/state/" + state)) ?? [] {
+                Files.remove(directory + "/state/\(state)/\(name)")
+            }
             Files.removeDirectory(directory + "/state/" + state)
         }
         Files.removeDirectory(directory + "/state")

@@ -3,7 +3,9 @@ import Shared
 /// A question to the supervisor of a runtime directory.
 enum ControlClient {
     /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
-    static func ask(_ command: String, _ options: Options, timeoutMilliseconds: UInt64 = 5_000) throws(CommandFault) -> Document.Value {
+    static func ask(_ command: String, _ options: Options, timeoutMilliseconds: UInt64 = 5_000) throws(CommandFault)
+        -> Document.Value
+    {
         var channel = try connect(options)
         var writer = JSONWriter()
         writer.beginObject()
@@ -25,7 +27,9 @@ enum ControlClient {
         } catch {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: the supervisor ended before it answered")
         }
-        throw CommandFault(code: ExitCode.failed, message: "serverpyctl: the supervisor did not answer within \(timeoutMilliseconds) ms")
+        throw CommandFault(
+            code: ExitCode.failed,
+            message: "serverpyctl: the supervisor did not answer within \(timeoutMilliseconds) ms")
     }
 
     private static func connect(_ options: Options) throws(CommandFault) -> LineChannel {
@@ -33,7 +37,9 @@ enum ControlClient {
         do {
             return LineChannel(try UnixSocket.connect(.stream, path: directory + "/control.sock"))
         } catch {
-            throw CommandFault(code: ExitCode.notRunning, message: "serverpyctl: serverpy is not running with the runtime directory \(directory)")
+            throw CommandFault(
+                code: ExitCode.notRunning,
+                message: "serverpyctl: serverpy is not running with the runtime directory \(directory)")
         }
     }
 }
@@ -41,7 +47,8 @@ enum ControlClient {
 extension Command {
     static let stop = Command(
         name: "stop", operands: "", summary: "Drain and stop a running serverpy.",
-        details: "Returns when it has ended. Exits with 69 if none is running.", options: [.runtimeDirectory], example: "serverpyctl stop"
+        details: "Returns when it has ended. Exits with 69 if none is running.", options: [.runtimeDirectory],
+        example: "serverpyctl stop"
     ) { options throws(CommandFault) in
         let status = try ControlClient.ask("status", options)
         _ = try ControlClient.ask("stop", options)
@@ -50,13 +57,15 @@ extension Command {
         guard let exit = try? ProcessExit(pid: Int32(clamping: pid)) else { return ExitCode.done }
         let limit = Limits.drainTimeoutMilliseconds + 3 * Limits.killAfterMilliseconds
         guard exit.wait(timeoutMilliseconds: limit) else {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: pid \(pid) did not end within \(limit / 1000) s")
+            throw CommandFault(
+                code: ExitCode.failed, message: "serverpyctl: pid \(pid) did not end within \(limit / 1000) s")
         }
         return ExitCode.done
     }
 
     static let status = Command(
-        name: "status", operands: "", summary: "Show the processes of a running serverpy.", details: "Exits with 69 if none is running.",
+        name: "status", operands: "", summary: "Show the processes of a running serverpy.",
+        details: "Exits with 69 if none is running.",
         options: [.json, .runtimeDirectory], example: "serverpyctl status"
     ) { options throws(CommandFault) in
         let status = try ControlClient.ask("status", options)
@@ -64,8 +73,11 @@ extension Command {
         if options.has("json") {
             text = String(decoding: status.document.source, as: UTF8.self)
         } else {
-            text = "serverpyctl \(status["state"]?.string ?? "?"), pid \(status["pid"]?.text ?? "?"), request processor \(status["request_processor"]?.string ?? "?"), discovery server \(status["discovery_server"]?.string ?? "?")\n\n"
-            text += padded("PROCESS", 16) + padded("PID", 10) + padded("STATE", 10) + padded("UPTIME", 10) + padded("RESTARTS", 10) + "STATUS\n"
+            text =
+                "serverpyctl \(status["state"]?.string ?? "?"), pid \(status["pid"]?.text ?? "?"), request processor \(status["request_processor"]?.string ?? "?"), discovery server \(status["discovery_server"]?.string ?? "?")\n\n"
+            text +=
+                padded("PROCESS", 16) + padded("PID", 10) + padded("STATE", 10) + padded("UPTIME", 10)
+                + padded("RESTARTS", 10) + "STATUS\n"
             for process in status["processes"]?.elements ?? status.elements {
                 let seconds = (process["uptime_ms"]?.unsigned ?? 0) / 1000
                 text += padded(process["name"]?.string ?? "", 16) + padded(process["pid"]?.text ?? "", 10)
@@ -78,7 +90,8 @@ extension Command {
     }
 
     static let version = Command(
-        name: "version", operands: "", summary: "Print the version.", details: "", options: [], example: "serverpyctl version"
+        name: "version", operands: "", summary: "Print the version.", details: "", options: [],
+        example: "serverpyctl version"
     ) { _ throws(CommandFault) in
         print("serverpyctl \(Version.current)")
         return ExitCode.done

@@ -5,7 +5,8 @@ extension Options.Spec {
     static let runtimeDirectory = Options.Spec("runtime-dir", value: "DIR", help: "where the sockets are")
     static let stateDirectory = Options.Spec("state-dir", value: "DIR", help: "where state is kept")
     static let forwarders = Options.Spec("forwarders", value: "N", help: "how many forwarders (default: one per core)")
-    static let logLevel = Options.Spec("log-level", "l", value: "LEVEL", help: "debug, info (default), warning or error")
+    static let logLevel = Options.Spec(
+        "log-level", "l", value: "LEVEL", help: "debug, info (default), warning or error")
     static let json = Options.Spec("json", help: "print JSON")
 }
 
@@ -13,7 +14,8 @@ extension Options {
     func logLevel() throws(CommandFault) -> Log.Level {
         let name = self["log-level"] ?? "info"
         if let level = Log.Level(name: name) { return level }
-        throw CommandFault(code: ExitCode.usage, message: "serverpyctl: `\(name)` is no log level; debug, info, warning and error are")
+        throw CommandFault(
+            code: ExitCode.usage, message: "serverpyctl: `\(name)` is no log level; debug, info, warning and error are")
     }
 
     func count(_ name: String, _ range: ClosedRange<Int>) throws(CommandFault) -> Int? {
@@ -56,13 +58,16 @@ extension Command {
         let forwarders = try options.count("forwarders", 1...Limits.forwarders)
         let settings = Supervisor.Settings(
             file: file, configuration: configuration,
-            forwarders: forwarders ?? configuration.general.forwarders ?? min(Process.availableCores(), Limits.forwarders),
+            forwarders: forwarders ?? configuration.general.forwarders
+                ?? min(Process.availableCores(), Limits.forwarders),
             runtimeDirectory: Directories.runtime(options["runtime-dir"]), stateDirectory: options["state-dir"],
             logLevel: try options.logLevel())
         return try supervise(settings) { _ in }
     }
 
-    static func supervise(_ settings: Supervisor.Settings, whenReady: @escaping (borrowing Supervisor) -> Void) throws(CommandFault) -> Int32 {
+    static func supervise(_ settings: Supervisor.Settings, whenReady: @escaping (borrowing Supervisor) -> Void)
+        throws(CommandFault) -> Int32
+    {
         do {
             var supervisor = try Supervisor.make(settings, whenReady: whenReady)
             return supervisor.run()
@@ -96,11 +101,13 @@ extension Command {
                     case .health(let endpoint): "health \(endpoint)"
                     case .ping: "ping"
                     }
-                text += "  instance   \(instance.url)  \(how) every \(Duration.text(polling.frequencyMilliseconds)), "
+                text +=
+                    "  instance   \(instance.url)  \(how) every \(Duration.text(polling.frequencyMilliseconds)), "
                     + "timeout \(Duration.text(polling.timeoutMilliseconds)), retries \(polling.retries), priority \(polling.priority.name)\n"
             }
         }
-        text += "\(configuration.services.count) services, \(configuration.instanceCount) instances: the configuration is good\n"
+        text +=
+            "\(configuration.services.count) services, \(configuration.instanceCount) instances: the configuration is good\n"
         try? Descriptor.standardOutput.writeAll(Array(text.utf8))
         return ExitCode.done
     }

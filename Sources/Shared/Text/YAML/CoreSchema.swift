@@ -23,8 +23,12 @@ enum CoreSchema {
 
     private static func number(_ text: ArraySlice<UInt8>) -> (Document.Kind, canonical: String?) {
         let string = String(decoding: text, as: UTF8.self)
-        if string.hasPrefix("0x"), let value = UInt64(hexadecimalDigits: text.dropFirst(2), radix: 16) { return (.integer, String(value)) }
-        if string.hasPrefix("0o"), let value = UInt64(hexadecimalDigits: text.dropFirst(2), radix: 8) { return (.integer, String(value)) }
+        if string.hasPrefix("0x"), let value = UInt64(hexadecimalDigits: text.dropFirst(2), radix: 16) {
+            return (.integer, String(value))
+        }
+        if string.hasPrefix("0o"), let value = UInt64(hexadecimalDigits: text.dropFirst(2), radix: 8) {
+            return (.integer, String(value))
+        }
         let isNegative = string.hasPrefix("-")
         let digits = isNegative || string.hasPrefix("+") ? text.dropFirst() : text
         if !digits.isEmpty, digits.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) {
@@ -34,7 +38,9 @@ enum CoreSchema {
         }
         if isOneOf(digits, [".inf", ".Inf", ".INF"]) { return (.number, isNegative ? "-inf" : "inf") }
         if isOneOf(text, [".nan", ".NaN", ".NAN"]) { return (.number, "nan") }
-        guard isFloat(digits), let value = Double(isNegative ? string : String(decoding: digits, as: UTF8.self)) else { return (.string, nil) }
+        guard isFloat(digits), let value = Double(isNegative ? string : String(decoding: digits, as: UTF8.self)) else {
+            return (.string, nil)
+        }
         return (.number, value.description)
     }
 
@@ -118,15 +124,21 @@ extension YAMLReader {
             let handle = String(decoding: source[start..<handleEnd], as: UTF8.self)
             let suffix = String(decoding: source[handleEnd..<position], as: UTF8.self)
             if handle == "!", suffix.isEmpty { return .nonSpecific }
-            guard let prefix = tagHandles[handle] ?? (handle == "!!" ? Self.corePrefix : handle == "!" ? "!" : nil) else {
+            guard let prefix = tagHandles[handle] ?? (handle == "!!" ? Self.corePrefix : handle == "!" ? "!" : nil)
+            else {
                 throw error("the tag handle \(Text.shown(handle.utf8)) is not defined by a %TAG directive", at: start)
             }
             name = prefix + suffix
         }
-        if !isSpace(position), let byte = current, !Self.isFlowIndicator(byte) { throw error("found \(found) behind a tag; a space is needed") }
-        guard name.hasPrefix(Self.corePrefix), let tag = CoreTag(rawValue: String(name.dropFirst(Self.corePrefix.count))), tag != .nonSpecific
+        if !isSpace(position), let byte = current, !Self.isFlowIndicator(byte) {
+            throw error("found \(found) behind a tag; a space is needed")
+        }
+        guard name.hasPrefix(Self.corePrefix),
+            let tag = CoreTag(rawValue: String(name.dropFirst(Self.corePrefix.count))), tag != .nonSpecific
         else {
-            throw error("the tag \(Text.shown(source[start..<position])) is not supported; !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are", at: start)
+            throw error(
+                "the tag \(Text.shown(source[start..<position])) is not supported; !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are",
+                at: start)
         }
         return tag
     }
@@ -157,7 +169,11 @@ extension YAMLReader {
                 case .null: resolved == .null
                 case .string, .sequence, .mapping, .nonSpecific: false
                 }
-            guard fits else { throw error("the tag !!\(tag.rawValue) does not fit `\(Text.shown(builder.text(node, source: source)))`", at: offset) }
+            guard fits else {
+                throw error(
+                    "the tag !!\(tag.rawValue) does not fit `\(Text.shown(builder.text(node, source: source)))`",
+                    at: offset)
+            }
             if let canonical {
                 let from = builder.arena.count
                 builder.arena.append(contentsOf: canonical.utf8)

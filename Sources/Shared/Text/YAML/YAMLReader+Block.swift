@@ -3,7 +3,9 @@ extension YAMLReader {
     /// A node in block context, right behind the indicator that announced it. `parent` is the column of the collection it
     /// belongs to (-1 at the top): what is on a later line must stand to the right of it, except that a list may stand at
     /// the column of the map that it is a value of. `isCompactAllowed`: a collection may begin on the same line (after `- `).
-    mutating func blockNode(parent: Int, allowsSequenceAtParent: Bool, isCompactAllowed: Bool) throws(Diagnostic) -> Int32 {
+    mutating func blockNode(parent: Int, allowsSequenceAtParent: Bool, isCompactAllowed: Bool) throws(Diagnostic)
+        -> Int32
+    {
         let start = place
         let before = position
         // A document without `---` begins on a line of its own.
@@ -20,7 +22,9 @@ extension YAMLReader {
             return try null(at: before)
         }
         if first == UInt8(ascii: "&") || first == UInt8(ascii: "!") {
-            if crossed || isCompactAllowed, try isImplicitKeyAhead() { return try blockMapping(Properties(), before, crossed) }
+            if crossed || isCompactAllowed, try isImplicitKeyAhead() {
+                return try blockMapping(Properties(), before, crossed)
+            }
             var properties = try self.properties()
             var afterProperties = place
             crossed = try separation()
@@ -33,7 +37,9 @@ extension YAMLReader {
                 crossed = try separation()
             }
             if current == nil || isDocumentMarker() || crossed && column <= parent {
-                if crossed, current != nil, !isDocumentMarker(), allowsSequenceAtParent, column == parent, isIndicator(UInt8(ascii: "-")) {
+                if crossed, current != nil, !isDocumentMarker(), allowsSequenceAtParent, column == parent,
+                    isIndicator(UInt8(ascii: "-"))
+                {
                     return try blockSequence(isIndentless: true, properties)
                 }
                 goBack(afterProperties)
@@ -41,7 +47,8 @@ extension YAMLReader {
             }
             return try content(parent: parent, properties, before, isCollectionAllowed: crossed, crossed)
         }
-        return try content(parent: parent, Properties(), before, isCollectionAllowed: crossed || isCompactAllowed, crossed)
+        return try content(
+            parent: parent, Properties(), before, isCollectionAllowed: crossed || isCompactAllowed, crossed)
     }
 
     private mutating func content(
@@ -55,7 +62,8 @@ extension YAMLReader {
         }
         if try isImplicitKeyAhead() {
             guard isCollectionAllowed else {
-                throw error("a map must begin on a line of its own; is this text with `: ` in it? Then put it in quotes")
+                throw error(
+                    "a map must begin on a line of its own; is this text with `: ` in it? Then put it in quotes")
             }
             return try blockMapping(properties, before, crossed)
         }
@@ -77,7 +85,9 @@ extension YAMLReader {
     /// Indentation is made of spaces (6.1): a tab before a collection leaves its column undefined.
     private func refuseTab(since before: Int, _ crossed: Bool) throws(Diagnostic) {
         let from = crossed ? lineStart : max(lineStart, before)
-        if let tab = source[from..<position].firstIndex(of: 0x09) { throw error("a tab is not allowed in indentation; use spaces", at: tab) }
+        if let tab = source[from..<position].firstIndex(of: 0x09) {
+            throw error("a tab is not allowed in indentation; use spaces", at: tab)
+        }
     }
 
     // MARK: Lists
@@ -102,7 +112,9 @@ extension YAMLReader {
             try refuseTab(since: lineStart, true)
             if self.column > column { throw error("found \(found) indented further than the entries of this list") }
             if !isIndicator(UInt8(ascii: "-")) {
-                guard isIndentless else { throw error("found \(found) at the indentation of a list; an entry `- ` is needed") }
+                guard isIndentless else {
+                    throw error("found \(found) at the indentation of a list; an entry `- ` is needed")
+                }
                 goBack(end)
                 break
             }
@@ -113,7 +125,9 @@ extension YAMLReader {
 
     // MARK: Maps
 
-    private mutating func blockMapping(_ properties: Properties, _ before: Int, _ crossed: Bool) throws(Diagnostic) -> Int32 {
+    private mutating func blockMapping(_ properties: Properties, _ before: Int, _ crossed: Bool) throws(Diagnostic)
+        -> Int32
+    {
         try refuseTab(since: before, crossed)
         try enter()
         let column = column
@@ -132,7 +146,9 @@ extension YAMLReader {
             try refuseTab(since: lineStart, true)
             if self.column > column { throw error("found \(found) indented further than the keys of this map") }
             if isIndicator(UInt8(ascii: "-")) { throw error("found a list entry at the indentation of a map's keys") }
-            guard try isImplicitKeyAhead() else { throw error("found \(found) in a map; a key followed by `: ` is needed") }
+            guard try isImplicitKeyAhead() else {
+                throw error("found \(found) in a map; a key followed by `: ` is needed")
+            }
         }
         depth -= 1
         try merge(&entries)
@@ -169,7 +185,8 @@ extension YAMLReader {
 
     /// A key on one line: scalar, alias or (refused later) collection, with its properties.
     mutating func implicitKey() throws(Diagnostic) -> Int32 {
-        let properties = current == UInt8(ascii: "&") || current == UInt8(ascii: "!") ? try self.properties() : Properties()
+        let properties =
+            current == UInt8(ascii: "&") || current == UInt8(ascii: "!") ? try self.properties() : Properties()
         while let byte = current, Self.isBlank(byte) { position += 1 }
         switch current {
         case UInt8(ascii: "*"):
@@ -251,7 +268,9 @@ extension YAMLReader {
                 open -= 1
                 if open == 0 { return index + 1 }
             case UInt8(ascii: "\""), UInt8(ascii: "'"):
-                if Self.isBlank(source[index - 1]) || Self.isFlowIndicator(source[index - 1]) || source[index - 1] == UInt8(ascii: ":") {
+                if Self.isBlank(source[index - 1]) || Self.isFlowIndicator(source[index - 1])
+                    || source[index - 1] == UInt8(ascii: ":")
+                {
                     guard let end = endOfQuoted(index, limit) else { return nil }
                     index = end - 1
                 }

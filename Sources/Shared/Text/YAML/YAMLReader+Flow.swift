@@ -2,17 +2,22 @@
 extension YAMLReader {
     /// `[...]` or `{...}`. Every line of it must stand to the right of `parent`.
     mutating func flowCollection(parent: Int, _ properties: Properties) throws(Diagnostic) -> Int32 {
-        try current == UInt8(ascii: "[") ? flowSequence(parent: parent, properties) : flowMapping(parent: parent, properties)
+        try current == UInt8(ascii: "[")
+            ? flowSequence(parent: parent, properties) : flowMapping(parent: parent, properties)
     }
 
     /// Separation inside a flow collection.
     private mutating func flowSeparation(_ parent: Int, _ start: Int) throws(Diagnostic) {
         let crossed = try separation()
-        guard current != nil else { throw error("the \(source[start] == UInt8(ascii: "[") ? "list" : "map") that begins here does not end", at: start) }
+        guard current != nil else {
+            throw error(
+                "the \(source[start] == UInt8(ascii: "[") ? "list" : "map") that begins here does not end", at: start)
+        }
         if isDocumentMarker() { throw error("a document marker inside a flow collection") }
         // Indentation is spaces; a tab may follow it.
         if crossed, source[lineStart..<position].prefix(while: { $0 == 0x20 }).count <= parent {
-            throw error("found \(found) inside a flow collection; its lines must be indented further than what it belongs to")
+            throw error(
+                "found \(found) inside a flow collection; its lines must be indented further than what it belongs to")
         }
     }
 
@@ -65,8 +70,12 @@ extension YAMLReader {
             let endLine = lineStart
             try flowSeparation(parent, start)
             let isValue = isFlowValueIndicator(afterJSONLike: isJSONLike)
-            if isValue, endLine != line || lineStart != line { throw error("the key of a single pair in a list must be on one line", at: entryStart) }
-            if isValue, position - entryStart > Limits.keyBytes { throw error("the key of a single pair has more than \(Limits.keyBytes) bytes", at: entryStart) }
+            if isValue, endLine != line || lineStart != line {
+                throw error("the key of a single pair in a list must be on one line", at: entryStart)
+            }
+            if isValue, position - entryStart > Limits.keyBytes {
+                throw error("the key of a single pair has more than \(Limits.keyBytes) bytes", at: entryStart)
+            }
             if !isValue {
                 goBack(end)
                 return key
@@ -87,7 +96,9 @@ extension YAMLReader {
         guard current == UInt8(ascii: ":") else { return try null(at: position) }
         position += 1
         try flowSeparation(parent, start)
-        if current == UInt8(ascii: ",") || current == UInt8(ascii: "]") || current == UInt8(ascii: "}") { return try null(at: position) }
+        if current == UInt8(ascii: ",") || current == UInt8(ascii: "]") || current == UInt8(ascii: "}") {
+            return try null(at: position)
+        }
         return try flowNode(parent)
     }
 
@@ -109,14 +120,17 @@ extension YAMLReader {
                 position += 1
                 try flowSeparation(parent, start)
             }
-            if current == UInt8(ascii: ",") || current == UInt8(ascii: "}") || isFlowValueIndicator(afterJSONLike: false) {
+            if current == UInt8(ascii: ",") || current == UInt8(ascii: "}")
+                || isFlowValueIndicator(afterJSONLike: false)
+            {
                 key = try null(at: position)
             } else {
                 isJSONLike = startsJSONLike()
                 key = try flowNode(parent)
             }
             try flowSeparation(parent, start)
-            let value = isFlowValueIndicator(afterJSONLike: isJSONLike) ? try flowValue(parent, start) : try null(at: position)
+            let value =
+                isFlowValueIndicator(afterJSONLike: isJSONLike) ? try flowValue(parent, start) : try null(at: position)
             try add(key, value, entryStart, &entries)
             try flowSeparation(parent, start)
             if current == UInt8(ascii: ",") {
@@ -193,12 +207,20 @@ extension YAMLReader {
         var target = key
         while builder.nodes[Int(target)].kind == .alias { target = builder.nodes[Int(target)].first }
         let kind = builder.nodes[Int(target)].kind
-        if kind == .sequence || kind == .mapping { throw error("a key that is \(kind.name) is not supported; keys are text", at: offset) }
+        if kind == .sequence || kind == .mapping {
+            throw error("a key that is \(kind.name) is not supported; keys are text", at: offset)
+        }
         let text = builder.text(target, source: source)
-        if text.count > Limits.keyBytes { throw error("the key has \(text.count) bytes; at most \(Limits.keyBytes) are allowed", at: offset) }
-        if !entries.keys.insert(text) { throw error("the key `\(Text.shown(text))` appears twice in this map", at: offset) }
+        if text.count > Limits.keyBytes {
+            throw error("the key has \(text.count) bytes; at most \(Limits.keyBytes) are allowed", at: offset)
+        }
+        if !entries.keys.insert(text) {
+            throw error("the key `\(Text.shown(text))` appears twice in this map", at: offset)
+        }
         let valueKind = resolved(value)
-        if key == target, kind == .string, text.elementsEqual([0x3c, 0x3c]), !isQuoted(key), valueKind == .mapping || valueKind == .sequence {
+        if key == target, kind == .string, text.elementsEqual([0x3c, 0x3c]), !isQuoted(key),
+            valueKind == .mapping || valueKind == .sequence
+        {
             entries.merged.append((value, offset))
             return
         }
@@ -228,7 +250,9 @@ extension YAMLReader {
             } else {
                 var element = builder.nodes[Int(target(value))].first
                 while element >= 0 {
-                    guard resolved(element) == .mapping else { throw error("`<<` takes a map or a list of maps", at: offset) }
+                    guard resolved(element) == .mapping else {
+                        throw error("`<<` takes a map or a list of maps", at: offset)
+                    }
                     maps.append(target(element))
                     element = builder.nodes[Int(element)].next
                 }
@@ -303,8 +327,12 @@ extension YAMLReader {
         let start = position
         position += 1
         let name = try anchorName()
-        guard let anchor = anchors[name] else { throw error("the anchor `\(Text.shown(name))` is not defined before this alias", at: start) }
-        guard let node = anchor.node else { throw error("the alias `\(Text.shown(name))` stands inside the value that it names", at: start) }
+        guard let anchor = anchors[name] else {
+            throw error("the anchor `\(Text.shown(name))` is not defined before this alias", at: start)
+        }
+        guard let node = anchor.node else {
+            throw error("the alias `\(Text.shown(name))` stands inside the value that it names", at: start)
+        }
         try count(max(1, anchor.weight))
         return builder.append(Document.Node(kind: .alias, offset: UInt32(start), first: node))
     }

@@ -9,8 +9,10 @@ extension YAMLReader {
         case UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"):
             guard let next = byte(offset + 1), !isSpace(offset + 1) else { return false }
             return !(isFlow && Self.isFlowIndicator(next))
-        case UInt8(ascii: ","), UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "{"), UInt8(ascii: "}"), UInt8(ascii: "#"),
-            UInt8(ascii: "&"), UInt8(ascii: "*"), UInt8(ascii: "!"), UInt8(ascii: "|"), UInt8(ascii: ">"), UInt8(ascii: "'"),
+        case UInt8(ascii: ","), UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "{"), UInt8(ascii: "}"),
+            UInt8(ascii: "#"),
+            UInt8(ascii: "&"), UInt8(ascii: "*"), UInt8(ascii: "!"), UInt8(ascii: "|"), UInt8(ascii: ">"),
+            UInt8(ascii: "'"),
             UInt8(ascii: "\""), UInt8(ascii: "%"), UInt8(ascii: "@"), UInt8(ascii: "`"):
             return false
         default: return true
@@ -20,7 +22,9 @@ extension YAMLReader {
     mutating func plain(parent: Int, isFlow: Bool, isKey: Bool = false) throws(Diagnostic) -> Int32 {
         let start = position
         guard isPlainStart(start, isFlow: isFlow) else {
-            let hint = current == UInt8(ascii: "%") || current == UInt8(ascii: "@") || current == UInt8(ascii: "`") ? "; text that begins with it must be in quotes" : ""
+            let hint =
+                current == UInt8(ascii: "%") || current == UInt8(ascii: "@") || current == UInt8(ascii: "`")
+                ? "; text that begins with it must be in quotes" : ""
             throw error("found \(found) where a value is needed\(hint)")
         }
         try count(1)
@@ -32,7 +36,11 @@ extension YAMLReader {
         var breaks: Int? = first
         while let count = breaks {
             // Line folding (6.5): one break is a space, more are one less.
-            if count == 1 { arena.append(0x20) } else { arena.append(contentsOf: repeatElement(0x0a, count: count - 1)) }
+            if count == 1 {
+                arena.append(0x20)
+            } else {
+                arena.append(contentsOf: repeatElement(0x0a, count: count - 1))
+            }
             let lineStart = position
             end = plainLine(isFlow)
             arena.append(contentsOf: source[lineStart..<end])
@@ -72,7 +80,8 @@ extension YAMLReader {
         }
         let indentation = source[lineStart..<position].prefix { $0 == 0x20 }.count
         guard breaks > 0, let first = current, !isDocumentMarker(), first != UInt8(ascii: "#"), indentation > parent,
-            !(first == UInt8(ascii: ":") && (isSpace(position + 1) || isFlow && byte(position + 1).map(Self.isFlowIndicator) ?? true)),
+            !(first == UInt8(ascii: ":")
+                && (isSpace(position + 1) || isFlow && byte(position + 1).map(Self.isFlowIndicator) ?? true)),
             !(isFlow && Self.isFlowIndicator(first))
         else {
             goBack(end)
@@ -184,10 +193,14 @@ extension YAMLReader {
         case UInt8(ascii: "u"): (digits, scalar) = (4, 0)
         case UInt8(ascii: "U"): (digits, scalar) = (8, 0)
         default:
-            throw error("found \\ before \(Text.describe(source, at: start + 1)); allowed are \\0 \\a \\b \\t \\n \\v \\f \\r \\e \\\" \\/ \\\\ \\N \\_ \\L \\P \\x \\u \\U", at: start)
+            throw error(
+                "found \\ before \(Text.describe(source, at: start + 1)); allowed are \\0 \\a \\b \\t \\n \\v \\f \\r \\e \\\" \\/ \\\\ \\N \\_ \\L \\P \\x \\u \\U",
+                at: start)
         }
         for _ in 0..<digits {
-            guard let byte = current, let digit = Text.hexValue(byte) else { throw error("this escape needs \(digits) hex digits", at: start) }
+            guard let byte = current, let digit = Text.hexValue(byte) else {
+                throw error("this escape needs \(digits) hex digits", at: start)
+            }
             scalar = scalar << 4 | UInt32(digit)
             position += 1
         }
@@ -228,7 +241,10 @@ extension YAMLReader {
                     goBack(lineBegin)
                     break
                 }
-                if widestBlank > column { throw error("a blank line before this one has more spaces; indent the first line of text at least as far") }
+                if widestBlank > column {
+                    throw error(
+                        "a blank line before this one has more spaces; indent the first line of text at least as far")
+                }
                 indentation = column
             }
             guard column >= indentation ?? 0, !isDocumentMarker() else {
@@ -275,7 +291,9 @@ extension YAMLReader {
             while let byte = current, !Self.isBreak(byte) { position += 1 }
         }
         if let byte = current {
-            guard Self.isBreak(byte) else { throw error("found \(found) behind | or >; the text begins on the next line") }
+            guard Self.isBreak(byte) else {
+                throw error("found \(found) behind | or >; the text begins on the next line")
+            }
             lineBreak()
         }
         return (chomping ?? .clip, explicit)

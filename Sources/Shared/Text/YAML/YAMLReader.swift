@@ -29,10 +29,14 @@ public struct YAMLReader: ~Copyable {
             throw Diagnostic(at: 0, "the text has \(source.count) bytes; at most \(Int32.max) are read")
         }
         if let invalid = UTF8Validation.firstInvalid(source.span) {
-            throw Diagnostic(at: invalid, "byte \(Text.hex(source[invalid])) is not valid UTF-8; YAML is read as UTF-8 text")
+            throw Diagnostic(
+                at: invalid, "byte \(Text.hex(source[invalid])) is not valid UTF-8; YAML is read as UTF-8 text")
         }
         for index in source.indices where !isPrintable(source[index]) {
-            throw Diagnostic(at: index, "the control character \(Text.hex(source[index])) is not allowed in YAML; in \"\" write it as \\x\(Text.hex(source[index]).dropFirst(2))")
+            throw Diagnostic(
+                at: index,
+                "the control character \(Text.hex(source[index])) is not allowed in YAML; in \"\" write it as \\x\(Text.hex(source[index]).dropFirst(2))"
+            )
         }
         var reader = YAMLReader(source, maxDepth: maxDepth)
         let root = try reader.stream()
@@ -80,7 +84,9 @@ public struct YAMLReader: ~Copyable {
     func isDocumentMarker() -> Bool {
         guard column == 0, position + 3 <= source.count else { return false }
         let first = source[position]
-        guard first == 0x2d || first == 0x2e, source[position + 1] == first, source[position + 2] == first else { return false }
+        guard first == 0x2d || first == 0x2e, source[position + 1] == first, source[position + 2] == first else {
+            return false
+        }
         return isSpace(position + 3)
     }
 
@@ -172,7 +178,10 @@ public struct YAMLReader: ~Copyable {
         let before = position
         let crossed = try separation()
         if current != nil, !isDocumentMarker() {
-            throw error(crossed ? "found \(found) after the end of the document; is it indented less than what it belongs to?" : "found \(found) after the end of a value", at: crossed ? nil : before)
+            throw error(
+                crossed
+                    ? "found \(found) after the end of the document; is it indented less than what it belongs to?"
+                    : "found \(found) after the end of a value", at: crossed ? nil : before)
         }
         try ending()
         return root
@@ -187,7 +196,8 @@ public struct YAMLReader: ~Copyable {
             try documentEnd()
             _ = try separation()
             if current != nil, !isDocumentMarker() || current == UInt8(ascii: "-") {
-                throw error("found \(found) after the end of the document; several documents in one text are not supported")
+                throw error(
+                    "found \(found) after the end of the document; several documents in one text are not supported")
             }
         }
     }
@@ -204,7 +214,9 @@ public struct YAMLReader: ~Copyable {
         let start = position
         while let byte = current, !Self.isBreak(byte) { position += 1 }
         var line = source[start..<position]
-        if let comment = line.indices.first(where: { line[$0] == UInt8(ascii: "#") && $0 > start && Self.isBlank(line[$0 - 1]) }) {
+        if let comment = line.indices.first(where: {
+            line[$0] == UInt8(ascii: "#") && $0 > start && Self.isBlank(line[$0 - 1])
+        }) {
             line = line[..<comment]
         }
         let words = line.split(whereSeparator: Self.isBlank).map { String(decoding: $0, as: UTF8.self) }
@@ -221,7 +233,9 @@ public struct YAMLReader: ~Copyable {
             guard words.count == 3, words[1].hasPrefix("!"), words[1].hasSuffix("!") else {
                 throw error("%TAG needs a handle such as !e! and a prefix", at: start)
             }
-            if tagHandles[words[1]] != nil { throw error("the tag handle \(Text.shown(words[1].utf8)) is defined twice", at: start) }
+            if tagHandles[words[1]] != nil {
+                throw error("the tag handle \(Text.shown(words[1].utf8)) is defined twice", at: start)
+            }
             tagHandles[words[1]] = words[2]
         default: break  // Reserved for the future: ignored (6.8).
         }
