@@ -18,6 +18,8 @@ public enum Limits {
     public static let addedHeadBytes = 2048
     public static let chunkExtensionBytes = 4096
     public static let trailerBytes = 8 * 1024
+    /// Trailers as they are sent on: each line may gain the space behind its colon.
+    public static let forwardedTrailerBytes = trailerBytes + headFields
 
     // MARK: Forwarder
     public static let instancesInTable = 1 << 20
@@ -90,7 +92,10 @@ public enum Limits {
     // MARK: Snapshot channel
     public static let lineBytes = 1024 * 1024
     public static let instancesPerLine = 100
-    public static let subscribers = 256
+    public static let subscribers = 512
+    /// Subscribers that are no forwarders.
+    public static let observers = 128
+    public static let pathsPerLine = 200
     public static let helloWaitMilliseconds: UInt64 = 200
     public static let pingMilliseconds: UInt64 = 5_000
     public static let subscriberBufferBytes = 256 * 1024
@@ -117,7 +122,7 @@ public enum Limits {
         precondition(headBytes + addedHeadBytes <= requestBufferBytes)
         precondition(targetBytes < headBytes)
         precondition(headBytes + addedHeadBytes <= relayBufferBytes)
-        precondition(chunkExtensionBytes < relayBufferBytes && trailerBytes < requestBufferBytes)
+        precondition(chunkExtensionBytes < relayBufferBytes && forwardedTrailerBytes + 1024 < requestBufferBytes)
         precondition(relayBytesPerTurn >= relayBufferBytes)
         precondition(headBytes + addedHeadBytes + relayBufferBytes + 64 <= outputBufferBytes)
         precondition(copiedBodyBytes <= relayBufferBytes)
@@ -127,5 +132,8 @@ public enum Limits {
         precondition(inheritedDescriptors >= 4)
         precondition(downFrequencyMilliseconds <= frequencyMilliseconds)
         precondition(subscriberBufferBytes < lineBytes)
+        // JSON may double a path's bytes.
+        precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)
+        precondition(observers + forwarders <= subscribers)
     }
 }

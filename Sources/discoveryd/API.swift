@@ -11,8 +11,13 @@ struct APIConnection: ~Copyable {
     var isChunked = true
     var closesAfterAnswer = false
     var timer = TimerWheel.ID.none
+    /// When it last achieved something.
+    var activeAt: UInt64
 
-    init(_ descriptor: Descriptor) { self.descriptor = descriptor }
+    init(_ descriptor: Descriptor, now: UInt64) {
+        self.descriptor = descriptor
+        activeAt = now
+    }
 }
 
 /// The discovery server's HTTP: small answers at once, large ones piece by piece as the client takes them.
@@ -23,22 +28,21 @@ struct API: ~Copyable {
 
     init(log: Log) { self.log = log }
 
-    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) {
+    /// Takes waiting connections. False: there are no descriptors for more, the listener must rest.
+    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) -> Bool {
         for _ in 0..<Limits.acceptsPerTurn {
             let descriptor: Descriptor
             do {
                 descriptor = try Socket.accept(listener).0
             } catch {
-                if error != .again { log.warning("the discovery port: a connection could not be accepted: \(error)") }
-                return
+                return !error.isOurOwn
             }
+            if connections.isFull { evict(&loop) }
             guard !connections.isFull else {
-                log.warning("the discovery port: more than \(Limits.apiConnections) connections; one was refused")
                 descriptor.close()
                 continue
             }
-            try? Socket.setNoDelay(descriptor)
-            let slot = connections.insert(APIConnection(descriptor))
+            let slot = connections.insert(APIConnection(descriptor, now: loop.now))
             let generation = connections.generation(slot)
             do {
                 try loop.add(
@@ -51,6 +55,23 @@ struct API: ~Copyable {
             connections[slot].timer = loop.schedule(
                 EventKind.apiTimeout.token(slot, generation), after: Limits.apiTimeoutMilliseconds)
         }
+        return true
+    }
+
+    /// Makes room: the connection that has waited longest between requests goes.
+    private mutating func evict(_ loop: inout EventLoop) {
+        var oldest: Int?
+        for slot in 0..<connections.highWater
+        where connections.isInUse(slot) && connections[slot].output.isEmpty && connections[slot].cursor == nil {
+            if oldest.map({ connections[$0].activeAt > connections[slot].activeAt }) ?? true { oldest = slot }
+        }
+        if let oldest { close(oldest, &loop) }
+    }
+
+    /// Something has been achieved on this connection; a trickle of bytes does not count.
+    private func renew(_ slot: Int, _ loop: inout EventLoop) {
+        connections[slot].activeAt = loop.now
+        loop.reschedule(connections[slot].timer, at: loop.now + Limits.apiTimeoutMilliseconds)
     }
 
     mutating func close(_ slot: Int, _ loop: inout EventLoop) {
@@ -64,21 +85,42 @@ struct API: ~Copyable {
         close(slot, &loop)
     }
 
+    /// Serves a connection for a while. True: there is work left over for a later turn, so that others come first.
     mutating func ready(
         _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState, _ loop: inout EventLoop
-    ) {
-        if !readiness.isDisjoint(with: [.hangUp, .error]) { return close(slot, &loop) }
-        loop.reschedule(connections[slot].timer, at: loop.now + Limits.apiTimeoutMilliseconds)
-        while true {
-            guard send(slot, registry, &loop) else { return }
-            // Nothing is left to send: the next request.
-            if connections[slot].closesAfterAnswer { return close(slot, &loop) }
-            guard receive(slot, registry, state, &loop) else { return }
+    ) -> Bool {
+        if !readiness.isDisjoint(with: [.hangUp, .error]) {
+            close(slot, &loop)
+            return false
         }
+        var pieces = 2
+        for _ in 0..<4 {
+            switch send(slot, registry, &pieces, &loop) {
+            case .waits: return false
+            case .hasMore: return true
+            case .sent: break
+            }
+            // Nothing is left to send: the next request.
+            if connections[slot].closesAfterAnswer {
+                close(slot, &loop)
+                return false
+            }
+            guard receive(slot, registry, state, &loop) else { return false }
+        }
+        return true
     }
 
-    /// True when all there is has been sent and the connection still stands.
-    private mutating func send(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) -> Bool {
+    private enum Sending {
+        case sent
+        /// The client must take something first, or is gone.
+        case waits
+        /// Enough for this turn.
+        case hasMore
+    }
+
+    private mutating func send(
+        _ slot: Int, _ registry: Registry, _ pieces: inout Int, _ loop: inout EventLoop
+    ) -> Sending {
         while true {
             let start = connections[slot].outputStart
             let end = connections[slot].output.count
@@ -86,26 +128,33 @@ struct API: ~Copyable {
                 let result = connections[slot].descriptor.send(connections[slot].output.span.extracting(start..<end))
                 guard let count = result.count else {
                     if !result.isAgain { close(slot, &loop) }
-                    return false
+                    return .waits
                 }
                 connections[slot].outputStart += count
+                renew(slot, &loop)
                 continue
             }
             connections[slot].output.removeAll(keepingCapacity: true)
             connections[slot].outputStart = 0
-            guard connections[slot].cursor != nil else { return true }
-            if let piece = connections[slot].cursor?.nextPiece(registry, now: loop.now) {
-                if connections[slot].isChunked {
-                    connections[slot].output.append(contentsOf: String(piece.count, radix: 16).utf8)
-                    connections[slot].output.append(contentsOf: [0x0d, 0x0a])
-                }
-                connections[slot].output.append(contentsOf: piece)
-                if connections[slot].isChunked { connections[slot].output.append(contentsOf: [0x0d, 0x0a]) }
-            } else {
-                connections[slot].cursor = nil
-                if connections[slot].isChunked { connections[slot].output.append(contentsOf: "0\r\n\r\n".utf8) }
-            }
+            guard connections[slot].cursor != nil else { return .sent }
+            if pieces == 0 { return .hasMore }
+            pieces -= 1
+            nextPiece(slot, registry, now: loop.now)
         }
+    }
+
+    private func nextPiece(_ slot: Int, _ registry: Registry, now: UInt64) {
+        guard let piece = connections[slot].cursor?.nextPiece(registry, now: now) else {
+            connections[slot].cursor = nil
+            if connections[slot].isChunked { connections[slot].output.append(contentsOf: "0\r\n\r\n".utf8) }
+            return
+        }
+        if connections[slot].isChunked {
+            connections[slot].output.append(contentsOf: String(piece.count, radix: 16).utf8)
+            connections[slot].output.append(contentsOf: [0x0d, 0x0a])
+        }
+        connections[slot].output.append(contentsOf: piece)
+        if connections[slot].isChunked { connections[slot].output.append(contentsOf: [0x0d, 0x0a]) }
     }
 
     /// True when a request has been read and its answer is ready to be sent.
@@ -121,6 +170,7 @@ struct API: ~Copyable {
                         let hasBody = head.framing != .none
                         respond(slot, answer, isHead: head.method == .head, closes: !head.keepsAlive || hasBody)
                         connections[slot].input.consume(head.byteCount)
+                        renew(slot, &loop)
                         return true
                     }
                 } catch {

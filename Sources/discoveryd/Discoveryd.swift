@@ -16,6 +16,8 @@ struct Discoveryd: ~Copyable {
     /// The socket file that we made ourselves and remove at the end.
     private let ownSocketPath: String?
     private var isRunning = true
+    /// Connections with work left over from a turn in which others had to go first.
+    private var unfinished: [Token] = []
 
     private var log: Log { daemon.log }
 
@@ -117,13 +119,14 @@ struct Discoveryd: ~Copyable {
         endTurn()
         while isRunning {
             do {
-                try loop.turn()
+                try loop.turn(poll: !unfinished.isEmpty)
             } catch {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
+            resumeUnfinished()
             endTurn()
         }
         daemon.notifier.stopping()
@@ -158,37 +161,79 @@ struct Discoveryd: ~Copyable {
         switch kind {
         case .signals: takeSignals()
         case .control: takeControl()
-        case .subscriberListener: publisher.accept(subscriberListener, &loop)
+        case .subscriberListener:
+            if !publisher.accept(subscriberListener, &loop) { rest(subscriberListener, "discovery.sock") }
         case .subscriber:
-            guard publisher.subscribers.holds(slot, generation) else { return }
-            for request in publisher.ready(slot, event.readiness, registry, &loop) {
-                switch request {
-                case .observed(let service, let instance, let cause):
-                    guard let id = registry.find(service: service, instance: instance) else { continue }
-                    log.debug("\(service) \(instance): a forwarder observed: \(cause)")
-                    poller.accuse(id, &registry, &loop)
-                }
-            }
-        case .apiListener: api.accept(apiListener, &loop)
+            if publisher.subscribers.holds(slot, generation) { serveSubscriber(slot, event.readiness) }
+        case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
-            if api.connections.holds(slot, generation) { api.ready(slot, event.readiness, registry, state, &loop) }
+            if api.connections.holds(slot, generation) { serveAPI(slot, event.readiness) }
         case .resolved: poller.namesResolved(&registry, &loop)
         case .probe: poller.probeReady(slot, generation, event.readiness, &registry, &loop)
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
-        case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .heartbeat, .firstRound: break
+        case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
+            .resumeAccepting:
+            break
+        }
+    }
+
+    private mutating func serveSubscriber(_ slot: Int, _ readiness: Readiness) {
+        let token = EventKind.subscriber.token(slot, publisher.subscribers.generation(slot))
+        var requests: [Publisher.Request] = []
+        if publisher.ready(slot, readiness, registry, &requests, &loop) { unfinished.append(token) }
+        for request in requests {
+            switch request {
+            case .observed(let service, let instance, let cause):
+                guard let id = registry.find(service: service, instance: instance) else { continue }
+                log.debug("\(service) \(instance): a forwarder observed: \(cause)")
+                poller.accuse(id, &registry, &loop)
+            }
+        }
+    }
+
+    private mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
+        let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
+        if api.ready(slot, readiness, registry, state, &loop) { unfinished.append(token) }
+    }
+
+    /// Goes on with what the last turn left over.
+    private mutating func resumeUnfinished() {
+        guard !unfinished.isEmpty else { return }
+        let tokens = unfinished
+        unfinished.removeAll(keepingCapacity: true)
+        for token in tokens {
+            if token.kind == EventKind.subscriber.rawValue {
+                if publisher.subscribers.holds(token.slot, token.generation) { serveSubscriber(token.slot, .readable) }
+            } else if api.connections.holds(token.slot, token.generation) {
+                serveAPI(token.slot, [])
+            }
+        }
+    }
+
+    /// No descriptors are left: a listener that stayed registered would only spin.
+    private mutating func rest(_ listener: Descriptor, _ name: String) {
+        log.warning("\(name): no descriptors are left for more connections; accepting pauses")
+        loop.remove(listener)
+        let slot = listener == apiListener ? 1 : 0
+        _ = loop.schedule(EventKind.resumeAccepting.token(slot), after: Limits.acceptPauseMilliseconds)
+    }
+
+    private mutating func resumeAccepting(_ slot: Int) {
+        let listener = slot == 1 ? apiListener : subscriberListener
+        let token = (slot == 1 ? EventKind.apiListener : .subscriberListener).token()
+        do { try loop.add(listener, token, [.readable]) } catch {
+            rest(listener, slot == 1 ? "the discovery port" : "discovery.sock")
         }
     }
 
     private mutating func handleTimer(_ token: Token) {
         guard let kind = EventKind(rawValue: token.kind) else { return }
         switch kind {
-        case .pollDue:
-            if token.generation == 1 {
-                poller.nameTimedOut(token.slot, &registry, &loop)
-            } else {
-                poller.pollDue(token.slot, &registry, &loop)
-            }
+        case .pollDue: poller.pollDue(token.slot, &registry, &loop)
+        case .nameTimeout: poller.nameTimedOut(token.slot, &registry, &loop)
+        case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
+        case .resumeAccepting: resumeAccepting(token.slot)
         case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)
         case .helloTimeout:
             if publisher.subscribers.holds(token.slot, token.generation) {

@@ -9,11 +9,13 @@ enum EventKind: UInt8 {
     /// The HTTP port and its connections.
     case apiListener, apiConnection, apiTimeout
     case resolved
-    /// A probe's socket, its time-out, an instance's next poll (generation 1: it waits for its name).
-    case probe, probeTimeout, pollDue
+    /// A probe's socket, its time-out, an instance's next poll, the end of waiting for its name, a postponed accusation.
+    case probe, probeTimeout, pollDue, nameTimeout, accusationDue
     case icmp4, icmp6
     /// The subscribers' heartbeat, the latest end of the first round.
     case heartbeat, firstRound
+    /// Listeners that rested for want of descriptors.
+    case resumeAccepting
 
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)

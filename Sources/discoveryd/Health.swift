@@ -29,6 +29,7 @@ struct Health: Equatable, Sendable {
 
     /// Takes a poll's outcome. Nil: the schedule that stands is kept.
     mutating func receive(_ result: PollResult, purpose: Purpose, polling: Polling) -> Next? {
+        let polledBefore = status != .unknown
         // Our own fault says nothing of the instance: try again soon.
         if result.cause == .ownFault {
             return purpose == .accusation ? nil : Next(delayMilliseconds: 1000, purpose: purpose, isExact: false)
@@ -45,11 +46,12 @@ struct Health: Equatable, Sendable {
             }
         } else {
             goodInRow = 0
-            if purpose == .accusation {
-                if status == .up { isSuspect = true }
-                // An accusation does not count as one of the law's attempts, but it begins the series at once.
+            if purpose == .accusation, status != .unknown {
+                // It confirms the suspicion and is no attempt of the law's; the law begins its own at once, unless it is
+                // at it already.
+                confirmSuspicion()
                 guard status == .up, failedRetries == 0 else { return nil }
-                return fail(polling)
+                return Next(delayMilliseconds: polling.retryDelayMilliseconds, purpose: .regular, isExact: true)
             }
             switch status {
             case .unknown: status = .down
@@ -57,9 +59,12 @@ struct Health: Equatable, Sendable {
             case .down: break
             }
         }
-        if purpose == .accusation { return nil }
+        if purpose == .accusation, polledBefore { return nil }
         return regular(polling)
     }
+
+    /// A forwarder's accusation and a failed poll came together.
+    mutating func confirmSuspicion() { if status == .up { isSuspect = true } }
 
     private mutating func fail(_ polling: Polling) -> Next {
         if failedRetries < polling.retries {

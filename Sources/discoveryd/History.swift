@@ -7,6 +7,7 @@ struct History: Sendable {
 
     private struct Chunk: Sendable {
         var baseMilliseconds: UInt64
+        var firstSequence: UInt64
         var packets: [UInt64]
     }
 
@@ -29,7 +30,7 @@ struct History: Sendable {
             } else {
                 true
             }
-        if needsChunk { chunks.append(Chunk(baseMilliseconds: wall, packets: [])) }
+        if needsChunk { chunks.append(Chunk(baseMilliseconds: wall, firstSequence: endSequence, packets: [])) }
         let last = chunks.count - 1
         let offset = UInt32(truncatingIfNeeded: wall - chunks[last].baseMilliseconds)
         chunks[last].packets.append(Packet(offsetMilliseconds: offset, result).rawValue)
@@ -44,15 +45,14 @@ struct History: Sendable {
     /// At most `limit` packets are shown, though up to 63 more may be kept.
     func packet(_ sequence: UInt64) -> (startedAt: UInt64, Packet)? {
         guard sequence >= firstShown, sequence < endSequence else { return nil }
-        var rest = Int(sequence - startSequence)
-        for chunk in chunks {
-            if rest < chunk.packets.count {
-                let packet = Packet(rawValue: chunk.packets[rest])
-                return (chunk.baseMilliseconds + packet.offsetMilliseconds, packet)
-            }
-            rest -= chunk.packets.count
+        var low = 0
+        var high = chunks.count - 1
+        while low < high {
+            let middle = (low + high + 1) / 2
+            if chunks[middle].firstSequence <= sequence { low = middle } else { high = middle - 1 }
         }
-        return nil
+        let packet = Packet(rawValue: chunks[low].packets[Int(sequence - chunks[low].firstSequence)])
+        return (chunks[low].baseMilliseconds + packet.offsetMilliseconds, packet)
     }
 
     var firstShown: UInt64 { max(startSequence, endSequence > UInt64(limit) ? endSequence - UInt64(limit) : 0) }

@@ -17,8 +17,17 @@ struct Poller: ~Copyable {
         var best: PollResult?
         var answering: [SocketAddress] = []
         var startedAt: UInt64 = 0
+        /// The next poll.
         var timer = TimerWheel.ID.none
+        /// The end of waiting for its name.
+        var nameTimer = TimerWheel.ID.none
         var accusedAt: UInt64?
+        /// An accusation that came too soon after another waits for its time.
+        var isAccusationPostponed = false
+        /// The poll that runs was accused meanwhile: its failure confirms.
+        var wasAccused = false
+        /// Waits for one of the polls in flight to end.
+        var isQueued = false
         var isFirst = true
         var probes: [(address: SocketAddress, slot: Int)] = []
         var request: [UInt8] = []
@@ -33,6 +42,7 @@ struct Poller: ~Copyable {
     /// Due, but too many are under way.
     private var waiting: [Int] = []
     private var waitingStart = 0
+    private var isBeginningWaiting = false
     private let log: Log
     /// Instances that have not had their first result.
     private(set) var firstRoundRemaining: Int
@@ -41,7 +51,7 @@ struct Poller: ~Copyable {
         self.log = log
         self.resolver = resolver
         prober = Prober(
-            capacity: min((1 << 24) - 1, registry.instances.count * 2 + Limits.addressesPerName * 64), log: log)
+            capacity: min((1 << 24) - 1, (registry.instances.count + 1) * Limits.addressesPerName), log: log)
         courses = registry.instances.map { instance in
             var course = Course()
             if case .health(let path) = instance.configuration.polling.method {
@@ -74,24 +84,47 @@ struct Poller: ~Copyable {
         due(id, courses[id].purpose, &registry, &loop)
     }
 
-    /// A forwarder was refused or reset: poll at once on a fresh connection, at most every 100 ms.
+    /// A forwarder was refused or reset: poll on a fresh connection, at once or 100 ms after the last accusation.
     mutating func accuse(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
-        if let before = courses[id].accusedAt, loop.now - before < Limits.accusationGapMilliseconds { return }
+        if courses[id].isRunning, !courses[id].isQueued { courses[id].wasAccused = true }
+        if let before = courses[id].accusedAt, loop.now - before < Limits.accusationGapMilliseconds {
+            guard !courses[id].isAccusationPostponed else { return }
+            courses[id].isAccusationPostponed = true
+            _ = loop.schedule(EventKind.accusationDue.token(id), at: before + Limits.accusationGapMilliseconds)
+            return
+        }
         courses[id].accusedAt = loop.now
-        if courses[id].isRunning, courses[id].isFresh { return }
         due(id, .accusation, &registry, &loop)
+    }
+
+    mutating func accusationDue(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+        guard id < courses.count else { return }
+        courses[id].isAccusationPostponed = false
+        accuse(id, &registry, &loop)
     }
 
     private mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop)
     {
+        if courses[id].isQueued, purpose == .accusation {
+            // Accusations do not wait behind the routine: the queued poll begins now.
+            courses[id].isQueued = false
+            courses[id].wasAccused = true
+            return begin(id, &registry, &loop)
+        }
         if courses[id].isRunning {
-            if purpose == .accusation { courses[id].isAccusedAgain = true } else { courses[id].isDueAgain = true }
+            if purpose == .accusation {
+                // One that is on a fresh connection already answers the question itself.
+                if !courses[id].isFresh { courses[id].isAccusedAgain = true }
+            } else {
+                courses[id].isDueAgain = true
+            }
             return
         }
         courses[id].purpose = purpose
         courses[id].isRunning = true
-        // Accusations do not queue behind the routine.
+        courses[id].wasAccused = purpose == .accusation
         guard inFlight < Limits.pollsInFlight || purpose == .accusation else {
+            courses[id].isQueued = true
             waiting.append(id)
             return
         }
@@ -104,7 +137,8 @@ struct Poller: ~Copyable {
         courses[id].best = nil
         courses[id].answering = []
         courses[id].outstanding = 0
-        courses[id].isFresh = courses[id].purpose != .regular || !courses[id].lastGood
+        courses[id].isFresh =
+            courses[id].purpose != .regular || !courses[id].lastGood || courses[id].wasAccused
         let endpoint = registry.instances[id].configuration.endpoint
         let addresses: [SocketAddress]
         if let literal = endpoint.literal {
@@ -131,7 +165,8 @@ struct Poller: ~Copyable {
         _ id: Int, _ addresses: [SocketAddress], _ registry: inout Registry, _ loop: inout EventLoop
     ) {
         arrange(id, addresses, &loop)
-        courses[id].outstanding = addresses.count
+        courses[id].outstanding = courses[id].probes.count
+        if courses[id].probes.isEmpty { return complete(id, PollResult(cause: .ownFault), &registry, &loop) }
         let instance = registry.instances[id].configuration
         for (_, slot) in courses[id].probes {
             let step = prober.begin(
@@ -148,8 +183,9 @@ struct Poller: ~Copyable {
         for (address, slot) in courses[id].probes {
             if addresses.contains(address) { kept.append((address, slot)) } else { prober.removeProbe(slot, &loop) }
         }
-        courses[id].probes = addresses.map { address in
-            (address, kept.first { $0.0 == address }?.1 ?? prober.makeProbe(instance: id, address: address))
+        courses[id].probes = addresses.compactMap { address in
+            if let slot = kept.first(where: { $0.0 == address })?.1 { return (address, slot) }
+            return prober.makeProbe(instance: id, address: address).map { (address, $0) }
         }
     }
 
@@ -173,8 +209,9 @@ struct Poller: ~Copyable {
         courses[id].lastGood = result.isGood
         let before = registry.instances[id].health
         let (next, _) = registry.record(
-            id, result, purpose: courses[id].purpose, answering: courses[id].answering,
-            startedAt: courses[id].startedAt, now: loop.now)
+            id, result, purpose: courses[id].purpose, wasAccused: courses[id].wasAccused,
+            answering: courses[id].answering, startedAt: courses[id].startedAt, now: loop.now)
+        courses[id].wasAccused = false
         announce(id, before, result, registry)
         let wasFirst = courses[id].isFirst
         if wasFirst {
@@ -189,22 +226,38 @@ struct Poller: ~Copyable {
         } else {
             courses[id].purpose = .regular
         }
+        let isDueAgain = courses[id].isDueAgain
+        courses[id].isDueAgain = false
         if courses[id].isAccusedAgain {
             courses[id].isAccusedAgain = false
             due(id, .accusation, &registry, &loop)
-        } else if courses[id].isDueAgain {
-            courses[id].isDueAgain = false
-            if !courses[id].timer.isScheduled { due(id, .regular, &registry, &loop) }
+        } else if isDueAgain, !courses[id].timer.isScheduled {
+            due(id, .regular, &registry, &loop)
         }
+        // Nothing is ever forgotten: who neither runs nor waits for a time is polled at the regular one.
+        if !courses[id].isRunning, !courses[id].timer.isScheduled {
+            let polling = registry.instances[id].configuration.polling
+            courses[id].timer = loop.schedule(EventKind.pollDue.token(id), after: polling.frequencyMilliseconds)
+        }
+        beginWaiting(&registry, &loop)
+    }
+
+    /// Begins polls that had to wait. A poll that ends at once comes back here; only the outermost call works, in a loop.
+    private mutating func beginWaiting(_ registry: inout Registry, _ loop: inout EventLoop) {
+        guard !isBeginningWaiting else { return }
+        isBeginningWaiting = true
         while inFlight < Limits.pollsInFlight, waitingStart < waiting.count {
             let id = waiting[waitingStart]
             waitingStart += 1
+            guard courses[id].isQueued else { continue }
+            courses[id].isQueued = false
             begin(id, &registry, &loop)
         }
         if waitingStart == waiting.count {
             waiting.removeAll(keepingCapacity: true)
             waitingStart = 0
         }
+        isBeginningWaiting = false
     }
 
     private func announce(_ id: Int, _ before: Health, _ result: PollResult, _ registry: Registry) {
@@ -227,9 +280,9 @@ struct Poller: ~Copyable {
     // MARK: Events
 
     mutating func probeReady(
-        _ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop
+        _ slot: Int, _ connection: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop
     ) {
-        guard prober.probes.holds(slot, generation) else { return }
+        guard prober.holds(slot, connection: connection) else { return }
         let id = prober.probes[slot].instance
         let step = prober.ready(
             slot, readiness, registry.instances[id].configuration.polling, request: courses[id].request, &loop)
@@ -253,7 +306,7 @@ struct Poller: ~Copyable {
             if answer.addresses == nil { log.warning("the name \(answer.host) was not resolved: \(answer.reason)") }
             for id in ids where id < courses.count && courses[id].isWaitingForName {
                 courses[id].isWaitingForName = false
-                loop.cancel(&courses[id].timer)
+                loop.cancel(&courses[id].nameTimer)
                 let port = registry.instances[id].configuration.endpoint.port
                 let addresses = (answer.addresses ?? []).map { address in
                     var address = address
@@ -271,8 +324,9 @@ struct Poller: ~Copyable {
 
     /// The time of a poll that still waits for its name is up.
     mutating func nameTimedOut(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
-        guard id < courses.count, courses[id].isWaitingForName else { return }
-        courses[id].timer = .none
+        guard id < courses.count else { return }
+        courses[id].nameTimer = .none
+        guard courses[id].isWaitingForName else { return }
         courses[id].isWaitingForName = false
         complete(id, PollResult(cause: .unresolved), &registry, &loop)
     }

@@ -28,6 +28,10 @@ struct Probe: ~Copyable {
     var bodyBytes = 0
     var timer = TimerWheel.ID.none
     var echoSequence: UInt16 = 0
+    /// Which of all connections ever made this one is: a late event of a former one is told by it.
+    var connection: UInt32 = 0
+    /// Bytes received for the present poll, interim answers and framing included.
+    var receivedBytes = 0
 
     init(instance: Int, address: SocketAddress) {
         self.instance = instance
@@ -50,6 +54,7 @@ struct Prober: ~Copyable {
     private var echo4: (Descriptor, raw: Bool)?
     private var echo6: (Descriptor, raw: Bool)?
     private var saidNoEcho = false
+    private var connections: UInt32 = 0
     private let echoCookie = SystemRandom.word()
     private var echoSequence: UInt16 = 0
     /// Which probe waits for which echo.
@@ -62,9 +67,14 @@ struct Prober: ~Copyable {
         self.log = log
     }
 
-    /// A place for polls of one address.
-    mutating func makeProbe(instance: Int, address: SocketAddress) -> Int {
-        probes.insert(Probe(instance: instance, address: address))
+    /// A place for polls of one address; nil when there is none left.
+    mutating func makeProbe(instance: Int, address: SocketAddress) -> Int? {
+        probes.isFull ? nil : probes.insert(Probe(instance: instance, address: address))
+    }
+
+    /// Whether an event is for the connection that the probe has now.
+    func holds(_ slot: Int, connection: UInt32) -> Bool {
+        probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].descriptor.isOpen
     }
 
     mutating func removeProbe(_ slot: Int, _ loop: inout EventLoop) {
@@ -107,13 +117,15 @@ struct Prober: ~Copyable {
     {
         probes[slot].isReused = false
         probes[slot].pollsOnConnection = 0
+        connections &+= 1
+        probes[slot].connection = connections
         let descriptor: Descriptor
         let connected: Bool
         do {
             (descriptor, connected) = try Socket.connect(to: probes[slot].address)
             probes[slot].descriptor = descriptor
             try loop.add(
-                descriptor, EventKind.probe.token(slot, probes.generation(slot)),
+                descriptor, EventKind.probe.token(slot, connections),
                 [.readable, .writable, .peerClosed, .edgeTriggered])
         } catch {
             return finish(slot, PollCause(error), &loop)
@@ -125,7 +137,11 @@ struct Prober: ~Copyable {
     private mutating func established(_ slot: Int, _ polling: Polling, _ request: [UInt8], _ loop: inout EventLoop)
         -> Step
     {
-        switch polling.method {
+        // A dead port of this machine's own ephemeral range may connect to itself (RFC 9293 3.5, simultaneous open).
+        if Socket.isConnectedToItself(probes[slot].descriptor, probes[slot].address) {
+            return finish(slot, .refused, &loop)
+        }
+        return switch polling.method {
         case .ping: finish(slot, .ok, &loop)
         case .health: sendRequest(slot, polling, request, &loop)
         }
@@ -135,6 +151,7 @@ struct Prober: ~Copyable {
         -> Step
     {
         probes[slot].phase = .awaitingHead
+        probes[slot].receivedBytes = 0
         probes[slot].pollsOnConnection += 1
         probes[slot].sent = 0
         return sendRest(slot, polling, request, &loop)
@@ -205,6 +222,9 @@ struct Prober: ~Copyable {
                 return result.isAgain ? .pending : failed(slot, PollCause(result.error), polling, request, &loop)
             }
             if count == 0 { return failed(slot, .closed, polling, request, &loop) }
+            // Interim answers without end are no answer.
+            probes[slot].receivedBytes += count
+            if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .badHTTP, &loop) }
             do throws(HTTPFault) {
                 while try head.parse(probes[slot].input.bytes, maxBytes: Limits.pollHeadBytes) {
                     probes[slot].input.consume(head.byteCount)
@@ -246,6 +266,10 @@ struct Prober: ~Copyable {
             guard let count = result.count, count > 0 else {
                 if result.count == 0 || !result.isAgain { disconnect(slot, &loop) }
                 return
+            }
+            probes[slot].receivedBytes += count
+            if probes[slot].receivedBytes > Limits.pollHeadBytes + Limits.pollBodyBytes {
+                return disconnect(slot, &loop)
             }
             useBody(slot, &loop)
         }
@@ -338,6 +362,8 @@ struct Prober: ~Copyable {
             made = try Socket.icmp(family)
             try loop.add(made.0, (family == .ipv4 ? EventKind.icmp4 : .icmp6).token(), [.readable])
         } catch {
+            // Out of descriptors is no verdict on ICMP: ask again next time.
+            if error == .tooManyOpenFiles || error == .fileTableFull { return nil }
             if !saidNoEcho {
                 log.warning(
                     "ICMP is not allowed here (\(error)): ping of an address without a port connects to port 80 instead"

@@ -24,6 +24,8 @@ struct Subscriber: ~Copyable {
     enum Progress: Equatable {
         case waiting
         case services(next: Int)
+        /// A service's API paths beyond those on its own line.
+        case paths(service: Int, next: Int)
         case instances(service: Int, next: Int)
         case current
     }
@@ -66,15 +68,14 @@ struct Publisher: ~Copyable {
 
     // MARK: Connections
 
-    /// Takes all waiting connections.
-    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) {
+    /// Takes waiting connections. False: there are no descriptors for more, the listener must rest.
+    mutating func accept(_ listener: Descriptor, _ loop: inout EventLoop) -> Bool {
         for _ in 0..<Limits.acceptsPerTurn {
             let descriptor: Descriptor
             do {
                 descriptor = try Socket.accept(listener).0
             } catch {
-                if error != .again { log.warning("discovery.sock: a connection could not be accepted: \(error)") }
-                return
+                return !error.isOurOwn
             }
             guard let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
                 log.warning("discovery.sock: a connection of another user was refused")
@@ -101,6 +102,7 @@ struct Publisher: ~Copyable {
             subscribers[slot].timer = loop.schedule(
                 EventKind.helloTimeout.token(slot, generation), after: Limits.helloWaitMilliseconds)
         }
+        return true
     }
 
     mutating func drop(_ slot: Int, _ reason: String?, _ loop: inout EventLoop) {
@@ -115,39 +117,50 @@ struct Publisher: ~Copyable {
     /// Silent for long enough: an observer.
     mutating func helloTimedOut(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) {
         subscribers[slot].timer = .none
-        if subscribers[slot].role == nil { begin(slot, .observer, registry, &loop) }
-    }
-
-    /// Reads what a subscriber said and sends what it can take.
-    mutating func ready(_ slot: Int, _ readiness: Readiness, _ registry: Registry, _ loop: inout EventLoop) -> [Request]
-    {
-        var requests: [Request] = []
-        do {
-            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
-                var isMore = true
-                while isMore {
-                    isMore = try subscribers[slot].channel.receive()
-                    while let line = try subscribers[slot].channel.nextLine() {
-                        if let request = try receive(slot, line, registry, &loop) { requests.append(request) }
-                    }
-                }
-            }
-        } catch let fault as LineChannel.Fault {
-            drop(slot, fault.reason, &loop)
-            return requests
+        guard subscribers[slot].role == nil else { return }
+        do throws(LineChannel.Fault) {
+            try begin(slot, .observer, registry)
         } catch {
-            drop(slot, "\(error)", &loop)
-            return requests
+            return drop(slot, error.reason, &loop)
         }
         advance(slot, registry, &loop)
-        return requests
     }
 
-    private struct Malformed: Error { let reason: String }
+    /// Reads what a subscriber said and sends what it can take. True: there may be more to read in a later turn.
+    mutating func ready(
+        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ requests: inout [Request], _ loop: inout EventLoop
+    ) -> Bool {
+        var isMore = false
+        do throws(LineChannel.Fault) {
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
+                do throws(LineChannel.Fault) {
+                    isMore = try subscribers[slot].channel.receive()
+                } catch {
+                    // What came before the end is still heard.
+                    try receiveLines(slot, registry, &requests, &loop)
+                    throw error
+                }
+                try receiveLines(slot, registry, &requests, &loop)
+            }
+        } catch {
+            drop(slot, error.reason, &loop)
+            return false
+        }
+        advance(slot, registry, &loop)
+        return isMore && subscribers.isInUse(slot)
+    }
 
-    private mutating func receive(_ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop) throws
-        -> Request?
-    {
+    private mutating func receiveLines(
+        _ slot: Int, _ registry: Registry, _ requests: inout [Request], _ loop: inout EventLoop
+    ) throws(LineChannel.Fault) {
+        while let line = try subscribers[slot].channel.nextLine() {
+            if let request = try receive(slot, line, registry, &loop) { requests.append(request) }
+        }
+    }
+
+    private mutating func receive(
+        _ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop
+    ) throws(LineChannel.Fault) -> Request? {
         let message: Document.Value
         do {
             message = try JSONReader.parse(line).root
@@ -170,7 +183,7 @@ struct Publisher: ~Copyable {
             }
             subscribers[slot].pid = subscribers[slot].peer.pid
             loop.cancel(&subscribers[slot].timer)
-            if subscribers[slot].role == nil { begin(slot, role, registry, &loop) }
+            if subscribers[slot].role == nil { try begin(slot, role, registry) }
         case "applied":
             if let epoch = message["epoch"]?.unsigned, let number = message["number"]?.unsigned {
                 subscribers[slot].applied = SnapshotVersion(epoch: epoch, number: number)
@@ -195,13 +208,18 @@ struct Publisher: ~Copyable {
         }
     }
 
-    private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry, _ loop: inout EventLoop) {
+    private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry) throws(LineChannel.Fault) {
+        // Forwarders find a place however many others are looking on.
+        if role != .forwarder, count({ $0.role != nil && $0.role != .forwarder }) >= Limits.observers {
+            subscribers[slot].channel.queue(SnapshotLines.refusal("too many observers; at most \(Limits.observers)"))
+            _ = try subscribers[slot].channel.flush()
+            throw .malformed("more than \(Limits.observers) observers")
+        }
         subscribers[slot].role = role
         subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
         log.debug(
             "discovery.sock: pid \(subscribers[slot].peer.pid) is \(role == .forwarder ? "a" : "an") \(role.rawValue)")
         if role == .forwarder { shareOut() }
-        advance(slot, registry, &loop)
     }
 
     /// Marks changed instances for all and sends to whoever can take it.
@@ -247,9 +265,20 @@ struct Publisher: ~Copyable {
             guard next < registry.services.count else {
                 return end(slot, registry)
             }
-            subscribers[slot].progress = .instances(service: next, next: registry.services[next].instances.lowerBound)
+            subscribers[slot].progress = .paths(service: next, next: Limits.pathsPerLine)
             let service = registry.services[next]
-            return digested(slot, SnapshotLines.service(id: next, name: service.name, paths: service.paths))
+            return digested(
+                slot,
+                SnapshotLines.service(id: next, name: service.name, paths: service.paths.prefix(Limits.pathsPerLine)))
+        case .paths(let service, let next):
+            let paths = registry.services[service].paths
+            guard next < paths.count else {
+                subscribers[slot].progress = .instances(
+                    service: service, next: registry.services[service].instances.lowerBound)
+                return nextLine(slot, registry)
+            }
+            subscribers[slot].progress = .paths(service: service, next: next + Limits.pathsPerLine)
+            return digested(slot, SnapshotLines.paths(service: service, paths[next...].prefix(Limits.pathsPerLine)))
         case .instances(let service, let next):
             let all = registry.services[service].instances
             guard next < all.upperBound else {
@@ -323,7 +352,8 @@ struct Publisher: ~Copyable {
         // The marks may have gone out within the snapshot itself.
         if ids.isEmpty, base == registry.version { return nil }
         subscribers[slot].sent = registry.version
-        return SnapshotLines.delta(base: base, registry.version, ids.map { ($0, registry.instances[$0].state) })
+        return SnapshotLines.delta(
+            base: base, registry.version, ids.map { ($0, registry.instances[$0].state) }, isMore: isMore)
     }
 }
 

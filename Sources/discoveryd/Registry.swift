@@ -77,12 +77,14 @@ struct Registry {
     /// Records a poll. Returns when to poll next (nil: the present schedule stands) and whether what forwarders must
     /// know has changed.
     mutating func record(
-        _ id: Int, _ result: PollResult, purpose: Health.Purpose, answering: [SocketAddress], startedAt wall: UInt64,
+        _ id: Int, _ result: PollResult, purpose: Health.Purpose, wasAccused: Bool, answering: [SocketAddress],
+        startedAt wall: UInt64,
         now: UInt64
     ) -> (next: Health.Next?, changed: Bool) {
         let before = instances[id].state
         let polling = instances[id].configuration.polling
         let next = instances[id].health.receive(result, purpose: purpose, polling: polling)
+        if wasAccused, !result.isGood, result.cause != .ownFault { instances[id].health.confirmSuspicion() }
         let status = instances[id].health.status
         if result.isGood { instances[id].answering = answering }
         instances[id].polls += 1

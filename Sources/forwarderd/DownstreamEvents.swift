@@ -40,8 +40,10 @@ extension Forwarder {
             let upstream = downstreams[slot].exchange.upstream
             if upstream >= 0, upstreams[upstream].isPaused {
                 upstreams[upstream].isPaused = false
+                // The same event may have said that more of the request is here.
+                let generation = downstreams.generation(slot)
                 readResponse(upstream)
-                return false
+                return downstreams.holds(slot, generation)
             }
         case .idle, .head, .lingering: break
         }
@@ -152,7 +154,10 @@ extension Forwarder {
         downstreams[slot].exchange.isIdempotent = requestHead.method.isIdempotent
         downstreams[slot].exchange.clientIsHTTP10 = requestHead.minorVersion == 0
         downstreams[slot].exchange.keepsClient = requestHead.keepsAlive && !isDraining
-        downstreams[slot].requestBody = BodyDecoder(requestHead.framing, status: 400)
+        downstreams[slot].requestBody = BodyDecoder(
+            requestHead.framing, status: 400,
+            excluding: requestHead.fields.nominated.isEmpty
+                ? [] : requestHead.fields.nominatedNames(in: downstreams[slot].input.bytes))
         downstreams[slot].requestIsChunked = requestHead.framing == .chunked
         downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
         downstreams[slot].requestID = (random.next(), random.next())
@@ -174,11 +179,12 @@ extension Forwarder {
     private func decide(_ slot: Int) -> Decision {
         let head = requestHead
         let bytes = downstreams[slot].input.bytes
-        if head.fields.expectIndex >= 0 {
-            let line = head.fields.lines[head.fields.expectIndex]
-            guard bytes.equalsIgnoringCase("100-continue", at: Int(line.valueStart), count: Int(line.valueCount)) else {
-                return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
-            }
+        if head.fields.hasUnknownExpect {
+            return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
+        }
+        if head.method == .trace || head.method == .options, head.fields.maxForwardsIsZero {
+            // We are the last one that was meant (RFC 9110 7.6.2).
+            return .own(OwnAnswer(200, "Success", error: nil))
         }
         if head.pathCount == 16, bytes.spells("/.serverpy/ready", at: head.targetStart) { return ready() }
         guard version != nil else {
@@ -302,7 +308,11 @@ extension Forwarder {
         let awaitsClient =
             !downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
         if awaitsClient {
-            return answer(slot, OwnAnswer(408, "The request's body took too long", error: "http_request_error"))
+            return answer(
+                slot,
+                OwnAnswer(
+                    408, "The request's body took too long", error: "http_request_error",
+                    wasSent: downstreams[slot].exchange.wasSent))
         }
         upstreamFailed(upstream, .timeout)
     }
@@ -328,10 +338,11 @@ extension Forwarder {
         requestBuffers.giveBack(from: &downstreams[slot].input)
         Socket.shutdownWrite(downstreams[slot].descriptor)
         setDeadline(slot, loop.now + Limits.lingerMilliseconds)
-        linger(slot)
+        downstreams[slot].mayRead = true
+        unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
     }
 
-    private mutating func linger(_ slot: Int) {
+    mutating func linger(_ slot: Int) {
         while downstreams[slot].lingered < Limits.lingerBytes {
             received.removeAll()
             let result = received.receive(from: downstreams[slot].descriptor)

@@ -103,7 +103,10 @@ struct Exchange {
                 return .freshConnection
             }
             excluded.insert(instance)
-            return budget && excluded.count < Limits.instancesTriedPerRequest ? .nextInstance : .answer
+            // The first move to another instance is always allowed, or a killed instance would fail those that it was
+            // serving on new connections; the budget bounds what comes after.
+            return (budget || excluded.count == 1) && excluded.count < Limits.instancesTriedPerRequest
+                ? .nextInstance : .answer
         case .timeout, .malformed:
             return .answer
         }

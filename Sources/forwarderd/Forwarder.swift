@@ -141,7 +141,12 @@ struct Forwarder: ~Copyable {
             if token.kind == EventKind.upstream.rawValue {
                 if upstreams.holds(token.slot, token.generation) { readResponse(token.slot) }
             } else if downstreams.holds(token.slot, token.generation) {
-                serve(token.slot)
+                switch downstreams[token.slot].state {
+                case .idle, .head: serve(token.slot)
+                case .exchange: if !downstreams[token.slot].requestIsComplete { sendRequest(token.slot) }
+                case .lingering: linger(token.slot)
+                case .flushing: break
+                }
             }
         }
     }

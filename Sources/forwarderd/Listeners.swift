@@ -54,6 +54,7 @@ struct Listeners {
             descriptor.close()
         }
         descriptors = []
+        isPaused = false
     }
 
     mutating func replace(_ new: [Descriptor], _ loop: borrowing EventLoop) {

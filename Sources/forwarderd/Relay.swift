@@ -3,8 +3,21 @@ import Shared
 /// The answer's way: from an instance, understood, framed anew, to the client. What the client does not take at once waits
 /// in one buffer, and until it has gone nothing more is read from the instance.
 extension Forwarder {
+    /// What has become of an exchange by the bytes that were just understood. It is acted upon when the common buffers are
+    /// back in their places: what follows may need them.
+    enum Relayed {
+        case goesOn
+        /// The answer is complete.
+        case complete
+        case failed(UpstreamFault)
+        /// The client's connection has been closed, and with it the exchange.
+        case gone
+    }
+
     /// Reads an instance's answer and passes it on, as long as there is something and the client keeps up.
     mutating func readResponse(_ upstream: Int) {
+        // What was left over for a later turn may have been done meanwhile.
+        guard upstreams[upstream].state == .busy else { return }
         let slot = upstreams[upstream].downstream
         let generation = upstreams.generation(upstream)
         var budget = Limits.relayBytesPerTurn
@@ -40,14 +53,16 @@ extension Forwarder {
             }
             budget -= count
             if count < free, !upstreams[upstream].sawEnd { upstreams[upstream].mayRead = false }
-            let goesOn = take(&buffer, upstream, slot)
-            // The upstream may be gone, or serve somebody else, by now.
-            if upstreams.holds(upstream, generation) {
-                putBack(&buffer, upstream)
-            } else {
-                putBack(&buffer, -1)
+            let relayed = take(&buffer, upstream, slot)
+            putBack(&buffer, upstreams.holds(upstream, generation) ? upstream : -1)
+            switch relayed {
+            case .goesOn: break
+            case .gone: return
+            case .failed(let fault): return upstreamFailed(upstream, fault)
+            case .complete:
+                finishExchange(upstream, slot)
+                return serveIfMore(slot)
             }
-            guard goesOn else { return serveIfMore(slot) }
         }
     }
 
@@ -67,38 +82,37 @@ extension Forwarder {
         }
     }
 
-    /// Understands what has been received and sends it on. False: the exchange has ended, one way or another.
-    private mutating func take(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Bool {
+    /// Understands what has been received and sends it on.
+    private mutating func take(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Relayed {
         let downstreams = downstreams
         outgoing.removeAll()
         while !downstreams[slot].hasResponseHead {
             do throws(HTTPFault) {
                 guard try responseHead.parse(buffer.bytes) else {
                     // Interim answers that came before are on their way.
-                    return outgoing.isEmpty || sendOutgoing(slot, Span())
+                    return outgoing.isEmpty || sendOutgoing(slot, Span()) ? .goesOn : .gone
                 }
                 if responseHead.status == 101 { throw HTTPFault(502, "101 without an upgrade") }
             } catch {
                 buffer.removeAll()
-                upstreamFailed(upstream, .malformed(error.reason))
-                return false
+                return .failed(.malformed(error.reason))
             }
             if responseHead.isInterim {
                 // Not to HTTP/1.0 clients (RFC 9110 15.2).
                 if !downstreams[slot].exchange.clientIsHTTP10 {
                     guard outgoing.free > Limits.headBytes + Limits.addedHeadBytes else {
                         buffer.removeAll()
-                        upstreamFailed(upstream, .malformed("too many interim answers at once"))
-                        return false
+                        return .failed(.malformed("too many interim answers at once"))
                     }
                     ForwardedResponse.write(
                         responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false,
-                        identity: identity,
-                        date: date, to: &outgoing)
+                        identity: identity, date: date, to: &outgoing)
                 }
                 buffer.consume(responseHead.byteCount)
                 continue
             }
+            // Interim answers go first: a final head and a full buffer behind it need all the room.
+            if !outgoing.isEmpty, !sendOutgoing(slot, Span()) { return .gone }
             writeFinalHead(buffer.bytes, upstream, slot)
             buffer.consume(responseHead.byteCount)
         }
@@ -108,7 +122,9 @@ extension Forwarder {
     /// The head of the final answer, and what follows from it.
     private mutating func writeFinalHead(_ bytes: borrowing Span<UInt8>, _ upstream: Int, _ slot: Int) {
         let framing = responseHead.framing(requestWasHead: downstreams[slot].exchange.isHead)
-        downstreams[slot].responseBody = BodyDecoder(framing, status: 502)
+        downstreams[slot].responseBody = BodyDecoder(
+            framing, status: 502,
+            excluding: responseHead.fields.nominated.isEmpty ? [] : responseHead.fields.nominatedNames(in: bytes))
         let isHTTP10 = downstreams[slot].exchange.clientIsHTTP10
         let clientFraming: ForwardedResponse.ClientFraming
         switch framing {
@@ -121,6 +137,9 @@ extension Forwarder {
             downstreams[slot].exchange.keepsClient = false
         }
         upstreams[upstream].keepsAlive = responseHead.keepsAlive && framing != .untilClose
+        if let seconds = responseHead.fields.announcedTimeout(in: bytes) {
+            upstreams[upstream].announcedTimeoutMilliseconds = seconds * 1000
+        }
         refreshDate()
         let keeps = downstreams[slot].exchange.keepsClient
         ForwardedResponse.write(
@@ -132,8 +151,8 @@ extension Forwarder {
         instances[instance].passive.succeeded()
     }
 
-    /// Passes on what is here of the body. False: the exchange has ended.
-    private mutating func relayBody(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Bool {
+    /// Passes on what is here of the body.
+    private mutating func relayBody(_ buffer: inout Buffer, _ upstream: Int, _ slot: Int) -> Relayed {
         let downstreams = downstreams
         while !downstreams[slot].responseBody.isComplete, !buffer.isEmpty {
             var position = 0
@@ -147,9 +166,7 @@ extension Forwarder {
                 }
             } catch {
                 buffer.removeAll()
-                // Part of an answer may go out before the cut, never as if it were whole.
-                upstreamFailed(upstream, .malformed(error.reason))
-                return false
+                return .failed(.malformed(error.reason))
             }
             switch piece {
             case .data(let start, let count):
@@ -164,7 +181,7 @@ extension Forwarder {
                     // Large and framed as it came: sent from where it is.
                     guard sendOutgoing(slot, buffer.bytes.extracting(start..<start &+ count)) else {
                         buffer.removeAll()
-                        return false
+                        return .gone
                     }
                 }
             case .needsMore, .end: break
@@ -178,14 +195,10 @@ extension Forwarder {
             buffer.removeAll()
         }
         if !outgoing.isEmpty {
-            guard sendOutgoing(slot, Span()) else { return false }
+            guard sendOutgoing(slot, Span()) else { return .gone }
         }
-        guard isComplete else {
-            setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds)
-            return true
-        }
-        finishExchange(upstream, slot)
-        return false
+        if !isComplete { setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds) }
+        return isComplete ? .complete : .goesOn
     }
 
     /// Sends what is in `outgoing`, and `body` behind it; keeps what the client does not take. False: the client is gone,
@@ -249,7 +262,7 @@ extension Forwarder {
         let instance = upstreams[upstream].instance
         downstreams[slot].exchange.upstream = -1
         leaveService(slot)
-        if upstreams[upstream].keepsAlive, requestWasSent, !upstreams[upstream].sawEnd {
+        if upstreams[upstream].keepsAlive, requestWasSent, !upstreams[upstream].sawEnd, hasNothingMore(upstream) {
             keep(upstream)
         } else {
             closeUpstream(upstream)
@@ -258,6 +271,15 @@ extension Forwarder {
         leaveInstance(instance)
         requestBuffers.giveBack(from: &downstreams[slot].request)
         finishAnswer(slot)
+    }
+
+    /// Bytes after a response are never a response: where the last read may have left some, look before keeping.
+    private func hasNothingMore(_ upstream: Int) -> Bool {
+        guard upstreams[upstream].mayRead else { return true }
+        let peeked = upstreams[upstream].descriptor.peek()
+        guard peeked.count == nil, peeked.isAgain else { return false }
+        upstreams[upstream].mayRead = false
+        return true
     }
 
     /// All of the answer has been handed over: done when the client has taken it.

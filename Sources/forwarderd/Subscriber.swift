@@ -89,9 +89,9 @@ extension Forwarder {
             subscriber.hasComplained = false
             subscriber.delay = Limits.reconnectMilliseconds
             say(SubscriberLines.applied(snapshot.version))
-        case .delta(let version, let changes):
+        case .delta(let version, let changes, let isMore):
             apply(version, changes)
-            say(SubscriberLines.applied(version))
+            if !isMore { say(SubscriberLines.applied(version)) }
         case .refused(let reason): throw SnapshotAssembler.Fault(reason: "discoveryd refused us: \(reason)")
         }
     }

@@ -27,6 +27,8 @@ struct Upstream: ~Copyable {
     /// The answer allows another request on this connection.
     var keepsAlive = false
     var idleSince: UInt64 = 0
+    /// When the instance said it would close an idle connection; the far future where it said nothing.
+    var announcedTimeoutMilliseconds = UInt64.max
     var next: Int32 = -1
     var previous: Int32 = -1
 

@@ -16,10 +16,19 @@ extension Forwarder {
                 return upstreamFailed(upstream, error == .timedOut ? .connectTimeout : .connect(error))
             }
             guard readiness.contains(.writable) else { return }
+            let instance = upstreams[upstream].instance
+            if let address = instances[instance].state.addresses.first,
+                Socket.isConnectedToItself(upstreams[upstream].descriptor, address)
+            {
+                return upstreamFailed(upstream, .connect(.connectionRefused))
+            }
             upstreams[upstream].state = .busy
             if !readiness.isDisjoint(with: [.readable, .peerClosed]) { upstreams[upstream].mayRead = true }
             if readiness.contains(.peerClosed) { upstreams[upstream].sawEnd = true }
+            let generation = upstreams.generation(upstream)
             sendRequest(upstreams[upstream].downstream)
+            // An instance may speak first, and the event does not come again.
+            if upstreams.holds(upstream, generation), upstreams[upstream].mayRead { readResponse(upstream) }
         case .busy:
             let slot = upstreams[upstream].downstream
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
@@ -43,6 +52,7 @@ extension Forwarder {
     mutating func sendRequest(_ slot: Int) {
         let upstream = downstreams[slot].exchange.upstream
         guard upstream >= 0, upstreams[upstream].state == .busy else { return }
+        var budget = Limits.relayBytesPerTurn
         while true {
             let sent = downstreams[slot].requestSent
             let count = downstreams[slot].request.count
@@ -60,16 +70,21 @@ extension Forwarder {
                 downstreams[slot].exchange.hasSent = true
                 downstreams[slot].exchange.wasSent = true
                 downstreams[slot].requestSent = sent &+ moved
+                budget -= moved
                 continue
             }
             if downstreams[slot].requestIsComplete {
                 return setDeadline(slot, loop.now + Limits.firstByteTimeoutMilliseconds)
             }
+            if budget <= 0 {
+                unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
+                return
+            }
             if downstreams[slot].input.isEmpty {
                 guard receiveBody(slot) else { return }
             }
             // What was sent is kept for another try as long as there is room behind it.
-            if downstreams[slot].request.free < Limits.trailerBytes + 1024 {
+            if downstreams[slot].request.free < Limits.forwardedTrailerBytes + 1024 {
                 downstreams[slot].request.removeAll()
                 downstreams[slot].requestSent = 0
                 downstreams[slot].exchange.isReplayable = false
@@ -77,10 +92,21 @@ extension Forwarder {
             do throws(HTTPFault) {
                 try appendBody(slot)
             } catch {
-                let own = OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error")
-                return answer(slot, own)
+                return refuseBody(slot, error)
             }
         }
+    }
+
+    /// The request's body is not what its head promised. Where part of an answer has gone out, only a cut can say so.
+    private mutating func refuseBody(_ slot: Int, _ fault: HTTPFault) {
+        if downstreams[slot].exchange.hasForwarded {
+            Socket.resetOnClose(downstreams[slot].descriptor)
+            return closeDownstream(slot)
+        }
+        let wasSent = downstreams[slot].exchange.wasSent
+        answer(
+            slot, OwnAnswer(fault.status, "Bad request: \(fault.reason)", error: "http_request_error", wasSent: wasSent)
+        )
     }
 
     /// Takes more of a request's body from the client. False: there is none now, or the connection is gone.
@@ -123,7 +149,8 @@ extension Forwarder {
         while !downstreams[slot].requestIsComplete, !downstreams[slot].input.isEmpty {
             // A chunk's frame, and the trailers at the end, must fit behind it.
             let room =
-                downstreams[slot].request.free - (downstreams[slot].requestIsChunked ? Limits.trailerBytes + 64 : 0)
+                downstreams[slot].request.free
+                - (downstreams[slot].requestIsChunked ? Limits.forwardedTrailerBytes + 64 : 0)
             guard room > 0 else { return }
             let bytes = downstreams[slot].input.bytes.extracting(first: room)
             var position = 0

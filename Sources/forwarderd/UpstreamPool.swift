@@ -120,7 +120,11 @@ extension Forwarder {
             let upstream = Int(instances[instance].idleHead)
             // What must not run twice only goes where a silent end is unlikely, and looks before.
             if !idempotent {
-                if loop.now &- upstreams[upstream].idleSince > Limits.staleConnectionMilliseconds { return nil }
+                let idle = loop.now &- upstreams[upstream].idleSince
+                let announced = upstreams[upstream].announcedTimeoutMilliseconds
+                if idle > Limits.staleConnectionMilliseconds || announced < idle + Limits.staleConnectionMilliseconds {
+                    return nil
+                }
                 let peeked = upstreams[upstream].descriptor.peek()
                 if peeked.count != nil || !peeked.isAgain {
                     removeIdle(upstream)

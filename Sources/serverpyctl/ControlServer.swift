@@ -4,6 +4,8 @@ import Shared
 struct ControlServer: ~Copyable {
     struct Connection: ~Copyable {
         var channel: LineChannel
+        /// The peer has said all, or something that it must not: what is due is sent, then it ends.
+        var isEnding = false
     }
 
     enum Request {
@@ -18,7 +20,8 @@ struct ControlServer: ~Copyable {
     init(log: Log) { self.log = log }
 
     mutating func accept(_ listener: Descriptor, _ loop: borrowing EventLoop) {
-        while let (descriptor, _) = try? Socket.accept(listener) {
+        for _ in 0..<Limits.acceptsPerTurn {
+            guard let (descriptor, _) = try? Socket.accept(listener) else { return }
             guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor),
                 peer.uid == Process.userID || peer.uid == 0
             else {
@@ -51,24 +54,39 @@ struct ControlServer: ~Copyable {
         }
     }
 
-    /// The next request of a connection, if a whole one has come.
-    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, _ loop: inout EventLoop) -> Request?
-    {
-        guard connections.holds(slot, generation) else { return nil }
-        do {
+    /// The requests that have come on a connection.
+    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness) -> [Request] {
+        guard connections.holds(slot, generation) else { return [] }
+        var requests: [Request] = []
+        do throws(LineChannel.Fault) {
             _ = try connections[slot].channel.flush()
-            if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return nil }
-            _ = try connections[slot].channel.receive()
-        } catch {
-            // A peer that has said all may have closed its side already: a line that came before is still served.
-            guard error == .closed, let line = try? connections[slot].channel.nextLine() else {
-                close(slot)
-                return nil
+            if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return [] }
+            do throws(LineChannel.Fault) {
+                while try connections[slot].channel.receive(budget: Limits.controlMessageBytes) {
+                    while let line = try connections[slot].channel.nextLine() { requests.append(Self.parse(line)) }
+                }
+            } catch {
+                connections[slot].isEnding = true
+                guard error == .closed else { throw error }
             }
-            return Self.parse(line)
+            while let line = try connections[slot].channel.nextLine() { requests.append(Self.parse(line)) }
+        } catch {
+            connections[slot].isEnding = true
         }
-        guard let line = try? connections[slot].channel.nextLine() else { return nil }
-        return Self.parse(line)
+        return requests
+    }
+
+    /// Closes a connection that has ended, when its answers are out.
+    func settle(_ slot: Int) {
+        guard connections.isInUse(slot) else { return }
+        do throws(LineChannel.Fault) {
+            let isSent = try connections[slot].channel.flush()
+            let isTooMuch = connections[slot].channel.pendingBytes > Limits.subscriberBufferBytes
+            // Whoever does not read its answers is not worth the memory.
+            if connections[slot].isEnding || !isSent && isTooMuch { close(slot) }
+        } catch {
+            close(slot)
+        }
     }
 
     private static func parse(_ line: [UInt8]) -> Request {

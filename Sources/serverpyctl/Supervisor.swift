@@ -47,6 +47,7 @@ struct Supervisor: ~Copyable {
         -> Supervisor
     {
         SignalQueue.ignoreBrokenPipes()
+        SignalQueue.restoreChildSignal()
         let log = Log(program: "serverpyctl", level: settings.logLevel)
         let notifier = Notifier()
         // What systemd passed to us is ours; children get their own.
@@ -116,18 +117,16 @@ struct Supervisor: ~Copyable {
     private mutating func start(_ index: Int) {
         let role = children[index].role
         do throws(Errno) {
-            let ours: Descriptor
-            let theirs: Descriptor
-            (ours, theirs) = try Socket.sequencedPair()
+            let (ours, theirs) = try Socket.sequencedPair()
             defer { theirs.close() }
+            children[index].control.close()
+            children[index].control = ours
             var memory = Descriptor.none
             defer { memory.close() }
             if role == .discoveryd { memory = try Files.sealedMemory(name: "configuration", settings.file.bytes) }
             let program = try ChildProgram(
                 path: Programs.path(role), arguments: Programs.arguments(role, settings), environment: environment(),
                 passed: [("control", theirs)] + sockets.passed(to: role, configuration: memory))
-            children[index].control.close()
-            children[index].control = ours
             children[index].pid = try Process.start(program)
             children[index].state = .starting
             children[index].startedAt = loop.now
@@ -135,8 +134,31 @@ struct Supervisor: ~Copyable {
             if role.isSample { children[index].state = .ready }
         } catch {
             log.error("\(role.name) cannot be started: \((try? Programs.path(role)) ?? "its program"): \(error)")
-            children[index].state = .ended
-            fail()
+            children[index].control.close()
+            children[index].control = .none
+            guard phase != .starting else {
+                children[index].state = .ended
+                return fail()
+            }
+            failedBeforeReady(index)
+        }
+    }
+
+    /// A child ended, or did not even start, before it was ready.
+    private mutating func failedBeforeReady(_ index: Int) {
+        switch children[index].policy.ended(wasReady: false, now: loop.now) {
+        case .restart(let delay):
+            children[index].state = .waiting
+            schedule(index, after: delay)
+        case .giveUp:
+            log.error("\(children[index].role.name) ended \(Limits.startFailures) times before it was ready")
+            if phase == .starting {
+                children[index].state = .ended
+                return fail()
+            }
+            // Later the rest goes on with what works, and the obstacle may go away.
+            children[index].state = .waiting
+            schedule(index, after: Limits.restartDelayMaximumMilliseconds)
         }
     }
 
@@ -160,9 +182,9 @@ struct Supervisor: ~Copyable {
         case .notify: takeNotifications()
         case .controlListener: control.accept(sockets.control, loop)
         case .controlConnection:
-            if let request = control.ready(event.token.slot, event.token.generation, event.readiness, &loop) {
-                serve(request, event.token.slot)
-            }
+            let slot = event.token.slot
+            for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
+            control.settle(slot)
         case .restart, .killTimeout, .controlTimeout, nil: break
         }
     }
@@ -189,6 +211,7 @@ struct Supervisor: ~Copyable {
                 } else {
                     log.info("\(signal) again: stopping now")
                     for child in children where child.isRunning { tell(child, .stop) }
+                    _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
                 }
             case .hangUp:
                 log.warning("SIGHUP: reloading is not available in this version; the configuration stays as it is")
@@ -229,15 +252,11 @@ struct Supervisor: ~Copyable {
         }
         log.error("\(child.role.name) (pid \(child.pid)) \(status)")
         // A configuration that the daemon rejects does not get better by trying again.
-        if status == .exited(ExitCode.configuration) { return fail(code: ExitCode.configuration) }
-        switch children[index].policy.ended(wasReady: child.state == .ready, now: loop.now) {
-        case .restart(let delay):
+        if status == .exited(ExitCode.configuration), phase == .starting { return fail(code: ExitCode.configuration) }
+        guard child.state == .ready else { return failedBeforeReady(index) }
+        if case .restart(let delay) = children[index].policy.ended(wasReady: true, now: loop.now) {
             children[index].state = .waiting
             schedule(index, after: delay)
-        case .giveUp:
-            children[index].state = .ended
-            log.error("\(child.role.name) ended \(Limits.startFailures) times before it was ready")
-            if phase == .starting { fail() }
         }
     }
 

@@ -15,6 +15,7 @@ func complain(_ message: String) {
 
 func run() -> Int32 {
     Limits.check()
+    Descriptor.openStandard()
     let arguments = Array(CommandLine.arguments.dropFirst())
     guard let name = arguments.first else {
         complain(overview())

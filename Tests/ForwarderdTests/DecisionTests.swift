@@ -162,6 +162,9 @@ import Testing
 
     @Test func theBudgetEndsRetries() {
         var get = exchange(idempotent: true, sent: true)
+        #expect(get.failed(.reset, isReused: false, budget: false) == .nextInstance, "the first move is free")
+        get.begin(instance: 4, upstream: 6)
+        get.hasSent = true
         #expect(get.failed(.reset, isReused: false, budget: false) == .answer)
     }
 

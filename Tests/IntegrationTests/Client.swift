@@ -83,6 +83,15 @@ final class Client {
         return String(decoding: received, as: UTF8.self)
     }
 
+    /// What has come up to and with `text`; it is taken.
+    func readSome(until text: String) throws -> String {
+        while !String(decoding: received, as: UTF8.self).contains(text) {
+            guard try receive() else { throw Fault(description: "closed before \(text)") }
+        }
+        defer { received = [] }
+        return String(decoding: received, as: UTF8.self)
+    }
+
     /// One response, interim ones included in `interim`.
     func read(isHead: Bool = false, interim: inout [UInt16]) throws -> Response {
         var head = ResponseHead()

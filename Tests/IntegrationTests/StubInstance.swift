@@ -18,6 +18,7 @@ final class StubInstance: Sendable {
     /// What the threads share; the stub itself only closes the listener when the test lets go of it.
     private final class Core: Sendable {
         let heads = Mutex<[String]>([])
+        let trailers = Mutex<[String]>([])
         let gate = DispatchSemaphore(value: 0)
         let arrived = DispatchSemaphore(value: 0)
         let handler: @Sendable (_ head: String, _ body: [UInt8]) -> Answer
@@ -35,6 +36,9 @@ final class StubInstance: Sendable {
 
     /// Heads of requests other than polls, in order.
     var received: [String] { core.heads.withLock { $0 } }
+
+    /// The trailers that were worth forwarding, of requests with a chunked body.
+    var trailers: [String] { core.trailers.withLock { $0 } }
 
     /// Waits until another request other than a poll has come.
     func waitForRequest() -> Bool { core.arrived.wait(timeout: .now() + 20) == .success }
@@ -89,6 +93,9 @@ final class StubInstance: Sendable {
                 }
             }
             input.removeFirst(position)
+            if decoder.isChunked, let trailers = try? decoder.forwardableTrailers() {
+                core.trailers.withLock { $0.append(String(decoding: trailers, as: UTF8.self)) }
+            }
             core.heads.withLock { $0.append(text) }
             core.arrived.signal()
             switch core.handler(text, body) {

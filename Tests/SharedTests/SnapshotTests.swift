@@ -18,7 +18,8 @@ import Testing
         let body = [
             SnapshotLines.service(id: 0, name: "a", paths: ["/x"]),
             SnapshotLines.instances(service: 0, [instance(0), instance(1)]),
-            SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y", "/z"]),
+            SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y"]),
+            SnapshotLines.paths(service: 1, ["/z"]),
             SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
         ]
         for line in body { digest.add(line) }
@@ -41,6 +42,7 @@ import Testing
         let snapshot = try #require(try assemble(lines(), &assembler))
         #expect(snapshot.version == version)
         #expect(snapshot.services.map(\.name) == ["a", "b\n\""])
+        #expect(snapshot.services[1].paths == ["/y", "/z"])
         #expect(snapshot.services[0].instances == [instance(0), instance(1)])
         #expect(snapshot.services[1].instances == [instance(2, .unknown)])
     }
@@ -50,7 +52,7 @@ import Testing
         _ = try assemble(lines(), &assembler)
         let next = SnapshotVersion(epoch: 3, number: 9)
         let delta = SnapshotLines.delta(base: version, next, [(id: 2, state: instance(2).state)])
-        guard case .delta(next, let changes) = try assembler.receive(delta) else {
+        guard case .delta(next, let changes, isMore: false) = try assembler.receive(delta) else {
             Issue.record("no delta")
             return
         }

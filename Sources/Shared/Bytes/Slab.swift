@@ -1,3 +1,5 @@
+import Glibc
+
 /// A fixed number of places for values of one type. A place is named by its index and a generation that changes each
 /// time the place is freed, so that a late event for a former tenant is recognised and dropped.
 ///
@@ -23,8 +25,11 @@ public struct Slab<Element: ~Copyable>: Copyable {
         precondition(capacity > 0 && capacity < 1 << 24)
         self.capacity = capacity
         unsafe places = .allocate(capacity: capacity)
-        unsafe generations = .allocate(capacity: capacity)
-        unsafe generations.initialize(repeating: 0, count: capacity)
+        // Zeroed without being touched.
+        guard let zeroed = unsafe calloc(capacity, MemoryLayout<UInt32>.stride) else {
+            preconditionFailure("out of memory")
+        }
+        unsafe generations = zeroed.bindMemory(to: UInt32.self, capacity: capacity)
         unsafe next = .allocate(capacity: capacity)
         unsafe header = .allocate(capacity: 1)
         unsafe header.initialize(to: Header())

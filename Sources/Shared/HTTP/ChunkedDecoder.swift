@@ -19,12 +19,19 @@ public struct ChunkedDecoder: Sendable {
     private var digits = 0
     private var remaining: UInt64 = 0
     private var extensionBytes = 0
+    private var dataBytes: UInt64 = 0
+    /// Names that no forwarded trailer may have, in lower case.
+    private let excluded: [[UInt8]]
     /// The trailer section's lines as they came, each with its CRLF.
     public private(set) var trailers: [UInt8] = []
     private let status: UInt16
 
-    /// `status` is what a fault carries: 400 for requests, 502 for responses.
-    public init(status: UInt16) { self.status = status }
+    /// `status` is what a fault carries: 400 for requests, 502 for responses. `excluding`: names that the head's Connection
+    /// nominated, in lower case.
+    public init(status: UInt16, excluding: [[UInt8]] = []) {
+        self.status = status
+        excluded = excluding
+    }
 
     /// The next piece at or after `position`, which is moved behind it.
     public mutating func next(_ bytes: Span<UInt8>, _ position: inout Int) throws(HTTPFault) -> Piece {
@@ -34,6 +41,7 @@ public struct ChunkedDecoder: Sendable {
                 let start = position
                 position &+= count
                 remaining &-= UInt64(count)
+                dataBytes &+= UInt64(count)
                 if remaining == 0 { state = .dataCarriageReturn }
                 return .data(start: start, count: count)
             }
@@ -103,8 +111,9 @@ public struct ChunkedDecoder: Sendable {
 
     private mutating func countExtension() throws(HTTPFault) {
         extensionBytes &+= 1
-        guard extensionBytes <= Limits.chunkExtensionBytes else {
-            throw fault("chunk extensions of more than \(Limits.chunkExtensionBytes) bytes")
+        // In total, and in proportion to the data: a long body may have an extension in each chunk.
+        guard UInt64(extensionBytes) <= UInt64(Limits.chunkExtensionBytes) &+ dataBytes / 8 else {
+            throw fault("chunk extensions of more than \(Limits.chunkExtensionBytes) bytes and an eighth of the data")
         }
     }
 
@@ -133,7 +142,9 @@ public struct ChunkedDecoder: Sendable {
         var out: [UInt8] = []
         for line in fields.lines {
             guard line.name == .other || line.name == .date || line.name == .xRequestID else { continue }
-            if fields.isNominated(line, in: section.span) { continue }
+            let name = section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)]
+            let lower = name.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
+            if excluded.contains(lower) || fields.isNominated(line, in: section.span) { continue }
             out.append(contentsOf: section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)])
             out.append(contentsOf: [0x3a, 0x20])
             out.append(contentsOf: section[Int(line.valueStart)..<Int(line.valueStart + line.valueCount)])
@@ -156,7 +167,8 @@ public struct BodyDecoder: Sendable {
     public private(set) var isComplete: Bool
 
     /// `status` is what a fault carries: 400 for requests, 502 for responses.
-    public init(_ framing: BodyFraming, status: UInt16) {
+    /// `excluding`: names that no forwarded trailer may have, in lower case.
+    public init(_ framing: BodyFraming, status: UInt16, excluding: [[UInt8]] = []) {
         isComplete = false
         switch framing {
         case .none:
@@ -165,7 +177,7 @@ public struct BodyDecoder: Sendable {
         case .length(let length):
             kind = .length(length)
             isComplete = length == 0
-        case .chunked: kind = .chunked(ChunkedDecoder(status: status))
+        case .chunked: kind = .chunked(ChunkedDecoder(status: status, excluding: excluding))
         case .untilClose: kind = .untilClose
         }
     }

@@ -16,7 +16,9 @@ public struct FieldLines: Sendable {
     public private(set) var nominated: [(start: Int32, count: Int32)] = []
     public private(set) var viaCount = 0
     public private(set) var upgradeIndex = -1
-    public private(set) var expectIndex = -1
+    /// An Expect other than 100-continue (RFC 9110 10.1.1).
+    public private(set) var hasUnknownExpect = false
+    public private(set) var maxForwardsIsZero = false
     public private(set) var hasDate = false
     public private(set) var hasRequestID = false
     public private(set) var teTrailers = false
@@ -36,7 +38,8 @@ public struct FieldLines: Sendable {
         if !nominated.isEmpty { nominated.removeAll(keepingCapacity: true) }
         viaCount = 0
         upgradeIndex = -1
-        expectIndex = -1
+        hasUnknownExpect = false
+        maxForwardsIsZero = false
         hasDate = false
         hasRequestID = false
         teTrailers = false
@@ -153,14 +156,24 @@ public struct FieldLines: Sendable {
             try connection(bytes, valueStart, valueCount, status)
         case .via: viaCount &+= 1
         case .upgrade: upgradeIndex = lines.count &- 1
-        case .expect: expectIndex = lines.count &- 1
+        case .expect:
+            if !bytes.equalsIgnoringCase("100-continue", at: valueStart, count: valueCount) { hasUnknownExpect = true }
+        case .maxForwards:
+            if valueCount > 0 {
+                maxForwardsIsZero = true
+                for index in valueStart..<valueStart &+ valueCount where bytes[index] != 0x30 {
+                    maxForwardsIsZero = false
+                }
+            }
         case .date: hasDate = true
         case .xRequestID: hasRequestID = true
         case .keepAlive: keepAliveIndex = lines.count &- 1
         case .te:
-            if bytes.equalsIgnoringCase("trailers", at: valueStart, count: valueCount) { teTrailers = true }
+            Self.forEachListMember(bytes, valueStart, valueCount) { start, count in
+                if bytes.equalsIgnoringCase("trailers", at: start, count: count) { teTrailers = true }
+            }
         case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .forwarded, .xForwardedFor,
-            .xForwardedProto, .xForwardedHost, .maxForwards, .http2Settings:
+            .xForwardedProto, .xForwardedHost, .http2Settings:
             break
         }
     }
@@ -237,6 +250,26 @@ public struct FieldLines: Sendable {
             while last > first, bytes[last - 1] == 0x20 || bytes[last - 1] == 0x09 { last -= 1 }
             if last > first { body(first, last - first) }
         }
+    }
+
+    /// The nominated names in lower case: what no trailer may be called either.
+    public func nominatedNames(in bytes: Span<UInt8>) -> [[UInt8]] {
+        nominated.map { name in
+            bytes.array(Int(name.start), Int(name.count)).map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
+        }
+    }
+
+    /// The value of `timeout` in Keep-Alive, seconds (RFC 2068 19.7.1); nil without one.
+    public func announcedTimeout(in bytes: Span<UInt8>) -> UInt64? {
+        guard keepAliveIndex >= 0 else { return nil }
+        let line = lines[keepAliveIndex]
+        var result: UInt64?
+        Self.forEachListMember(bytes, Int(line.valueStart), Int(line.valueCount)) { start, count in
+            if count > 8, bytes.equalsIgnoringCase("timeout=", at: start, count: 8) {
+                result = DecimalDigits.parse(bytes.array(start + 8, count - 8), max: 86_400)
+            }
+        }
+        return result
     }
 
     /// Whether Connection named this field, so that it ends here.

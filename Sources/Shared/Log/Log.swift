@@ -1,4 +1,6 @@
-/// Operational messages: one line each on stderr, written whole.
+import Synchronization
+
+/// Operational messages: one line each on stderr, written whole, and dropped rather than waited for where nobody reads.
 ///
 ///     2026-11-23T22:36:17.123Z info discoveryd[812]: service2 127.0.0.1:8080 is active (200 in 1 ms)
 public struct Log: Sendable {
@@ -25,6 +27,8 @@ public struct Log: Sendable {
     /// Messages below this are not written.
     public var level: Level
     private let program: String
+    /// Lines that stderr did not take; the next one that it takes says how many.
+    private static let dropped = Atomic<Int>(0)
 
     public init(program: String, level: Level = .info) {
         self.program = program
@@ -46,8 +50,15 @@ public struct Log: Sendable {
                 line.append(byte)
             }
         }
+        guard Descriptor.standardError.isWritable else {
+            Self.dropped.add(1, ordering: .relaxed)
+            return
+        }
+        let missing = Self.dropped.exchange(0, ordering: .relaxed)
+        if missing > 0 { line.append(contentsOf: " (\(missing) messages before this one were dropped)".utf8) }
+        if line.count > 4000 { line.replaceSubrange(4000..., with: "...".utf8) }
         line.append(0x0a)
-        // Nobody can be told that stderr is full or gone.
+        // Nobody can be told that stderr is gone.
         _ = Descriptor.standardError.write(line.span)
     }
 

@@ -42,8 +42,8 @@ public struct LineChannel: Sendable {
                 inputStart = 0
             }
             input.append(contentsOf: chunk[..<count])
+            // Also after a short read: the end may have come with the same event, and no other will tell of it.
             left -= count
-            if count < chunk.count { return false }
         }
         return true
     }

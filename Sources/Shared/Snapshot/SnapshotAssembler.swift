@@ -4,7 +4,8 @@ public struct SnapshotAssembler: Sendable {
         /// More lines are needed.
         case nothing
         case snapshot(Snapshot)
-        case delta(SnapshotVersion, [(id: Int, state: InstanceState)])
+        /// `isMore`: further parts of the same version follow.
+        case delta(SnapshotVersion, [(id: Int, state: InstanceState)], isMore: Bool)
         case ping(SnapshotVersion)
         case share(index: Int, of: Int)
         /// The other side refused us, with its reason.
@@ -45,6 +46,12 @@ public struct SnapshotAssembler: Sendable {
         case "service":
             digest.add(line)
             try service(message)
+        case "paths":
+            digest.add(line)
+            guard let service = message["service"]?.unsigned, let count = building?.services.count,
+                service + 1 == UInt64(count)
+            else { throw Fault(reason: "a paths line out of order") }
+            building?.services[count - 1].paths += message["paths"]?.elements.compactMap(\.string) ?? []
         case "instances":
             digest.add(line)
             try instances(message)
@@ -132,7 +139,7 @@ public struct SnapshotAssembler: Sendable {
             changes.append((Int(id), try Self.state(value)))
         }
         version = next
-        return .delta(next, changes)
+        return .delta(next, changes, isMore: message["more"]?.boolean ?? false)
     }
 
     private static func state(_ value: Document.Value) throws(Fault) -> InstanceState {

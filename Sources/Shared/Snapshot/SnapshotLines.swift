@@ -14,10 +14,21 @@ public enum SnapshotLines {
         }
     }
 
-    public static func service(id: Int, name: String, paths: [String]) -> [UInt8] {
+    public static func service(id: Int, name: String, paths: some Sequence<String>) -> [UInt8] {
         line("service") {
             $0.field("id", id)
             $0.field("name", name)
+            $0.key("paths")
+            $0.beginArray()
+            for path in paths { $0.value(path) }
+            $0.endArray()
+        }
+    }
+
+    /// More API paths of a service that has many.
+    public static func paths(service: Int, _ paths: some Sequence<String>) -> [UInt8] {
+        line("paths") {
+            $0.field("service", service)
             $0.key("paths")
             $0.beginArray()
             for path in paths { $0.value(path) }
@@ -55,12 +66,15 @@ public enum SnapshotLines {
     }
 
     public static func delta(
-        base: SnapshotVersion, _ version: SnapshotVersion, _ changes: some Sequence<(id: Int, state: InstanceState)>
+        base: SnapshotVersion, _ version: SnapshotVersion, _ changes: some Sequence<(id: Int, state: InstanceState)>,
+        isMore: Bool = false
     ) -> [UInt8] {
         line("delta") {
             $0.field("epoch", version.epoch)
             $0.field("base", base.number)
             $0.field("number", version.number)
+            // Only with the last part is the version complete.
+            if isMore { $0.field("more", true) }
             $0.key("instances")
             $0.beginArray()
             for (id, state) in changes {

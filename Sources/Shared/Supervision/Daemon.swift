@@ -13,6 +13,7 @@ public struct Daemon: Sendable {
     /// Nil: the supervisor is gone already, so there is nothing to do.
     public init?(program: String, level: Log.Level) {
         Limits.check()
+        Descriptor.openStandard()
         if let supervisor = Process.environment(Self.supervisorVariable),
             let pid = DecimalDigits.parse(supervisor.utf8, max: UInt64(Int32.max))
         {

@@ -37,6 +37,23 @@ public struct Descriptor: Equatable, Hashable, Sendable {
         Descriptor(try retrying { fcntl(rawValue, F_DUPFD_CLOEXEC, 3) })
     }
 
+    /// Whether a write would not block: for pipes, of up to 4096 bytes (pipe(7), PIPE_BUF). poll(2).
+    public var isWritable: Bool {
+        var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
+        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLOUT) != 0
+    }
+
+    /// Opens /dev/null as standard input, output and error where they are closed, so that no socket gets their numbers.
+    public static func openStandard() {
+        while true {
+            let null = unsafe Glibc.open("/dev/null", O_RDWR)
+            if null > 2 || null < 0 {
+                if null > 2 { _ = Glibc.close(null) }
+                return
+            }
+        }
+    }
+
     /// Whether this names an open file: a number inherited through the environment may not.
     public var isValid: Bool { rawValue >= 0 && fcntl(rawValue, F_GETFD) >= 0 }
 }

@@ -108,7 +108,9 @@ public enum Process {
         var none = sigset_t()
         unsafe sigemptyset(&none)
         unsafe sigprocmask(SIG_SETMASK, &none, nil)
-        Glibc.signal(SIGPIPE, SIG_DFL)
+        for number in [SIGPIPE, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2] {
+            Glibc.signal(number, SIG_DFL)
+        }
         if program.output.isOpen {
             guard dup2(program.output.rawValue, 1) >= 0, dup2(program.output.rawValue, 2) >= 0 else {
                 return Errno.last

@@ -79,6 +79,15 @@ public enum Socket {
         return SocketAddress(&storage)
     }
 
+    /// Whether a connection to an address of this machine has met itself: both ends are one socket.
+    public static func isConnectedToItself(_ socket: Descriptor, _ address: SocketAddress) -> Bool {
+        // Only ports that connect(2) hands out can be met; below them nothing needs to be asked.
+        guard address.isLoopback, address.port >= 1024, let local = (try? localAddress(socket)) ?? nil else {
+            return false
+        }
+        return local == address
+    }
+
     /// Whether the socket is listening: an inherited one must be.
     public static func isListening(_ socket: Descriptor) -> Bool {
         var value: Int32 = 0

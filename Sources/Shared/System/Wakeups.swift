@@ -73,6 +73,9 @@ public struct SignalQueue: Sendable {
         return count == size ? Signal(Int32(truncatingIfNeeded: info.ssi_signo)) : nil
     }
 
+    /// What a parent may have left ignored, and what a supervisor must hear: ended children.
+    public static func restoreChildSignal() { Glibc.signal(SIGCHLD, SIG_DFL) }
+
     /// A write to a closed connection is an error code, not a death.
     public static func ignoreBrokenPipes() { Glibc.signal(SIGPIPE, SIG_IGN) }
 }
