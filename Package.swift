@@ -18,7 +18,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLinux", path: "Sources/Shared/CLinux"),
         .target(
-            name: "Shared", dependencies: ["CLinux"], exclude: ["CLinux"],
+            name: "Shared", dependencies: ["CLinux"], exclude: ["CLinux", "Snapshot/README.md"],
             swiftSettings: settings),
         .executableTarget(name: "discoveryd", dependencies: ["Shared"], swiftSettings: settings),
         .executableTarget(name: "forwarderd", dependencies: ["Shared"], swiftSettings: settings),

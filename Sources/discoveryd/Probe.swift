@@ -192,7 +192,12 @@ struct Prober: ~Copyable {
         case .connecting:
             if let error = Socket.pendingError(probes[slot].descriptor) { return finish(slot, PollCause(error), &loop) }
             guard readiness.contains(.writable) else { return .pending }
-            return established(slot, polling, request, &loop)
+            let step = established(slot, polling, request, &loop)
+            guard case .pending = step, probes[slot].phase == .awaitingHead,
+                !readiness.isDisjoint(with: [.readable, .peerClosed])
+            else { return step }
+            // An instance may speak first, and the event does not come again.
+            return readHead(slot, polling, request, &loop)
         case .awaitingHead:
             if readiness.contains(.writable), probes[slot].sent < request.count {
                 let step = sendRest(slot, polling, request, &loop)

@@ -133,13 +133,7 @@ struct Publisher: ~Copyable {
         var isMore = false
         do throws(LineChannel.Fault) {
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
-                do throws(LineChannel.Fault) {
-                    isMore = try subscribers[slot].channel.receive()
-                } catch {
-                    // What came before the end is still heard.
-                    try receiveLines(slot, registry, &requests, &loop)
-                    throw error
-                }
+                isMore = try subscribers[slot].channel.receive()
                 try receiveLines(slot, registry, &requests, &loop)
             }
         } catch {

@@ -24,7 +24,8 @@ public struct LineChannel: Sendable {
     /// Bytes waiting to be sent.
     public var pendingBytes: Int { output.count - outputStart }
 
-    /// Takes what has arrived, at most `budget` bytes. True: there may be more.
+    /// Takes what has arrived, at most `budget` bytes. True: there may be more, or an end or error that the next call will
+    /// tell: what came before it is read first.
     public mutating func receive(budget: Int = 256 * 1024) throws(Fault) -> Bool {
         var left = budget
         var chunk = [UInt8](repeating: 0, count: 64 * 1024)
@@ -33,9 +34,13 @@ public struct LineChannel: Sendable {
             let result = descriptor.receive(into: &span)
             guard let count = result.count else {
                 if result.isAgain { return false }
+                if left < budget { return true }
                 throw .system(result.error)
             }
-            if count == 0 { throw .closed }
+            if count == 0 {
+                if left < budget { return true }
+                throw .closed
+            }
             if inputStart > 0 {
                 input.removeSubrange(..<inputStart)
                 scanned -= inputStart

@@ -1,0 +1,146 @@
+import Foundation
+import Shared
+import Testing
+
+/// What peers of discoveryd and serverpyctl may do to them: each a hazard by name.
+@Suite struct DiscoveryHazardTests {
+    /// A serverpy before one sample; at the end discoveryd must be the one that was started.
+    private func with(_ body: (Serverpy) throws -> Void) throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(StubInstance.service([sample.port], paths: "\"/hello\""), forwarders: 1).ready()
+        let before = try serverpy.pids("discoveryd")
+        try body(serverpy)
+        #expect(try serverpy.pids("discoveryd") == before, "discoveryd has died and was started again")
+        #expect(try Client.get(serverpy.discovery, "/health").status == 200)
+        #expect(serverpy.stop() == 0)
+    }
+
+    private func subscriber(_ serverpy: Serverpy) throws -> Descriptor {
+        try UnixSocket.connect(.stream, path: serverpy.runtimeDirectory + "/discovery.sock")
+    }
+
+    @Test func aSubscriberThatSaysHelloAndGoesHurtsNobody() throws {
+        try with { serverpy in
+            for _ in 0..<50 {
+                let socket = try subscriber(serverpy)
+                _ = socket.send(SubscriberLines.hello(role: .observer, pid: 1, index: nil).span)
+                socket.close()
+            }
+        }
+    }
+
+    @Test(arguments: [
+        "garbage\n", "{\"type\":\"hello\",\"role\":\"king\"}\n",
+        "{\"type\":\"hello\",\"role\":\"observer\",\"protocol\":[7,9]}\n",
+        "{\"type\":\"observed\",\"service\":\"a\"}\n", "[[[[\n", "{\"type\":\"applied\",\"epoch\":-1}\n", "\n", "\0\n",
+    ])
+    func aMalformedLineEndsItsConnectionAndNothingElse(_ line: String) throws {
+        try with { serverpy in
+            for _ in 0..<5 {
+                let socket = try subscriber(serverpy)
+                _ = socket.send(Array(line.utf8).span)
+                socket.close()
+            }
+        }
+    }
+
+    @Test func aLineWithoutEndIsRefusedByALimit() throws {
+        try with { serverpy in
+            let socket = try subscriber(serverpy)
+            defer { socket.close() }
+            try socket.setNonBlocking(false)
+            let junk = [UInt8](repeating: 0x61, count: 65_536)
+            var sent = 0
+            while sent < 16 << 20, let count = socket.send(junk.span).count { sent += count }
+            #expect(sent < 16 << 20, "the connection must have been closed")
+        }
+    }
+
+    @Test func manySilentConnectionsLeaveRoomForForwarders() throws {
+        try with { serverpy in
+            var sockets: [Descriptor] = []
+            for _ in 0..<300 { if let socket = try? subscriber(serverpy) { sockets.append(socket) } }
+            let forwarder = try #require(try serverpy.pids("forwarderd").first)
+            Signal.kill.send(to: forwarder)
+            #expect(serverpy.running.waitForError("forwarderd 0 (pid \(forwarder)) killed") != nil)
+            #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+            for socket in sockets { socket.close() }
+        }
+    }
+
+    @Test func askingTheSupervisorAndLeavingLeaksNothing() throws {
+        try with { serverpy in
+            for _ in 0..<150 {
+                let socket = try UnixSocket.connect(.stream, path: serverpy.runtimeDirectory + "/control.sock")
+                _ = socket.send(Array("{\"command\":\"status\"}\n{\"command\":\"nonsense\"}\n".utf8).span)
+                socket.close()
+            }
+        }
+    }
+
+    @Test func theHTTPPortRefusesStrangersMethodsAndPaths() throws {
+        try with { serverpy in
+            let port = serverpy.discovery
+            let missing = try Client.get(port, "/nothing")
+            #expect(missing.status == 404)
+            #expect(missing.text.contains("/stats"))
+            let client = try Client(port: port)
+            try client.send("POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+            let post = try client.read()
+            #expect(post.status == 405)
+            #expect(post.values("Allow") == ["GET, HEAD"])
+            try client.send("HEAD /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            #expect(try client.read(isHead: true).status == 200)
+            try client.send("GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            #expect(try client.read().status == 421)
+            try client.send("GET /dump?service=stub HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            let dump = try client.read().text
+            #expect(dump.contains("\"stats_packets\":[{\"start_time\""))
+            #expect(dump.hasSuffix("\"complete\":true}\n"))
+            try client.send("GET /stats?service=other HTTP/1.1\r\nHost: [::1]:1\r\n\r\n")
+            #expect(try client.read().text == "{\"service_statistics\":[]}\n")
+            try client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nX: a\nb\r\n\r\n")
+            #expect(try client.read().status == 400)
+        }
+    }
+
+    /// Instances that answer anything but HTTP, and what is said of them.
+    @Test(arguments: [
+        ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP"), ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),
+        ("", "closed without an answer"),
+        ("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "bad status 302"),
+        ("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000), "bad HTTP"),
+        (String(repeating: "HTTP/1.1 102 Processing\r\n\r\n", count: 4000), "bad HTTP"),
+    ])
+    func aBrokenInstanceGetsAPacketWithItsCause(_ answer: String, _ words: String) throws {
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        try listener.setNonBlocking(false)
+        let port = try #require(try Socket.localAddress(listener)).port
+        Thread.detachNewThread {
+            while let (descriptor, _) = try? Socket.accept(listener) {
+                try? descriptor.setNonBlocking(false)
+                var bytes = [UInt8](repeating: 0, count: 4096)
+                var span = bytes.mutableSpan
+                _ = descriptor.receive(into: &span)
+                _ = descriptor.send(Array(answer.utf8).span)
+                Socket.shutdownWrite(descriptor)
+                descriptor.close()
+            }
+        }
+        defer { Socket.shutdownBoth(listener) }
+        let serverpy = try Serverpy(StubInstance.service([port]), forwarders: 1).ready()
+        let stats = try Client.get(serverpy.discovery, "/stats").text
+        #expect(stats.contains("\"response\":\"\(words)\""), "\(stats)")
+        #expect(stats.contains("\"status\":\"down\""))
+    }
+
+    @Test func anInstanceThatAnswersNothingTimesOut() throws {
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        defer { listener.close() }
+        let port = try #require(try Socket.localAddress(listener)).port
+        let serverpy = try Serverpy(
+            StubInstance.service([port], polling: ", \"frequency\": 1, \"timeout\": 0.3"), forwarders: 1
+        ).ready()
+        #expect(try Client.get(serverpy.discovery, "/stats").text.contains("\"response\":\"timed out\""))
+    }
+}
