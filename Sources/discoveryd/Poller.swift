@@ -55,19 +55,26 @@ struct Poller: ~Copyable {
         courses = registry.instances.map { instance in
             var course = Course()
             if case .health(let path) = instance.configuration.polling.method {
-                course.request = Array(
-                    """
-                    GET \(path) HTTP/1.1\r
-                    Host: \(instance.configuration.endpoint.authority)\r
-                    User-Agent: serverpy/\(Version.current)\r
-                    Accept: */*\r
-                    \r
-
-                    """.utf8)
+                course.request = Self.request(path, instance.configuration)
             }
             return course
         }
         firstRoundRemaining = courses.count
+    }
+
+    /// The bytes of a health poll.
+    private static func request(_ path: String, _ instance: Instance) -> [UInt8] {
+        var fields = instance.polling.headers
+        func add(_ name: String, _ value: String) {
+            if !fields.contains(where: { $0.name.lowercased() == name.lowercased() }) {
+                fields.insert(PollHeader(name: name, value: value), at: 0)
+            }
+        }
+        add("Accept", "*/*")
+        add("User-Agent", "serverpy/\(Version.current)")
+        add("Host", instance.endpoint.authority)
+        let lines = fields.map { "\($0.name): \($0.value)\r\n" }.joined()
+        return Array("GET \(path) HTTP/1.1\r\n\(lines)\r\n".utf8)
     }
 
     /// Polls everything at once, as many at a time as the limit allows.

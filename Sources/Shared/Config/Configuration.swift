@@ -87,6 +87,17 @@ public struct StatusRange: Equatable, Sendable {
     public func contains(_ status: UInt16) -> Bool { status >= low && status <= high }
 }
 
+/// A field that a health poll carries.
+public struct PollHeader: Equatable, Sendable {
+    public var name: String
+    public var value: String
+
+    public init(name: String, value: String) {
+        self.name = name
+        self.value = value
+    }
+}
+
 /// How one instance is polled.
 public struct Polling: Equatable, Sendable {
     public enum Method: Equatable, Sendable {
@@ -110,6 +121,8 @@ public struct Polling: Equatable, Sendable {
     /// Polling frequency while inactive.
     public var downFrequencyMilliseconds = Limits.downFrequencyMilliseconds
     public var expect = [StatusRange(200, 299)]
+    /// Fields of the health poll beside those of its own.
+    public var headers: [PollHeader] = []
     public var priority = Priority.medium
 
     public init(method: Method) { self.method = method }

@@ -50,8 +50,10 @@ public struct ConfigurationFile: Sendable {
         }
     }
 
-    /// The configuration and its warnings, or all errors at once.
-    public func configuration() throws(Refusal) -> (Configuration, warnings: [Diagnostic]) {
+    /// The configuration and its warnings, or all errors at once. `lookUp`: the value of an environment variable.
+    public func configuration(
+        lookUp: @escaping (String) -> String? = { Process.environment($0) }
+    ) throws(Refusal) -> (Configuration, warnings: [Diagnostic]) {
         let printer = DiagnosticPrinter(file: path, source: bytes)
         if bytes.isEmpty { throw Refusal(text: "\(path):1:1: error: the file is empty; a map of services is needed\n") }
         let document: Document
@@ -60,8 +62,11 @@ public struct ConfigurationFile: Sendable {
         } catch {
             throw Refusal(text: printer.print([error]))
         }
+        var substitution = EnvironmentSubstitution(lookUp)
+        let substituted = substitution.apply(to: document, format)
+        if !substitution.diagnostics.isEmpty { throw Refusal(text: printer.print(substitution.diagnostics)) }
         var reader = ConfigurationReader()
-        let configuration = reader.read(document)
+        let configuration = reader.read(substituted)
         if reader.diagnostics.contains(where: { $0.severity == .error }) {
             throw Refusal(text: printer.print(reader.diagnostics.filter { $0.severity == .error }))
         }

@@ -8,7 +8,7 @@ struct ConfigurationReader {
 
     mutating func error(_ value: Value, _ message: String) { note(.error, value, message) }
 
-    private mutating func note(_ severity: Diagnostic.Severity, _ value: Value, _ message: String) {
+    mutating func note(_ severity: Diagnostic.Severity, _ value: Value, _ message: String) {
         if diagnostics.count < Limits.diagnostics {
             diagnostics.append(Diagnostic(severity, at: value.offset, message))
         }
@@ -44,7 +44,7 @@ struct ConfigurationReader {
         "request_processor_host", "request_processor_port", "forwarders", "drain_timeout",
     ]
 
-    private mutating func general(_ value: Value) -> Configuration.General {
+    mutating func general(_ value: Value) -> Configuration.General {
         var general = Configuration.General()
         guard value.kind == .mapping else {
             error(value, "`meta-info` is \(value.kind.name); a map is needed")
@@ -79,7 +79,7 @@ struct ConfigurationReader {
     }
 
     /// An IP address to listen on.
-    private mutating func address(_ key: Value, _ value: Value) -> String? {
+    mutating func address(_ key: Value, _ value: Value) -> String? {
         guard let text = text(key, value) else { return nil }
         if text == "localhost" { return "127.0.0.1" }
         if SocketAddress(literal: text, port: 0) != nil { return text }
@@ -93,7 +93,7 @@ struct ConfigurationReader {
 
     private static let serviceKeys = ["servers", "polling", "apis"]
 
-    private mutating func service(_ name: String, _ key: Value, _ value: Value) -> Service? {
+    mutating func service(_ name: String, _ key: Value, _ value: Value) -> Service? {
         guard value.kind == .mapping else {
             error(
                 value,
@@ -128,10 +128,18 @@ struct ConfigurationReader {
             return nil
         }
         let instances = instances(servers, shared, service: key)
+        if instances.count == 1, let only = instances.first, only.polling.retries == 0,
+            only.polling.frequencyMilliseconds > 300_000
+        {
+            note(
+                .warning, servers,
+                "a single instance, polled every \(Duration.text(only.polling.frequencyMilliseconds)) without retries: one lost poll makes the service unavailable for long"
+            )
+        }
         return Service(name: name, instances: instances, paths: paths)
     }
 
-    private mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value)
+    mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value)
         -> [Instance]
     {
         var instances: [Instance] = []
@@ -166,7 +174,7 @@ struct ConfigurationReader {
         return instances
     }
 
-    private mutating func instance(
+    mutating func instance(
         _ address: Value, _ place: Value, _ polling: Polling?, _ weight: Int, _ seen: inout [String: Int]
     ) -> Instance? {
         guard address.kind == .string || address.kind == .integer || address.kind == .number else {
@@ -197,7 +205,7 @@ struct ConfigurationReader {
         return Instance(url: url, endpoint: endpoint, polling: polling, weight: weight)
     }
 
-    private mutating func apis(_ service: String, _ value: Value) -> [String] {
+    mutating func apis(_ service: String, _ value: Value) -> [String] {
         guard value.kind == .sequence, value.count > 0 else {
             error(
                 value,
@@ -225,189 +233,14 @@ struct ConfigurationReader {
                 )
                 continue
             }
+            if normal == "/.serverpy" || normal.hasPrefix("/.serverpy/ready") {
+                note(
+                    .warning, element,
+                    "no request for `\(normal)/ready` reaches this service: the request processor answers it itself")
+            }
             claimed[normal] = (service, element.offset)
             paths.append(normal)
         }
         return paths
     }
-
-    // MARK: Polling
-
-    private static let pollingKeys = [
-        "method", "endpoint", "frequency", "retries", "retry_delay", "packet_limit", "priority", "timeout", "rise",
-        "down_frequency", "expect", "weight",
-    ]
-
-    /// `own`: the instance has its own polling, where priority and weight are allowed.
-    private mutating func polling(_ value: Value, own: Bool) -> (polling: Polling, weight: Int)? {
-        guard value.kind == .mapping else {
-            error(value, "polling is \(value.kind.name); a map with `method` is needed")
-            return nil
-        }
-        var polling = Polling(method: .ping)
-        var method: String?
-        var endpoint: (value: Value, path: String)?
-        var retryDelay: Value?
-        var timeout: Value?
-        var down: UInt64?
-        var weight = 1
-        let before = diagnostics.count
-        for (key, value) in value.members {
-            switch key.text {
-            case "method": method = word(key, value, ["health", "ping"])
-            case "endpoint": endpoint = endpointPath(key, value).map { (key, $0) }
-            case "frequency":
-                if let time = duration(key, value, 10...86_400_000) { polling.frequencyMilliseconds = time }
-            case "retries": if let count = integer(key, value, 0...100) { polling.retries = count }
-            case "retry_delay":
-                retryDelay = value
-                if let time = duration(key, value, 0...3_600_000) { polling.retryDelayMilliseconds = time }
-            case "packet_limit":
-                if let count = integer(key, value, 1...Limits.packetsPerInstanceMaximum) { polling.packetLimit = count }
-            case "timeout":
-                timeout = value
-                if let time = duration(key, value, 1...3_600_000) { polling.timeoutMilliseconds = time }
-            case "rise": if let count = integer(key, value, 1...100) { polling.rise = count }
-            case "down_frequency": down = duration(key, value, 10...86_400_000)
-            case "expect": if let ranges = statusRanges(key, value) { polling.expect = ranges }
-            case "priority", "weight":
-                guard own else {
-                    error(
-                        key,
-                        "`\(key.text)` is accepted only where each server has its own polling: write `servers` as a map"
-                    )
-                    continue
-                }
-                if key.text == "weight" {
-                    if let number = integer(key, value, 1...100) { weight = number }
-                } else if let name = word(key, value, Priority.allCases.map(\.name)),
-                    let priority = Priority(name: name)
-                {
-                    polling.priority = priority
-                }
-            default: unknown(key, Self.pollingKeys, in: "polling")
-            }
-        }
-        if method == nil, !value.members.contains(where: { $0.key.text == "method" }) {
-            error(value, "polling has no `method`; `health` or `ping` is needed")
-        }
-        if method == "health" {
-            if let endpoint {
-                polling.method = .health(endpoint: endpoint.path)
-            } else if !value.members.contains(where: { $0.key.text == "endpoint" }) {
-                error(value, "`method: health` needs an `endpoint`, such as /health")
-            }
-        } else if method == "ping", let endpoint {
-            error(endpoint.value, "`endpoint` belongs to `method: health`; `ping` has none")
-        }
-        if polling.retries > 0, retryDelay == nil {
-            error(value, "`retries` is \(polling.retries), then `retry_delay` (seconds) is required")
-        }
-        if let timeout {
-            if polling.timeoutMilliseconds > polling.frequencyMilliseconds {
-                error(
-                    timeout,
-                    "`timeout` is longer than `frequency` (\(Duration.text(polling.frequencyMilliseconds))); at most that is allowed"
-                )
-            }
-        } else {
-            polling.timeoutMilliseconds = min(Limits.pollTimeoutMilliseconds, polling.frequencyMilliseconds)
-        }
-        polling.downFrequencyMilliseconds = down ?? min(polling.frequencyMilliseconds, Limits.downFrequencyMilliseconds)
-        return diagnostics.count == before ? (polling, weight) : nil
-    }
-
-    private mutating func endpointPath(_ key: Value, _ value: Value) -> String? {
-        guard let path = text(key, value) else { return nil }
-        guard path.hasPrefix("/"), path.utf8.allSatisfy(Grammar.isTarget) else {
-            error(
-                value,
-                "`endpoint` is `\(Text.shown(path.utf8))`; a path that begins with / and holds neither spaces, # nor control characters is needed"
-            )
-            return nil
-        }
-        return path
-    }
-
-    /// A code, a range `200-299`, or a list of these.
-    private mutating func statusRanges(_ key: Value, _ value: Value) -> [StatusRange]? {
-        var ranges: [StatusRange] = []
-        for element in value.kind == .sequence ? Array(value.elements) : [value] {
-            let parts = element.text.split(separator: "-", omittingEmptySubsequences: false)
-            let codes = parts.compactMap { DecimalDigits.parse($0.utf8, max: 599) }
-            guard codes.count == parts.count, codes.count == 1 || codes.count == 2, codes[0] >= 100,
-                codes[codes.count - 1] >= codes[0]
-            else {
-                error(
-                    element,
-                    "`expect` holds `\(Text.shown(element.text.utf8))`; a status code from 100 to 599 or a range such as 200-299 is needed"
-                )
-                continue
-            }
-            ranges.append(StatusRange(UInt16(codes[0]), UInt16(codes[codes.count - 1])))
-        }
-        if ranges.isEmpty, value.kind == .sequence, value.count == 0 {
-            error(value, "`expect` is empty; at least one status code is needed")
-        }
-        return ranges.isEmpty ? nil : ranges
-    }
-
-    // MARK: Scalars
-
-    private mutating func text(_ key: Value, _ value: Value) -> String? {
-        if let text = value.string, !text.isEmpty, text.utf8.count <= 1024 { return text }
-        let found = value.kind == .string ? (value.bytes.isEmpty ? "empty" : "longer than 1024 bytes") : value.kind.name
-        error(value, "`\(key.text)` is \(found); text is needed")
-        return nil
-    }
-
-    private mutating func word(_ key: Value, _ value: Value, _ allowed: [String]) -> String? {
-        let word = value.kind == .sequence || value.kind == .mapping ? "" : value.text
-        if allowed.contains(word) { return word }
-        var message =
-            "`\(key.text)` is \(word.isEmpty ? value.kind.name : "`\(Text.shown(word.utf8))`"); allowed are \(list(allowed))"
-        if let near = Text.nearest(word, allowed) { message += " (did you mean `\(near)`?)" }
-        error(value, message)
-        return nil
-    }
-
-    private mutating func integer(_ key: Value, _ value: Value, _ range: ClosedRange<Int>, orWord word: String? = nil)
-        -> Int?
-    {
-        if let number = value.unsigned, number <= UInt64(Int.max), range.contains(Int(number)) { return Int(number) }
-        let found =
-            value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
-        let also = word.map { ", or `\($0)`" } ?? ""
-        error(
-            value,
-            "`\(key.text)` is \(found); a whole number from \(range.lowerBound) to \(range.upperBound)\(also) is needed"
-        )
-        return nil
-    }
-
-    /// Milliseconds. A number is seconds.
-    private mutating func duration(_ key: Value, _ value: Value, _ range: ClosedRange<UInt64>) -> UInt64? {
-        let parsed =
-            switch value.kind {
-            case .integer, .number: Duration.parse(seconds: value.text)
-            case .string: Duration.parse(value.text)
-            case .null, .boolean, .sequence, .mapping, .alias: UInt64?.none
-            }
-        if let parsed, range.contains(parsed) { return parsed }
-        let found =
-            value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
-        error(
-            value,
-            "`\(key.text)` is \(found); a time from \(Duration.text(range.lowerBound)) to \(Duration.text(range.upperBound)) is needed: seconds as a number, or such as \"250ms\", \"5s\", \"1m\""
-        )
-        return nil
-    }
-
-    private mutating func unknown(_ key: Value, _ allowed: [String], in place: String) {
-        var message = "`\(Text.shown(key.bytes))` is not known in \(place); allowed are \(list(allowed))"
-        if let near = Text.nearest(key.text, allowed) { message += " (did you mean `\(near)`?)" }
-        error(key, message)
-    }
-
-    private func list(_ words: [String]) -> String { words.map { "`\($0)`" }.joined(separator: ", ") }
 }

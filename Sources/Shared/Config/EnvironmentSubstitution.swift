@@ -1,0 +1,110 @@
+/// Replaces `${NAME}` and `${NAME:-default}` inside scalars, keys included, by the environment's values; `$${` is a plain `${`.
+/// A name that is missing and has no default is an error with its place.
+///
+/// A plain YAML scalar is typed by what it becomes (`port: ${PORT}` is a number), quoted text stays text; a JSON string that
+/// is one replacement and nothing else is typed too, since JSON has no other way to write it.
+struct EnvironmentSubstitution {
+    let lookUp: (String) -> String?
+    private(set) var diagnostics: [Diagnostic] = []
+
+    init(_ lookUp: @escaping (String) -> String?) { self.lookUp = lookUp }
+
+    mutating func apply(to document: Document, _ format: ConfigurationFile.Format) -> Document {
+        // Almost no configuration has one: then nothing is copied.
+        guard document.source.indices.contains(where: { isOpening(document.source, $0) }) else { return document }
+        var builder = DocumentBuilder()
+        builder.nodes = document.nodes
+        builder.arena = document.arena
+        for index in document.nodes.indices {
+            switch document.nodes[index].kind {
+            case .string, .integer, .number, .boolean, .null: replace(index, document, format, &builder)
+            case .sequence, .mapping, .alias: break
+            }
+        }
+        return Document(source: document.source, builder: builder, root: document.rootIndex)
+    }
+
+    private func isOpening(_ bytes: [UInt8], _ index: Int) -> Bool {
+        bytes[index] == UInt8(ascii: "$") && index + 1 < bytes.count && bytes[index + 1] == UInt8(ascii: "{")
+    }
+
+    private mutating func replace(
+        _ index: Int, _ document: Document, _ format: ConfigurationFile.Format, _ builder: inout DocumentBuilder
+    ) {
+        let node = document.nodes[index]
+        let text = Array(builder.text(Int32(index), source: document.source))
+        guard text.indices.contains(where: { isOpening(text, $0) }) else { return }
+        var out: [UInt8] = []
+        var position = 0
+        var isWhole = false
+        while position < text.count {
+            if text[position] == UInt8(ascii: "$"), position + 1 < text.count, text[position + 1] == UInt8(ascii: "$"),
+                isOpening(text, position + 1)
+            {
+                out += [UInt8(ascii: "$"), UInt8(ascii: "{")]
+                position += 3
+            } else if isOpening(text, position) {
+                guard let close = text[position...].firstIndex(of: UInt8(ascii: "}")) else {
+                    return fail(
+                        node, "`${` is not closed; write ${NAME} or ${NAME:-default}, or $${ for the text itself")
+                }
+                guard let value = value(text[position + 2..<close], node) else { return }
+                out += Array(value.utf8)
+                isWhole = position == 0 && close == text.count - 1
+                position = close + 1
+            } else {
+                out.append(text[position])
+                position += 1
+            }
+        }
+        store(out, index, isPlain: isPlain(node, document.source, format, isWhole), &builder)
+    }
+
+    private func isPlain(_ node: Document.Node, _ source: [UInt8], _ format: ConfigurationFile.Format, _ isWhole: Bool)
+        -> Bool
+    {
+        if format == .json { return isWhole }
+        switch source[Int(node.offset)] {
+        case UInt8(ascii: "\""), UInt8(ascii: "'"), UInt8(ascii: "|"), UInt8(ascii: ">"): return false
+        default: return true
+        }
+    }
+
+    private mutating func value(_ inside: ArraySlice<UInt8>, _ node: Document.Node) -> String? {
+        let words = String(decoding: inside, as: UTF8.self)
+        let separator = words.firstRange(of: ":-")
+        let name = separator.map { String(words[..<$0.lowerBound]) } ?? words
+        let isName =
+            !name.isEmpty && name.utf8.first.map { $0 < 0x30 || $0 > 0x39 } ?? false
+            && name.utf8.allSatisfy { $0 == 0x5f || $0 >= 0x30 && $0 <= 0x39 || $0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7a }
+        guard isName else {
+            fail(
+                node,
+                "`\(Text.shown(name.utf8))` is no name of an environment variable; letters, digits and _ are allowed")
+            return nil
+        }
+        if let value = lookUp(name), !value.isEmpty || separator == nil { return value }
+        if let separator { return String(words[separator.upperBound...]) }
+        fail(node, "the environment variable `\(name)` is not set; set it, or write ${\(name):-default}")
+        return nil
+    }
+
+    private mutating func fail(_ node: Document.Node, _ message: String) {
+        diagnostics.append(Diagnostic(at: Int(node.offset), message))
+    }
+
+    private func store(_ text: [UInt8], _ index: Int, isPlain: Bool, _ builder: inout DocumentBuilder) {
+        var kind = Document.Kind.string
+        var stored = text
+        if isPlain {
+            let (resolved, canonical) = CoreSchema.resolve(text[...])
+            kind = resolved
+            if let canonical { stored = Array(canonical.utf8) }
+        }
+        builder.nodes[index].kind = kind
+        builder.nodes[index].inArena = true
+        builder.nodes[index].textStart = UInt32(builder.arena.count)
+        builder.nodes[index].count = UInt32(stored.count)
+        builder.arena += stored
+    }
+}
