@@ -115,6 +115,8 @@ public enum Limits {
     public static let restartDelayMaximumMilliseconds: UInt64 = 10_000
     public static let startFailures = 5
     public static let stopTimeoutMilliseconds: UInt64 = 30_000
+    public static let watchMilliseconds: UInt64 = 1_000
+    public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let killAfterMilliseconds: UInt64 = 2_000
 
     /// The relations that the rest of the code takes for granted.

@@ -12,10 +12,13 @@ struct Discoveryd: ~Copyable {
     private let daemon: Daemon
     private let signals: SignalQueue
     private let subscriberListener: Descriptor
-    private let apiListener: Descriptor
+    private var apiListener: Descriptor
     /// The socket file that we made ourselves and remove at the end.
     private let ownSocketPath: String?
     private var isRunning = true
+    /// The version that a reload made, until every forwarder has applied it.
+    private var reloading: SnapshotVersion?
+    private var reloadTimer = TimerWheel.ID.none
     /// Connections with work left over from a turn in which others had to go first.
     private var unfinished: [Token] = []
 
@@ -143,6 +146,7 @@ struct Discoveryd: ~Copyable {
             publisher.publish(changes, registry, &loop)
         }
         publisher.settle(registry, &loop)
+        checkReload()
     }
 
     private mutating func openPublisher() {
@@ -173,7 +177,7 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting:
+            .resumeAccepting, .reloadTimeout:
             break
         }
     }
@@ -211,6 +215,70 @@ struct Discoveryd: ~Copyable {
         }
     }
 
+    // MARK: Reload
+
+    /// The HTTP port has moved; connections that stand go on.
+    private mutating func replaceAPIListener(_ listener: Descriptor) {
+        loop.remove(apiListener)
+        apiListener.close()
+        apiListener = listener
+        if let address = try? Socket.localAddress(listener) { state.isLoopbackOnly = address.unmapped.isLoopback }
+        resumeAccepting(1)
+    }
+
+    /// A configuration that the supervisor has checked; here it is checked again, because it decides here.
+    private mutating func reload(_ path: String, _ memory: Descriptor?) {
+        do {
+            guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
+            let bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
+            let (configuration, _) = try ConfigurationFile(path: path, bytes: bytes).configuration()
+            let previous = registry
+            registry = Registry(configuration, after: previous, now: loop.now)
+            poller.reload(&registry, after: previous, &loop)
+            _ = registry.takeChanges()
+            if publisher.isOpen { publisher.restart(registry, &loop) }
+            log.info(
+                "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
+            )
+            reloading = registry.version
+            loop.cancel(&reloadTimer)
+            reloadTimer = loop.schedule(EventKind.reloadTimeout.token(), after: Limits.reloadTimeoutMilliseconds)
+        } catch let refusal as ConfigurationFile.Refusal {
+            reply(.refused(reason: refusal.text))
+        } catch {
+            reply(.refused(reason: (error as? StartFault)?.reason ?? "\(error)"))
+        }
+    }
+
+    /// Tells the supervisor when every forwarder works with the new configuration.
+    private mutating func checkReload() {
+        guard let version = reloading, publisher.forwarders(applied: version) == publisher.forwarders else { return }
+        reloading = nil
+        loop.cancel(&reloadTimer)
+        reply(.applied(snapshot: registry.version.description))
+    }
+
+    private mutating func reloadTimedOut() {
+        reloadTimer = .none
+        guard let version = reloading else { return }
+        reloading = nil
+        let (applied, all) = (publisher.forwarders(applied: version), publisher.forwarders)
+        reply(
+            .refused(
+                reason:
+                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s; the others will when they can"
+            ))
+    }
+
+    private func reply(_ message: ControlMessage) {
+        guard let control = daemon.control else { return }
+        do {
+            try UnixSocket.send(message.encode(), on: control)
+        } catch {
+            log.warning("the supervisor could not be told: \(error)")
+        }
+    }
+
     /// No descriptors are left: a listener that stayed registered would only spin.
     private mutating func rest(_ listener: Descriptor, _ name: String) {
         log.warning("\(name): no descriptors are left for more connections; accepting pauses")
@@ -234,6 +302,7 @@ struct Discoveryd: ~Copyable {
         case .nameTimeout: poller.nameTimedOut(token.slot, &registry, &loop)
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
         case .resumeAccepting: resumeAccepting(token.slot)
+        case .reloadTimeout: reloadTimedOut()
         case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)
         case .helloTimeout:
             if publisher.subscribers.holds(token.slot, token.generation) {
@@ -271,16 +340,21 @@ struct Discoveryd: ~Copyable {
                     isRunning = false
                     return
                 }
-                for descriptor in message.descriptors { descriptor.close() }
-                switch try ControlMessage.decode(message.bytes) {
-                case .stop, .drain: isRunning = false
-                case .reopenLogs, .listeners, .configuration: break
+                let command = try? ControlMessage.decode(message.bytes)
+                if command == .listeners, let listener = message.descriptors.first {
+                    replaceAPIListener(listener)
+                    continue
                 }
-            } catch let error as Errno {
+                defer { for descriptor in message.descriptors { descriptor.close() } }
+                switch command {
+                case .stop, .drain: isRunning = false
+                case .configuration(let path): reload(path, message.descriptors.first)
+                case .reopenLogs, .listeners, .applied, .refused: break
+                case nil: log.warning("the supervisor sent something unknown: \(Text.shown(message.bytes))")
+                }
+            } catch {
                 if error != .again { isRunning = false }
                 return
-            } catch {
-                log.warning("the supervisor sent something unknown: \(error)")
             }
         }
     }

@@ -16,6 +16,8 @@ enum EventKind: UInt8 {
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.
     case resumeAccepting
+    /// Not every forwarder has applied a reload in time.
+    case reloadTimeout
 
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)

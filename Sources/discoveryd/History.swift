@@ -12,7 +12,8 @@ struct History: Sendable {
     }
 
     private var chunks: [Chunk] = []
-    private let limit: Int
+    /// Packets kept; a smaller one takes effect with the next packet.
+    var limit: Int
     /// The sequence number of the oldest packet kept; it and `endSequence` only grow.
     private(set) var startSequence: UInt64 = 0
     private(set) var endSequence: UInt64 = 0

@@ -4,7 +4,7 @@ import Shared
 /// the timing in `PollSchedule`, the sockets in `Prober`.
 struct Poller: ~Copyable {
     /// One instance's polling as it goes.
-    private struct Course {
+    struct Course {
         var purpose = Health.Purpose.regular
         var isRunning = false
         var isFresh = true
@@ -19,8 +19,11 @@ struct Poller: ~Copyable {
         var startedAt: UInt64 = 0
         /// The next poll.
         var timer = TimerWheel.ID.none
+        var dueAt: UInt64 = 0
         /// The end of waiting for its name.
         var nameTimer = TimerWheel.ID.none
+        var nameDueAt: UInt64 = 0
+        var accusationTimer = TimerWheel.ID.none
         var accusedAt: UInt64?
         /// An accusation that came too soon after another waits for its time.
         var isAccusationPostponed = false
@@ -32,34 +35,37 @@ struct Poller: ~Copyable {
         var probes: [(address: SocketAddress, slot: Int)] = []
         var request: [UInt8] = []
         var lastGood = false
+        /// While a reload goes on: its successor has it, or it has ended.
+        var isTaken = false
     }
 
-    private var courses: [Course]
-    private var prober: Prober
-    private let resolver: Resolver
+    var courses: [Course]
+    var prober: Prober
+    let resolver: Resolver
     private var schedule = PollSchedule(seed: SystemRandom.word())
-    private var inFlight = 0
+    var inFlight = 0
     /// Due, but too many are under way.
-    private var waiting: [Int] = []
-    private var waitingStart = 0
+    var waiting: [Int] = []
+    var waitingStart = 0
     private var isBeginningWaiting = false
     private let log: Log
     /// Instances that have not had their first result.
-    private(set) var firstRoundRemaining: Int
+    var firstRoundRemaining: Int
 
     init(_ registry: Registry, _ resolver: Resolver, log: Log) {
         self.log = log
         self.resolver = resolver
         prober = Prober(
-            capacity: min((1 << 24) - 1, (registry.instances.count + 1) * Limits.addressesPerName), log: log)
-        courses = registry.instances.map { instance in
-            var course = Course()
-            if case .health(let path) = instance.configuration.polling.method {
-                course.request = Self.request(path, instance.configuration)
-            }
-            return course
-        }
+            // Only what is used is touched; a reload may bring more instances.
+            capacity: min((1 << 24) - 1, max(registry.instances.count * 2, 65_536) * Limits.addressesPerName), log: log)
+        courses = registry.instances.map { Self.course($0.configuration) }
         firstRoundRemaining = courses.count
+    }
+
+    static func course(_ instance: Instance) -> Course {
+        var course = Course()
+        if case .health(let path) = instance.polling.method { course.request = request(path, instance) }
+        return course
     }
 
     /// The bytes of a health poll.
@@ -97,7 +103,8 @@ struct Poller: ~Copyable {
         if let before = courses[id].accusedAt, loop.now - before < Limits.accusationGapMilliseconds {
             guard !courses[id].isAccusationPostponed else { return }
             courses[id].isAccusationPostponed = true
-            _ = loop.schedule(EventKind.accusationDue.token(id), at: before + Limits.accusationGapMilliseconds)
+            courses[id].accusationTimer = loop.schedule(
+                EventKind.accusationDue.token(id), at: before + Limits.accusationGapMilliseconds)
             return
         }
         courses[id].accusedAt = loop.now
@@ -107,11 +114,11 @@ struct Poller: ~Copyable {
     mutating func accusationDue(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
         guard id < courses.count else { return }
         courses[id].isAccusationPostponed = false
+        courses[id].accusationTimer = .none
         accuse(id, &registry, &loop)
     }
 
-    private mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop)
-    {
+    mutating func due(_ id: Int, _ purpose: Health.Purpose, _ registry: inout Registry, _ loop: inout EventLoop) {
         if courses[id].isQueued, purpose == .accusation {
             // Accusations do not wait behind the routine: the queued poll begins now.
             courses[id].isQueued = false
@@ -226,9 +233,7 @@ struct Poller: ~Copyable {
             firstRoundRemaining -= 1
         }
         if let next {
-            loop.cancel(&courses[id].timer)
-            courses[id].timer = loop.schedule(
-                EventKind.pollDue.token(id), after: schedule.delay(next, isFirst: wasFirst))
+            wait(id, schedule.delay(next, isFirst: wasFirst), &loop)
             courses[id].purpose = next.purpose
         } else {
             courses[id].purpose = .regular
@@ -244,13 +249,13 @@ struct Poller: ~Copyable {
         // Nothing is ever forgotten: who neither runs nor waits for a time is polled at the regular one.
         if !courses[id].isRunning, !courses[id].timer.isScheduled {
             let polling = registry.instances[id].configuration.polling
-            courses[id].timer = loop.schedule(EventKind.pollDue.token(id), after: polling.frequencyMilliseconds)
+            wait(id, polling.frequencyMilliseconds, &loop)
         }
         beginWaiting(&registry, &loop)
     }
 
     /// Begins polls that had to wait. A poll that ends at once comes back here; only the outermost call works, in a loop.
-    private mutating func beginWaiting(_ registry: inout Registry, _ loop: inout EventLoop) {
+    mutating func beginWaiting(_ registry: inout Registry, _ loop: inout EventLoop) {
         guard !isBeginningWaiting else { return }
         isBeginningWaiting = true
         while inFlight < Limits.pollsInFlight, waitingStart < waiting.count {
@@ -265,6 +270,12 @@ struct Poller: ~Copyable {
             waitingStart = 0
         }
         isBeginningWaiting = false
+    }
+
+    private mutating func wait(_ id: Int, _ delay: UInt64, _ loop: inout EventLoop) {
+        loop.cancel(&courses[id].timer)
+        courses[id].dueAt = loop.now + delay
+        courses[id].timer = loop.schedule(EventKind.pollDue.token(id), at: courses[id].dueAt)
     }
 
     private func announce(_ id: Int, _ before: Health, _ result: PollResult, _ registry: Registry) {

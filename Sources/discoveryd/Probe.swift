@@ -13,7 +13,8 @@ struct Probe: ~Copyable {
         case awaitingEcho
     }
 
-    let instance: Int
+    /// Its id in the registry; a reload may change it.
+    var instance: Int
     let address: SocketAddress
     var phase = Phase.idle
     var descriptor = Descriptor.none
@@ -76,6 +77,9 @@ struct Prober: ~Copyable {
     func holds(_ slot: Int, connection: UInt32) -> Bool {
         probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].descriptor.isOpen
     }
+
+    /// The instance has another id from now on.
+    func rename(_ slot: Int, _ instance: Int) { probes[slot].instance = instance }
 
     mutating func removeProbe(_ slot: Int, _ loop: inout EventLoop) {
         disconnect(slot, &loop)

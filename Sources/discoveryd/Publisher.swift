@@ -225,6 +225,16 @@ struct Publisher: ~Copyable {
         }
     }
 
+    /// The configuration has changed: everybody gets a whole snapshot.
+    mutating func restart(_ registry: Registry, _ loop: inout EventLoop) {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+            subscribers[slot].progress = .waiting
+            subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
+            subscribers[slot].hasChanges = false
+            advance(slot, registry, &loop)
+        }
+    }
+
     mutating func heartbeat(_ registry: Registry, _ loop: inout EventLoop) {
         for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].progress == .current
         {

@@ -28,6 +28,24 @@ struct RegisteredInstance {
         availability = Availability(now: now)
     }
 
+    /// Takes over what is known of an instance that a changed configuration names again.
+    mutating func take(_ old: RegisteredInstance) {
+        health = old.health
+        history = old.history
+        history.limit = configuration.polling.packetLimit
+        availability = old.availability
+        isDraining = old.isDraining
+        answering = old.answering
+        firstCheckedAt = old.firstCheckedAt
+        lastCheckedAt = old.lastCheckedAt
+        lastFailureAt = old.lastFailureAt
+        lastFailure = old.lastFailure
+        lastResult = old.lastResult
+        since = old.since
+        polls = old.polls
+        publishedAvailability = old.publishedAvailability
+    }
+
     var state: InstanceState {
         InstanceState(
             status: health.status, suspect: health.isSuspect, draining: isDraining, availability: publishedAvailability,
@@ -59,6 +77,25 @@ struct Registry {
     private(set) var changed: [Int] = []
     private var isMarked: [Bool] = []
     let general: Configuration.General
+
+    /// A changed configuration: instances that it names again keep all that is known of them. `former` says for each
+    /// instance which of `previous` it was.
+    init(_ configuration: Configuration, after previous: Registry, now: UInt64) {
+        self.init(configuration, epoch: previous.version.epoch, now: now)
+        version.number = previous.version.number + 1
+        var known: [String: Int] = [:]
+        for (id, entry) in previous.instances.enumerated() {
+            known[previous.services[entry.service].name + "\0" + entry.configuration.url] = id
+        }
+        former = instances.map { known[services[$0.service].name + "\0" + $0.configuration.url] }
+        for (id, old) in former.enumerated() {
+            guard let old else { continue }
+            instances[id].take(previous.instances[old])
+        }
+    }
+
+    /// After a change of the configuration: the former id of each instance; nil for new ones.
+    private(set) var former: [Int?] = []
 
     init(_ configuration: Configuration, epoch: UInt64, now: UInt64) {
         general = configuration.general

@@ -101,6 +101,13 @@ final class Resolver {
         }
     }
 
+    /// Instances that wait have other ids from now on, or are gone.
+    func rename(_ newID: (Int) -> Int?) {
+        for (host, entry) in entries where !entry.waiting.isEmpty {
+            entries[host]?.waiting = entry.waiting.compactMap(newID)
+        }
+    }
+
     /// Whether a look-up of this name is under way.
     func isAsking(_ host: String) -> Bool { entries[host]?.inFlight ?? false }
 }

@@ -177,7 +177,7 @@ struct Forwarder: ~Copyable {
                 case .listeners:
                     listeners.replace(message.descriptors, loop)
                     continue
-                case .reopenLogs, .configuration: break
+                case .reopenLogs, .configuration, .applied, .refused: break
                 }
                 for descriptor in message.descriptors { descriptor.close() }
             } catch let error as Errno {

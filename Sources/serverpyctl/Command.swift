@@ -12,7 +12,7 @@ struct Command: Sendable {
     var isHidden = false
     let run: @Sendable (Options) throws(CommandFault) -> Int32
 
-    static let all: [Command] = [.start, .demo, .check, .stop, .status, .version, .sample]
+    static let all: [Command] = [.start, .demo, .check, .reload, .stop, .status, .version, .sample]
 
     static let help = Options.Spec("help", "h", help: "print this help")
 

@@ -11,6 +11,7 @@ struct ControlServer: ~Copyable {
     enum Request {
         case stop
         case status
+        case reload(dryRun: Bool)
         case unknown(String)
     }
 
@@ -90,9 +91,11 @@ struct ControlServer: ~Copyable {
     }
 
     private static func parse(_ line: [UInt8]) -> Request {
-        switch (try? JSONReader.parse(line))?.root["command"]?.string {
+        let root = (try? JSONReader.parse(line))?.root
+        return switch root?["command"]?.string {
         case "stop": .stop
         case "status": .status
+        case "reload": .reload(dryRun: root?["dry_run"]?.boolean ?? false)
         case let other: .unknown(other ?? "")
         }
     }
@@ -116,6 +119,8 @@ extension Supervisor {
             control.answer(slot) { $0.field("ok", true) }
             log.info("told to stop")
             stop(drain: true)
+        case .reload(let dryRun):
+            reload((slot, control.connections.generation(slot)), dryRun: dryRun)
         case .status:
             let now = loop.now
             let children = children
@@ -147,7 +152,7 @@ extension Supervisor {
         case .unknown(let name):
             control.answer(slot) {
                 $0.field("ok", false)
-                $0.field("error", "the command `\(Text.shown(name.utf8))` is not known; stop and status are")
+                $0.field("error", "the command `\(Text.shown(name.utf8))` is not known; stop, status and reload are")
             }
         }
     }

@@ -7,8 +7,8 @@ struct Sockets {
     let madeDirectory: Bool
     /// Holds the lock on the runtime directory.
     let directory: Descriptor
-    let requests: Descriptor
-    let discoveryHTTP: Descriptor
+    var requests: Descriptor
+    var discoveryHTTP: Descriptor
     let discovery: Descriptor
     let control: Descriptor
     let notify: Descriptor

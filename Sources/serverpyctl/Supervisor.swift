@@ -5,7 +5,9 @@ struct Supervisor: ~Copyable {
     enum EventKind: UInt8 {
         case signals = 1
         case notify, controlListener, controlConnection
-        case restart, killTimeout, controlTimeout
+        /// What a child says on its control socket.
+        case childControl
+        case restart, killTimeout, watch
     }
 
     enum Phase: Equatable {
@@ -16,16 +18,20 @@ struct Supervisor: ~Copyable {
         case stoppingRest
     }
 
-    let settings: Settings
+    var settings: Settings
     let log: Log
     var loop: EventLoop
     let signals: SignalQueue
-    let sockets: Sockets
+    var sockets: Sockets
     let notifier: Notifier
     var children: [Child] = []
     var phase = Phase.starting
     var exitCode = ExitCode.done
     var control: ControlServer
+    /// A reload under way.
+    var reloading: Reload?
+    /// The file as it was when it was last read.
+    var fingerprint: [Int64] = []
     let startedAt: UInt64
     /// Told once all are ready: the demo's hints.
     let whenReady: (borrowing Supervisor) -> Void
@@ -37,6 +43,10 @@ struct Supervisor: ~Copyable {
         var runtimeDirectory: String
         var stateDirectory: String?
         var logLevel: Log.Level
+        /// The number of forwarders was given on the command line; the configuration's does not count.
+        var hasFixedForwarders = false
+        /// Reload when the file changes.
+        var watches = false
         /// The demo's instances.
         var samples: [(name: String, port: UInt16)] = []
     }
@@ -88,6 +98,10 @@ struct Supervisor: ~Copyable {
     }
 
     mutating func run() -> Int32 {
+        fingerprint = (try? Files.fingerprint(settings.file.path)) ?? []
+        if settings.watches {
+            _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds)
+        }
         for index in children.indices where exitCode == ExitCode.done { start(index) }
         while !isOver {
             do {
@@ -114,7 +128,7 @@ struct Supervisor: ~Copyable {
         }
     }
 
-    private mutating func start(_ index: Int) {
+    mutating func start(_ index: Int) {
         let role = children[index].role
         do throws(Errno) {
             let (ours, theirs) = try Socket.sequencedPair()
@@ -127,6 +141,7 @@ struct Supervisor: ~Copyable {
             let program = try ChildProgram(
                 path: Programs.path(role), arguments: Programs.arguments(role, settings), environment: environment(),
                 passed: [("control", theirs)] + sockets.passed(to: role, configuration: memory))
+            try loop.add(ours, Token(kind: EventKind.childControl.rawValue, slot: index), [.readable])
             children[index].pid = try Process.start(program)
             children[index].state = .starting
             children[index].startedAt = loop.now
@@ -185,7 +200,8 @@ struct Supervisor: ~Copyable {
             let slot = event.token.slot
             for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
             control.settle(slot)
-        case .restart, .killTimeout, .controlTimeout, nil: break
+        case .childControl: takeChildMessages(event.token.slot)
+        case .restart, .killTimeout, .watch, nil: break
         }
     }
 
@@ -196,7 +212,8 @@ struct Supervisor: ~Copyable {
             children[token.slot].timer = .none
             if children[token.slot].state == .waiting { start(token.slot) }
         case .killTimeout: killWhatIsLeft()
-        case .signals, .notify, .controlListener, .controlConnection, .controlTimeout, nil: break
+        case .watch: checkFile()
+        case .signals, .notify, .controlListener, .controlConnection, .childControl, nil: break
         }
     }
 
@@ -213,8 +230,7 @@ struct Supervisor: ~Copyable {
                     for child in children where child.isRunning { tell(child, .stop) }
                     _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
                 }
-            case .hangUp:
-                log.warning("SIGHUP: reloading is not available in this version; the configuration stays as it is")
+            case .hangUp: reload(nil, dryRun: false)
             default: break
             }
         }
@@ -232,6 +248,12 @@ struct Supervisor: ~Copyable {
         children[index].pid = 0
         children[index].control.close()
         children[index].control = .none
+        if child.role == .discoveryd { abandonReload("discoveryd ended meanwhile") }
+        if child.state == .stopping, phase == .running {
+            // Scaled away.
+            children[index].state = .ended
+            return
+        }
         switch phase {
         case .stoppingForwarders, .stoppingRest:
             children[index].state = .ended
@@ -330,10 +352,10 @@ struct Supervisor: ~Copyable {
         }
     }
 
-    private func tell(_ child: Child, _ message: ControlMessage) {
+    func tell(_ child: Child, _ message: ControlMessage, _ descriptors: [Descriptor] = []) {
         guard child.control.isOpen else { return }
         do {
-            try UnixSocket.send(message.encode(), on: child.control)
+            try UnixSocket.send(message.encode(), descriptors: descriptors, on: child.control)
         } catch {
             // It does not listen: the signal is heard all the same.
             Process.signal(child.pid, .terminate)

@@ -145,20 +145,32 @@ final class Serverpy {
 
     var runtimeDirectory: String { directory + "/run" }
 
-    /// `services`: the configuration without `meta-info`, as JSON members.
-    init(_ services: String, forwarders: Int = 2, extra: [String] = [], general: String = "") throws {
+    /// `services`: the configuration without `meta-info`, as JSON members. `forwarders`: nil leaves it to the configuration.
+    init(_ services: String, forwarders: Int? = 2, extra: [String] = [], general: String = "") throws {
         directory = try Self.temporaryDirectory()
         let path = directory + "/c.json"
-        try Data(
-            "{\(services), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0, \"request_processor_host\": \"127.0.0.1\"\(general)}}"
-                .utf8
-        ).write(to: URL(fileURLWithPath: path))
+        try Self.write(services, general, to: path)
         running = try Running(
             program: "serverpyctl",
-            arguments: [
-                "start", "-c", path, "--forwarders", String(forwarders), "--runtime-dir", directory + "/run",
-                "--state-dir", directory + "/state",
-            ] + extra)
+            arguments: ["start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"]
+                + (forwarders.map { ["--forwarders", String($0)] } ?? []) + extra)
+    }
+
+    private static func write(_ services: String, _ general: String, to path: String) throws {
+        let ports = general.contains("request_processor_port") ? "" : "\"request_processor_port\": 0, "
+        let text =
+            "{\(services), \"meta-info\": {\"discovery_server_port\": 0, \(ports)\"request_processor_host\": \"127.0.0.1\"\(general)}}"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+    }
+
+    /// Replaces the configuration file.
+    func configure(_ services: String, general: String = "") throws {
+        try Self.write(services, general, to: directory + "/c.json")
+    }
+
+    /// `serverpyctl reload`.
+    func reload(_ options: [String] = []) throws -> (status: Int32, output: String, errors: String) {
+        try Programs.run(["reload", "--runtime-dir", runtimeDirectory] + options)
     }
 
     static func temporaryDirectory() throws -> String {

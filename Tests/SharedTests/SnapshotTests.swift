@@ -100,7 +100,7 @@ import Testing
     @Test func everyControlMessageSurvivesItsJourney() throws {
         for message in [
             ControlMessage.stop, .drain(timeoutMilliseconds: 5), .reopenLogs, .listeners,
-            .configuration(path: "a/b.yaml"),
+            .configuration(path: "a/b.yaml"), .applied(snapshot: "1.2"), .refused(reason: "x"),
         ] {
             #expect(try ControlMessage.decode(message.encode()) == message)
         }

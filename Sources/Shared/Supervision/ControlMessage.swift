@@ -10,6 +10,10 @@ public enum ControlMessage: Equatable, Sendable {
     case listeners
     /// The configuration's bytes; a memory file comes beside it.
     case configuration(path: String)
+    /// A child's answer: the configuration is in force, with every forwarder.
+    case applied(snapshot: String)
+    /// A child's answer: it is not, and why.
+    case refused(reason: String)
 
     public struct Fault: Error, Equatable, Sendable {
         public let reason: String
@@ -28,6 +32,12 @@ public enum ControlMessage: Equatable, Sendable {
         case .configuration(let path):
             writer.field("type", "configuration")
             writer.field("path", path)
+        case .applied(let snapshot):
+            writer.field("type", "applied")
+            writer.field("snapshot", snapshot)
+        case .refused(let reason):
+            writer.field("type", "refused")
+            writer.field("reason", reason)
         }
         writer.endObject()
         return writer.bytes
@@ -47,6 +57,8 @@ public enum ControlMessage: Equatable, Sendable {
         case "reopen_logs": return .reopenLogs
         case "listeners": return .listeners
         case "configuration": return .configuration(path: root["path"]?.string ?? "configuration")
+        case "applied": return .applied(snapshot: root["snapshot"]?.string ?? "")
+        case "refused": return .refused(reason: root["reason"]?.string ?? "no reason given")
         default: throw Fault(reason: "an unknown message: \(Text.shown(bytes))")
         }
     }

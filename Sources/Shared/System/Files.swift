@@ -73,6 +73,16 @@ public enum Files {
         return FileStatus(raw)
     }
 
+    /// What changes when a file is written, replaced, or its link points elsewhere; links are followed.
+    public static func fingerprint(_ path: String) throws(Errno) -> [Int64] {
+        var raw = stat()
+        _ = try retrying { unsafe path.withCString { unsafe stat($0, &raw) } }
+        return [
+            Int64(truncatingIfNeeded: raw.st_dev), Int64(truncatingIfNeeded: raw.st_ino), Int64(raw.st_size),
+            Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec),
+        ]
+    }
+
     /// A sealed anonymous file that holds `bytes`, read position at the start; see memfd_create(2).
     public static func sealedMemory(name: String, _ bytes: [UInt8]) throws(Errno) -> Descriptor {
         let flags = UInt32(CLINUX_MFD_CLOEXEC | CLINUX_MFD_ALLOW_SEALING)

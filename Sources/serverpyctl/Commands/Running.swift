@@ -3,13 +3,16 @@ import Shared
 /// A question to the supervisor of a runtime directory.
 enum ControlClient {
     /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
-    static func ask(_ command: String, _ options: Options, timeoutMilliseconds: UInt64 = 5_000) throws(CommandFault)
+    static func ask(
+        _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], timeoutMilliseconds: UInt64 = 10_000
+    ) throws(CommandFault)
         -> Document.Value
     {
         var channel = try connect(options)
         var writer = JSONWriter()
         writer.beginObject()
         writer.field("command", command)
+        for (name, value) in fields { writer.field(name, value) }
         writer.endObject()
         writer.endLine()
         channel.queue(writer.bytes)
@@ -60,6 +63,35 @@ extension Command {
             throw CommandFault(
                 code: ExitCode.failed, message: "serverpyctl: pid \(pid) did not end within \(limit / 1000) s")
         }
+        return ExitCode.done
+    }
+
+    static let reload = Command(
+        name: "reload", operands: "", summary: "Read the configuration anew and put it in force.",
+        details: """
+            Prints what has changed. Unchanged instances keep their status, history and connections. A bad configuration is
+            refused with its errors (78) and the old one goes on; any other failure undoes everything (1).
+            """,
+        options: [
+            Options.Spec("dry-run", help: "print what would change, and change nothing"), .json, .runtimeDirectory,
+        ],
+        example: "serverpyctl reload --dry-run"
+    ) { options throws(CommandFault) in
+        let answer = try ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))])
+        guard answer["ok"]?.boolean == true else {
+            let code = Int32(clamping: answer["code"]?.unsigned ?? 1)
+            let reason = answer["error"]?.string ?? "no reason given"
+            throw CommandFault(
+                code: code,
+                message: code == ExitCode.configuration ? String(reason.dropLast()) : "serverpyctl: \(reason)")
+        }
+        if options.has("json") {
+            try? Descriptor.standardOutput.writeAll(answer.document.source)
+            return ExitCode.done
+        }
+        let lines = answer["changes"]?.elements.compactMap(\.string) ?? []
+        let text = lines.isEmpty ? "nothing has changed\n" : lines.map { $0 + "\n" }.joined()
+        try? Descriptor.standardOutput.writeAll(Array(text.utf8))
         return ExitCode.done
     }
 

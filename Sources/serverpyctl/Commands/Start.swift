@@ -51,7 +51,10 @@ extension Command {
             Runs in the foreground and prints one line `ready ...` on stderr when the first round of polls is done and every
             forwarder has applied its result. SIGTERM and SIGINT (Ctrl-C) drain and stop; the second one stops at once.
             """,
-        options: [.config, .forwarders, .runtimeDirectory, .stateDirectory, .logLevel],
+        options: [
+            .config, .forwarders, Options.Spec("watch", help: "reload when the file changes"), .runtimeDirectory,
+            .stateDirectory, .logLevel,
+        ],
         example: "serverpyctl start -c deploy/example.json"
     ) { options throws(CommandFault) in
         let (file, configuration, _) = try ConfigurationFile.load(options)
@@ -61,7 +64,7 @@ extension Command {
             forwarders: forwarders ?? configuration.general.forwarders
                 ?? min(Process.availableCores(), Limits.forwarders),
             runtimeDirectory: Directories.runtime(options["runtime-dir"]), stateDirectory: options["state-dir"],
-            logLevel: try options.logLevel())
+            logLevel: try options.logLevel(), hasFixedForwarders: forwarders != nil, watches: options.has("watch"))
         return try supervise(settings) { _ in }
     }
 

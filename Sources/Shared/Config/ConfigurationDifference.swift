@@ -1,0 +1,64 @@
+/// What a new configuration changes, for people: what a reload does, or would do.
+public struct ConfigurationDifference: Equatable, Sendable {
+    /// One change a line: `+ service orders`, `- instance orders 10.0.0.1:80`, `~ polling orders 10.0.0.2:80`.
+    public private(set) var lines: [String] = []
+
+    public init(from old: Configuration, to new: Configuration) {
+        let (before, after) = (Self.byName(old), Self.byName(new))
+        for service in old.services where after[service.name] == nil {
+            lines.append("- service \(service.name) (\(service.instances.count) instances)")
+        }
+        for service in new.services {
+            guard let former = before[service.name] else {
+                lines.append(
+                    "+ service \(service.name) (\(service.instances.count) instances, \(service.paths.joined(separator: " ")))"
+                )
+                continue
+            }
+            if former != service { compare(former, service) }
+        }
+        compare(old.general, new.general)
+    }
+
+    private static func byName(_ configuration: Configuration) -> [String: Service] {
+        Dictionary(configuration.services.map { ($0.name, $0) }) { first, _ in first }
+    }
+
+    private mutating func compare(_ old: Service, _ new: Service) {
+        let name = new.name
+        let (before, after) = (
+            Dictionary(old.instances.map { ($0.url, $0) }) { first, _ in first },
+            Dictionary(new.instances.map { ($0.url, $0) }) { first, _ in first }
+        )
+        for instance in old.instances where after[instance.url] == nil {
+            lines.append("- instance \(name) \(instance.url)")
+        }
+        for instance in new.instances {
+            guard let former = before[instance.url] else {
+                lines.append("+ instance \(name) \(instance.url)")
+                continue
+            }
+            if former != instance { lines.append("~ instance \(name) \(instance.url)") }
+        }
+        for path in old.paths where !new.paths.contains(path) { lines.append("- route \(path) \(name)") }
+        for path in new.paths where !old.paths.contains(path) { lines.append("+ route \(path) \(name)") }
+    }
+
+    private mutating func compare(_ old: Configuration.General, _ new: Configuration.General) {
+        func changed(
+            _ name: String, _ before: some Equatable & CustomStringConvertible,
+            _ after: some Equatable & CustomStringConvertible
+        ) {
+            if before.description != after.description { lines.append("~ \(name) \(before) -> \(after)") }
+        }
+        changed("discovery_server_name", old.discoveryName, new.discoveryName)
+        changed("request_processor_name", old.requestProcessorName, new.requestProcessorName)
+        changed("discovery_server_host", old.discoveryHost ?? "127.0.0.1", new.discoveryHost ?? "127.0.0.1")
+        changed("discovery_server_port", old.discoveryPort, new.discoveryPort)
+        changed("request_processor_host", old.requestProcessorHost ?? "all", new.requestProcessorHost ?? "all")
+        changed("request_processor_port", old.requestProcessorPort, new.requestProcessorPort)
+        changed("forwarders", old.forwarders.map(String.init) ?? "auto", new.forwarders.map(String.init) ?? "auto")
+        changed(
+            "drain_timeout", Duration.text(old.drainTimeoutMilliseconds), Duration.text(new.drainTimeoutMilliseconds))
+    }
+}

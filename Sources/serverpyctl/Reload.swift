@@ -1,0 +1,181 @@
+import Shared
+
+/// A reload under way: everything is prepared before anything changes, and a failure leaves the old in force.
+struct Reload {
+    /// Who asked; nil for a signal or a changed file.
+    let connection: (slot: Int, generation: UInt32)?
+    let file: ConfigurationFile
+    let configuration: Configuration
+    let difference: ConfigurationDifference
+    /// New listeners where an address has changed; none otherwise.
+    var requests = Descriptor.none
+    var discoveryHTTP = Descriptor.none
+}
+
+extension Supervisor {
+    /// Reads the file anew. With `dryRun` only says what would change.
+    mutating func reload(_ connection: (slot: Int, generation: UInt32)?, dryRun: Bool) {
+        guard phase == .running, reloading == nil else {
+            return answer(connection, .failure("another change is under way; try again", ExitCode.failed))
+        }
+        var next: Reload
+        do {
+            let file = try ConfigurationFile.read(settings.file.path)
+            let (configuration, _) = try file.configuration()
+            next = Reload(
+                connection: connection, file: file, configuration: configuration,
+                difference: ConfigurationDifference(from: settings.configuration, to: configuration))
+        } catch {
+            log.error("the new configuration is rejected, the old one goes on:\n\(error.text)")
+            return answer(connection, .failure(error.text, ExitCode.configuration))
+        }
+        if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.difference.lines)) }
+        guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
+            return answer(
+                connection, .failure("discoveryd is not ready; the old configuration goes on", ExitCode.failed))
+        }
+        do {
+            try openNewPorts(&next)
+            let memory = try Files.sealedMemory(name: "configuration", next.file.bytes)
+            defer { memory.close() }
+            try UnixSocket.send(
+                ControlMessage.configuration(path: next.file.path).encode(), descriptors: [memory],
+                on: discoveryd.control)
+        } catch {
+            next.requests.close()
+            next.discoveryHTTP.close()
+            let reason = (error as? ListenAddress.Fault)?.reason ?? "\(error)"
+            log.error("the reload failed, the old configuration goes on: \(reason)")
+            return answer(connection, .failure(reason, ExitCode.failed))
+        }
+        reloading = next
+    }
+
+    private func openNewPorts(_ next: inout Reload) throws(ListenAddress.Fault) {
+        let (old, new) = (settings.configuration.general, next.configuration.general)
+        let (oldRequests, newRequests) = (ListenAddress.requestProcessor(old), ListenAddress.requestProcessor(new))
+        if oldRequests != newRequests { next.requests = try newRequests.listen() }
+        let (oldDiscovery, newDiscovery) = (ListenAddress.discovery(old), ListenAddress.discovery(new))
+        if oldDiscovery != newDiscovery { next.discoveryHTTP = try newDiscovery.listen() }
+    }
+
+    /// What a child says on its control socket.
+    mutating func takeChildMessages(_ index: Int) {
+        guard index < children.count else { return }
+        while children[index].control.isOpen {
+            guard
+                let message =
+                    (try? UnixSocket.receive(on: children[index].control, capacity: Limits.controlMessageBytes)) ?? nil
+            else { return }
+            for descriptor in message.descriptors { descriptor.close() }
+            guard children[index].role == .discoveryd else { continue }
+            switch try? ControlMessage.decode(message.bytes) {
+            case .applied(let snapshot): finishReload(snapshot)
+            case .refused(let reason): abandonReload(reason)
+            case .drain, .stop, .reopenLogs, .listeners, .configuration, nil: break
+            }
+        }
+    }
+
+    /// Every forwarder works with the new configuration: the rest of it follows.
+    private mutating func finishReload(_ snapshot: String) {
+        guard let done = reloading else { return }
+        reloading = nil
+        settings.file = done.file
+        settings.configuration = done.configuration
+        if done.requests.isOpen {
+            for child in children where child.role.isForwarder && child.isRunning {
+                tell(child, .listeners, [done.requests])
+            }
+            sockets.requests.close()
+            sockets.requests = done.requests
+        }
+        if done.discoveryHTTP.isOpen {
+            for child in children where child.role == .discoveryd && child.isRunning {
+                tell(child, .listeners, [done.discoveryHTTP])
+            }
+            sockets.discoveryHTTP.close()
+            sockets.discoveryHTTP = done.discoveryHTTP
+        }
+        if !settings.hasFixedForwarders {
+            scale(to: done.configuration.general.forwarders ?? min(Process.availableCores(), Limits.forwarders))
+        }
+        log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
+        answer(done.connection, .success(done.difference.lines))
+    }
+
+    mutating func abandonReload(_ reason: String) {
+        guard let failed = reloading else { return }
+        reloading = nil
+        failed.requests.close()
+        failed.discoveryHTTP.close()
+        log.error("the reload failed, the old configuration goes on: \(reason)")
+        answer(failed.connection, .failure(reason, ExitCode.failed))
+    }
+
+    /// More or fewer forwarders: new ones start, the last ones drain.
+    private mutating func scale(to count: Int) {
+        let present = children.indices.filter {
+            children[$0].role.isForwarder && children[$0].state != .stopping && children[$0].state != .ended
+        }
+        settings.forwarders = count
+        for number in present.count..<max(count, present.count) {
+            // A place that an earlier scaling has freed is used again.
+            if let index = children.indices.first(where: {
+                children[$0].role == .forwarderd(index: number) && children[$0].state == .ended
+            }) {
+                start(index)
+            } else if !children.contains(where: { $0.role == .forwarderd(index: number) }) {
+                children.append(Child(role: .forwarderd(index: number)))
+                start(children.count - 1)
+            }
+        }
+        for index in present.dropFirst(count) {
+            children[index].state = .stopping
+            loop.cancel(&children[index].timer)
+            if children[index].isRunning {
+                tell(
+                    children[index],
+                    .drain(timeoutMilliseconds: settings.configuration.general.drainTimeoutMilliseconds))
+            } else {
+                children[index].state = .ended
+            }
+        }
+    }
+
+    enum Answer {
+        case success([String])
+        case failure(String, Int32)
+    }
+
+    private func answer(_ connection: (slot: Int, generation: UInt32)?, _ answer: Answer) {
+        guard let connection, control.connections.holds(connection.slot, connection.generation) else { return }
+        control.answer(connection.slot) { writer in
+            switch answer {
+            case .success(let lines):
+                writer.field("ok", true)
+                writer.key("changes")
+                writer.beginArray()
+                for line in lines { writer.value(line) }
+                writer.endArray()
+            case .failure(let reason, let code):
+                writer.field("ok", false)
+                writer.field("error", reason)
+                writer.field("code", code)
+            }
+        }
+        control.settle(connection.slot)
+    }
+
+    // MARK: Watching the file
+
+    /// Looks once a second whether the file is another one now: written, replaced, or behind a link that was swapped.
+    mutating func checkFile() {
+        defer { _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds) }
+        guard let now = try? Files.fingerprint(settings.file.path), now != fingerprint else { return }
+        fingerprint = now
+        guard phase == .running else { return }
+        log.info("\(settings.file.path) has changed")
+        reload(nil, dryRun: false)
+    }
+}

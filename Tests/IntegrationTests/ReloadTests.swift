@@ -1,0 +1,137 @@
+import Foundation
+import Shared
+import Testing
+
+@Suite struct ReloadTests {
+    private func service(_ samples: [Sample], paths: String = "\"/hello\"", name: String = "s") -> String {
+        let servers = samples.map { "\"127.0.0.1:\($0.port)\"" }.joined(separator: ",")
+        return
+            "\"\(name)\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"}, \"apis\": [\(paths)]}"
+    }
+
+    @Test func whatIsNewIsServedWhatIsGoneIsNotAndTheRestIsKept() throws {
+        let (one, two) = (try Sample("one"), try Sample("two"))
+        let serverpy = try Serverpy(service([one])).ready()
+        let before = try Client.get(serverpy.discovery, "/stats").text
+        let since = try #require(before.firstMatch(of: /"check_start_time":"([^"]+)"/)).1
+        let client = try Client(port: serverpy.requests)
+        try serverpy.configure(service([two, one], paths: "\"/hello\", \"/new\""))
+        let result = try serverpy.reload()
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.output == "+ instance s 127.0.0.1:\(two.port)\n+ route /new s")
+        let stats = try Client.get(serverpy.discovery, "/stats?instance=127.0.0.1:\(one.port)").text
+        #expect(stats.contains("\"check_start_time\":\"\(since)\""), "its history is kept: \(stats)")
+        #expect(
+            try serverpy.waitForSnapshot {
+                $0.contains(":\(two.port)\",\"priority\":\"med\",\"weight\":1,\"status\":\"up\"")
+                    || $0.contains("\"id\":0,\"status\":\"up\"")
+            })
+        #expect(try Client.get(serverpy.requests, "/new").status == 200)
+        // A connection from before goes on, and the new instance gets its share.
+        var names: Set<String> = []
+        for _ in 0..<40 {
+            try client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
+            names.insert(try client.read().text.contains("\"one\"") ? "one" : "two")
+        }
+        #expect(names == ["one", "two"])
+        try serverpy.configure(service([two], paths: "\"/hello\""))
+        #expect(try serverpy.reload().output == "- instance s 127.0.0.1:\(one.port)\n- route /new s")
+        #expect(try Client.get(serverpy.requests, "/new").status == 404)
+        for _ in 0..<20 { #expect(try Client.get(serverpy.requests, "/hello").text.contains("\"two\"")) }
+        #expect(serverpy.stop() == 0)
+    }
+
+    @Test func aBadConfigurationIsRefusedWithItsErrorsAndTheOldGoesOn() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one])).ready()
+        try serverpy.configure(service([one], paths: "\"hello\""))
+        let result = try serverpy.reload()
+        #expect(result.status == 78)
+        #expect(
+            result.errors.contains("c.json:1:") && result.errors.contains("does not begin with /"), "\(result.errors)")
+        #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+    }
+
+    @Test func aDryRunSaysWhatWouldChangeAndChangesNothing() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one])).ready()
+        try serverpy.configure(service([one], paths: "\"/other\""))
+        #expect(try serverpy.reload(["--dry-run"]).output == "- route /hello s\n+ route /other s")
+        #expect(try Client.get(serverpy.requests, "/other").status == 404)
+        #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+    }
+
+    @Test func aSignalReloadsToo() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one])).ready()
+        try serverpy.configure(service([one], paths: "\"/other\""))
+        serverpy.running.signal(.hangUp)
+        #expect(serverpy.running.waitForError("reloaded, snapshot") != nil)
+        #expect(try Client.get(serverpy.requests, "/other").status == 200)
+    }
+
+    @Test func watchReloadsWhenTheFileIsReplaced() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one]), extra: ["--watch"]).ready()
+        try serverpy.configure(service([one], paths: "\"/other\""))
+        #expect(serverpy.running.waitForError("reloaded, snapshot") != nil)
+        #expect(try Client.get(serverpy.requests, "/other").status == 200)
+    }
+
+    @Test func aChangedPortIsOpenedAndTheOldOneClosed() throws {
+        let one = try Sample("one")
+        let free = try Socket.listen(on: .loopback(port: 0))
+        let port = try #require(try Socket.localAddress(free)).port
+        free.close()
+        let serverpy = try Serverpy(service([one])).ready()
+        try serverpy.configure(service([one]), general: ", \"request_processor_port\": \(port)")
+        let result = try serverpy.reload()
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.output == "~ request_processor_port 0 -> \(port)")
+        #expect(try Client.get(port, "/hello").status == 200)
+        let taken = try Socket.listen(on: .loopback(port: 0))
+        defer { taken.close() }
+        let inUse = try #require(try Socket.localAddress(taken)).port
+        try serverpy.configure(service([one], paths: "\"/x\""), general: ", \"request_processor_port\": \(inUse)")
+        let failed = try serverpy.reload()
+        #expect(failed.status == 1)
+        #expect(failed.errors.contains("in use"))
+        #expect(try Client.get(port, "/hello").status == 200, "nothing of it has happened")
+    }
+
+    @Test func theNumberOfForwardersFollowsTheConfiguration() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one]), forwarders: nil, general: ", \"forwarders\": 1").ready()
+        #expect(try serverpy.pids("forwarderd").count == 1)
+        for count in [3, 1, 2] {
+            try serverpy.configure(service([one]), general: ", \"forwarders\": \(count)")
+            #expect(try serverpy.reload().status == 0)
+            let end = Date(timeIntervalSinceNow: 10)
+            func running() throws -> Int { try serverpy.pids("forwarderd").filter { $0 != 0 }.count }
+            while try running() != count, end.timeIntervalSinceNow > 0 {
+                #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+            }
+            #expect(try running() == count)
+        }
+        #expect(serverpy.stop() == 0)
+    }
+
+    @Test func reloadsUnderLoadFailNoRequest() throws {
+        let (one, two) = (try Sample("one"), try Sample("two"))
+        let serverpy = try Serverpy(service([one])).ready()
+        let client = try Client(port: serverpy.requests)
+        for round in 0..<20 {
+            try serverpy.configure(
+                service(
+                    round % 2 == 0 ? [one, two] : [two, one],
+                    paths: round % 3 == 0 ? "\"/hello\", \"/x\"" : "\"/hello\""))
+            serverpy.running.signal(.hangUp)
+            for _ in 0..<20 {
+                try client.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
+                #expect(try client.read().status == 200)
+                #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+            }
+        }
+        #expect(serverpy.stop() == 0)
+    }
+}
