@@ -118,19 +118,20 @@ extension Forwarder {
     private mutating func takeIdle(_ instance: Int, idempotent: Bool) -> Int? {
         while instances[instance].idleHead >= 0 {
             let upstream = Int(instances[instance].idleHead)
-            // What must not run twice only goes where a silent end is unlikely, and looks before.
+            // What must not run twice only goes where a silent end is unlikely.
             if !idempotent {
                 let idle = loop.now &- upstreams[upstream].idleSince
                 let announced = upstreams[upstream].announcedTimeoutMilliseconds
                 if idle > Limits.staleConnectionMilliseconds || announced < idle + Limits.staleConnectionMilliseconds {
                     return nil
                 }
-                let peeked = upstreams[upstream].descriptor.peek()
-                if peeked.count != nil || !peeked.isAgain {
-                    removeIdle(upstream)
-                    closeUpstream(upstream)
-                    continue
-                }
+            }
+            // An end, or bytes that nobody asked for, may have come after the last event.
+            let peeked = upstreams[upstream].descriptor.peek()
+            guard peeked.count == nil, peeked.isAgain else {
+                removeIdle(upstream)
+                closeUpstream(upstream)
+                continue
             }
             removeIdle(upstream)
             return upstream
