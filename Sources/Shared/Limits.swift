@@ -14,6 +14,8 @@ public enum Limits {
     public static let headBytes = 16 * 1024
     public static let headFields = 128
     public static let targetBytes = 8 * 1024
+    /// A host name (RFC 1035 2.3.4) with brackets, colon and port.
+    public static let authorityBytes = 262
     /// What forwarding may add to a head: Via, X-Forwarded-*, Forwarded, X-Request-Id, framing.
     public static let addedHeadBytes = 2048
     public static let chunkExtensionBytes = 4096
@@ -75,6 +77,7 @@ public enum Limits {
     public static let accusationGapMilliseconds: UInt64 = 100
     public static let packetsPerInstance = 5_000
     public static let packetsPerInstanceMaximum = 1_000_000
+    public static let availabilityWindowMilliseconds: UInt64 = 3_600_000
     public static let resolverThreads = 4
     public static let resolveAgainMilliseconds: UInt64 = 30_000
     public static let addressesPerName = 16

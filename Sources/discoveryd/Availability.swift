@@ -12,6 +12,7 @@ struct Availability: Sendable {
     private var totalUp: UInt64 = 0
     private var totalKnown: UInt64 = 0
     private let bucketMilliseconds: UInt64
+    let windowMilliseconds: UInt64
     private var bucket: UInt64
     private var last: UInt64
     private var isUp: Bool?
@@ -19,6 +20,7 @@ struct Availability: Sendable {
     init(windowMilliseconds: UInt64 = 3_600_000, now: UInt64) {
         up = [UInt32](repeating: 0, count: Int(Self.buckets))
         known = up
+        self.windowMilliseconds = windowMilliseconds
         bucketMilliseconds = max(1, windowMilliseconds / Self.buckets)
         bucket = now / bucketMilliseconds
         last = now

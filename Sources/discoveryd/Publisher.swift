@@ -273,7 +273,9 @@ struct Publisher: ~Copyable {
             let service = registry.services[next]
             return digested(
                 slot,
-                SnapshotLines.service(id: next, name: service.name, paths: service.paths.prefix(Limits.pathsPerLine)))
+                SnapshotLines.service(
+                    id: next, name: service.name, paths: service.paths.prefix(Limits.pathsPerLine),
+                    policy: service.policy))
         case .paths(let service, let next):
             let paths = registry.services[service].paths
             guard next < paths.count else {

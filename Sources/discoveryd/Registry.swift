@@ -21,19 +21,24 @@ struct RegisteredInstance {
     var polls: UInt64 = 0
     var publishedAvailability: Int?
 
-    init(service: Int, _ configuration: Instance, now: UInt64) {
+    init(service: Int, _ configuration: Instance, window: UInt64, now: UInt64) {
         self.service = service
         self.configuration = configuration
         history = History(limit: configuration.polling.packetLimit)
-        availability = Availability(now: now)
+        availability = Availability(windowMilliseconds: window, now: now)
     }
 
     /// Takes over what is known of an instance that a changed configuration names again.
-    mutating func take(_ old: RegisteredInstance) {
+    mutating func take(_ old: RegisteredInstance, now: UInt64) {
         health = old.health
         history = old.history
         history.limit = configuration.polling.packetLimit
-        availability = old.availability
+        // Buckets of another width cannot be taken over; the state goes on in new ones.
+        if old.availability.windowMilliseconds == availability.windowMilliseconds {
+            availability = old.availability
+        } else if health.status != .unknown {
+            availability.set(up: health.status == .up, now: now)
+        }
         isDraining = old.isDraining
         answering = old.answering
         firstCheckedAt = old.firstCheckedAt
@@ -66,6 +71,7 @@ struct Registry {
     struct RegisteredService {
         let name: String
         let paths: [String]
+        let policy: ServicePolicy
         /// Its instances are neighbours.
         let instances: Range<Int>
     }
@@ -90,7 +96,7 @@ struct Registry {
         former = instances.map { known[services[$0.service].name + "\0" + $0.configuration.url] }
         for (id, old) in former.enumerated() {
             guard let old else { continue }
-            instances[id].take(previous.instances[old])
+            instances[id].take(previous.instances[old], now: now)
         }
     }
 
@@ -103,10 +109,14 @@ struct Registry {
         for service in configuration.services {
             let first = instances.count
             for instance in service.instances {
-                instances.append(RegisteredInstance(service: services.count, instance, now: now))
+                instances.append(
+                    RegisteredInstance(
+                        service: services.count, instance, window: service.availabilityWindowMilliseconds, now: now))
             }
             services.append(
-                RegisteredService(name: service.name, paths: service.paths, instances: first..<instances.count))
+                RegisteredService(
+                    name: service.name, paths: service.paths, policy: service.policy, instances: first..<instances.count
+                ))
         }
         isMarked = [Bool](repeating: false, count: instances.count)
     }

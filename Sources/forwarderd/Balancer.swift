@@ -61,6 +61,7 @@ struct Ranking: Equatable {
 struct ServiceEntry {
     let name: String
     var instances: [Int32]
+    var policy = ServicePolicy()
     var ranking = Ranking()
     /// A fact has changed since the ranking was made.
     var isStale = true

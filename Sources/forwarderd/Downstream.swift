@@ -24,6 +24,8 @@ struct Downstream: ~Copyable {
     /// The canonical request, kept as long as it may have to be sent again.
     var request = Buffer.none
     var requestSent = 0
+    /// Where the value of Host stands in `request`, if it is to be the chosen instance's.
+    var requestHost: (start: Int, count: Int)?
     /// Bytes for the client that it has not taken yet.
     var output = Buffer.none
     var requestBody = BodyDecoder(.none, status: 400)

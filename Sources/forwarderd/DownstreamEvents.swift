@@ -165,14 +165,14 @@ extension Forwarder {
         case .own(let own):
             downstreams[slot].input.consume(requestHead.byteCount)
             answer(slot, own)
-        case .forward(let service):
-            forward(slot, service)
+        case .forward(let service, let matched):
+            forward(slot, service, matched)
         }
     }
 
     private enum Decision {
         case own(OwnAnswer)
-        case forward(service: Int)
+        case forward(service: Int, matched: Int)
     }
 
     /// Where a request goes: to a service, or it is answered here.
@@ -201,9 +201,11 @@ extension Forwarder {
         }
         if head.form == .asterisk {
             guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
-            return .forward(service: root)
+            return .forward(service: root, matched: 0)
         }
-        if let service = routes.service(bytes, head.targetStart, head.pathCount) { return .forward(service: service) }
+        if let route = routes.route(bytes, head.targetStart, head.pathCount) {
+            return .forward(service: route.service, matched: route.matched)
+        }
         if head.pathCount <= 1 { return .own(OwnAnswer(200, "Success", error: nil)) }
         return .own(OwnAnswer(404, "No API found with provided endpoint", error: "destination_not_found"))
     }
@@ -233,7 +235,7 @@ extension Forwarder {
         return own > 8
     }
 
-    private mutating func forward(_ slot: Int, _ service: Int) {
+    private mutating func forward(_ slot: Int, _ service: Int, _ matched: Int) {
         let downstreams = downstreams
         downstreams[slot].request = requestBuffers.lease()
         guard downstreams[slot].request.isLeased else {
@@ -244,10 +246,13 @@ extension Forwarder {
         }
         downstreams[slot].exchange.service = service
         services[service].active += 1
-        ForwardedRequest.write(
-            requestHead, downstreams[slot].input.bytes, peer: downstreams[slot].peer,
-            requestID: downstreams[slot].requestID,
-            identity: identity, authority: defaultAuthority(service), to: &downstreams[slot].request)
+        let policy = services[service].policy
+        downstreams[slot].request.removeAll()
+        let host = ForwardedRequest.write(
+            requestHead, downstreams[slot].input.bytes, skipping: policy.stripsPrefix ? matched : 0,
+            peer: downstreams[slot].peer, requestID: downstreams[slot].requestID, identity: identity,
+            authority: defaultAuthority(service), to: &downstreams[slot].request)
+        downstreams[slot].requestHost = policy.sendsInstanceHost ? host : nil
         downstreams[slot].requestSent = 0
         downstreams[slot].input.consume(requestHead.byteCount)
         do throws(HTTPFault) {

@@ -14,18 +14,23 @@ struct Identity {
 /// Writes the canonical request for an instance from what was understood of the client's: nothing else of the client's
 /// bytes gets through.
 enum ForwardedRequest {
-    /// Appends the head. `out` has room for a head of the largest size and what is added.
+    /// Appends the head and returns where the value of Host stands. `out` has room for a head of the largest size and what is
+    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`).
+    @discardableResult
     static func write(
-        _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity,
+        _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, peer: [UInt8], requestID: (UInt64, UInt64),
+        identity: Identity,
         authority: [UInt8], to out: inout Buffer
-    ) {
+    ) -> (start: Int, count: Int) {
         out.append(bytes.extracting(head.methodStart..<head.methodStart &+ head.methodCount))
         out.append(UInt8(ascii: " "))
-        if head.targetCount == 0 || bytes[head.targetStart] != 0x2f {
+        let targetStart = head.targetStart &+ skipping
+        let targetCount = head.targetCount &- skipping
+        if targetCount == 0 || bytes[targetStart] != 0x2f {
             // `*`, or an absolute target without a path: the origin form needs one (RFC 9112 3.2.1).
             out.append(head.form == .asterisk ? UInt8(ascii: "*") : UInt8(ascii: "/"))
         }
-        out.append(bytes.extracting(head.targetStart..<head.targetStart &+ head.targetCount))
+        out.append(bytes.extracting(targetStart..<targetStart &+ targetCount))
         out.append(" HTTP/1.1\r\nHost: ")
         let hostStart = out.count
         writeHost(head, bytes, authority, &out)
@@ -35,6 +40,7 @@ enum ForwardedRequest {
         writeAdded(head, peer: peer, requestID: requestID, identity: identity, host: (hostStart, hostCount), &out)
         if head.fields.hasTransferEncoding { out.append("Transfer-Encoding: chunked\r\n") }
         out.append("\r\n")
+        return (hostStart, hostCount)
     }
 
     /// An absolute target's authority replaces Host (RFC 9112 3.2.2); an HTTP/1.0 request may have neither.

@@ -197,7 +197,7 @@ extension Forwarder {
         if !outgoing.isEmpty {
             guard sendOutgoing(slot, Span()) else { return .gone }
         }
-        if !isComplete { setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds) }
+        if !isComplete { setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds) }
         return isComplete ? .complete : .goesOn
     }
 

@@ -48,19 +48,21 @@ struct RouteTable {
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
 
-    /// The service for a path, which stands at `offset` of `bytes`; nil when none claims it.
-    func service(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Int? {
-        var best = root
+    /// The service for a path, which stands at `offset` of `bytes`, and how many bytes of it matched; nil when none claims it.
+    func route(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> (service: Int, matched: Int)? {
+        var best = root.map { (service: $0, matched: 0) }
         var hash = Self.start
         let end = min(count, longest &+ 1)
         var index = 0
         while index < end {
             let byte = bytes[offset &+ index]
-            if byte == 0x2f, index > 0, let found = find(Self.spread(hash), bytes, offset, index) { best = found }
+            if byte == 0x2f, index > 0, let found = find(Self.spread(hash), bytes, offset, index) {
+                best = (found, index)
+            }
             hash = Self.grow(hash, byte)
             index &+= 1
         }
-        if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) { best = found }
+        if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) { best = (found, count) }
         return best
     }
 

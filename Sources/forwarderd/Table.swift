@@ -18,6 +18,7 @@ extension Forwarder {
             stillServed.insert(service.name)
             let index = serviceByName[service.name] ?? makeService(service.name, &paths)
             paths[index] = service.paths
+            services[index].policy = service.policy
             services[index].instances = service.instances.map { instance in
                 let name = service.name + "\0" + instance.url
                 named.insert(name)

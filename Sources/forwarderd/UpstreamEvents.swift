@@ -60,7 +60,7 @@ extension Forwarder {
                 let result = upstreams[upstream].descriptor.send(
                     downstreams[slot].request.bytes.extracting(sent..<count))
                 guard let moved = result.count else {
-                    if result.isAgain { return setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds) }
+                    if result.isAgain { return setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds) }
                     // An answer may have come before the end: it is worth more than the error.
                     upstreams[upstream].sawEnd = true
                     upstreams[upstream].mayRead = true
@@ -74,7 +74,7 @@ extension Forwarder {
                 continue
             }
             if downstreams[slot].requestIsComplete {
-                return setDeadline(slot, loop.now + Limits.firstByteTimeoutMilliseconds)
+                return setDeadline(slot, loop.now + policy(slot).firstByteTimeoutMilliseconds)
             }
             if budget <= 0 {
                 unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
@@ -87,6 +87,7 @@ extension Forwarder {
             if downstreams[slot].request.free < Limits.forwardedTrailerBytes + 1024 {
                 downstreams[slot].request.removeAll()
                 downstreams[slot].requestSent = 0
+                downstreams[slot].requestHost = nil
                 downstreams[slot].exchange.isReplayable = false
             }
             do throws(HTTPFault) {
@@ -112,7 +113,7 @@ extension Forwarder {
     /// Takes more of a request's body from the client. False: there is none now, or the connection is gone.
     private mutating func receiveBody(_ slot: Int) -> Bool {
         guard downstreams[slot].mayRead else {
-            setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds)
+            setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
             return false
         }
         if !downstreams[slot].input.isLeased {
@@ -128,7 +129,7 @@ extension Forwarder {
         guard let count = result.count else {
             if result.isAgain {
                 downstreams[slot].mayRead = false
-                setDeadline(slot, loop.now + Limits.bodyTimeoutMilliseconds)
+                setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
             } else {
                 closeDownstream(slot)
             }
@@ -148,9 +149,11 @@ extension Forwarder {
         let downstreams = downstreams
         while !downstreams[slot].requestIsComplete, !downstreams[slot].input.isEmpty {
             // A chunk's frame, and the trailers at the end, must fit behind it.
+            // So must the Host of another instance, if it is to be put in.
             let room =
                 downstreams[slot].request.free
                 - (downstreams[slot].requestIsChunked ? Limits.forwardedTrailerBytes + 64 : 0)
+                - (downstreams[slot].requestHost != nil ? Limits.authorityBytes : 0)
             guard room > 0 else { return }
             let bytes = downstreams[slot].input.bytes.extracting(first: room)
             var position = 0

@@ -62,6 +62,11 @@ extension Forwarder {
     mutating func connect(_ slot: Int, to instance: Int, fresh: Bool) {
         downstreams[slot].requestSent = 0
         instances[instance].outstanding += 1
+        if let host = downstreams[slot].requestHost {
+            let authority = instances[instance].authority
+            downstreams[slot].request.replace(host.start, host.count, with: authority)
+            downstreams[slot].requestHost?.count = authority.count
+        }
         if !fresh, let upstream = takeIdle(instance, idempotent: downstreams[slot].exchange.isIdempotent) {
             attach(upstream, slot)
             upstreams[upstream].state = .busy
@@ -96,8 +101,15 @@ extension Forwarder {
             upstreams[upstream].state = .busy
             sendRequest(slot)
         } else {
-            setDeadline(slot, loop.now + Limits.connectTimeoutMilliseconds)
+            setDeadline(slot, loop.now + policy(slot).connectTimeoutMilliseconds)
         }
+    }
+
+    /// How requests of the exchange's service are forwarded.
+    @inline(__always)
+    func policy(_ slot: Int) -> ServicePolicy {
+        let service = downstreams[slot].exchange.service
+        return service >= 0 ? services[service].policy : ServicePolicy()
     }
 
     private mutating func attach(_ upstream: Int, _ slot: Int) {

@@ -6,7 +6,7 @@ import Testing
 @Suite struct RouteTableTests {
     private func service(_ table: RouteTable, _ path: String) -> Int? {
         let bytes = Array(("xx" + path).utf8)
-        return table.service(bytes.span, 2, path.utf8.count)
+        return table.route(bytes.span, 2, path.utf8.count)?.service
     }
 
     @Test func theLongestWholeSegmentPrefixWins() {

@@ -256,6 +256,49 @@ import Testing
         }
     }
 
+    @Test func aServiceMayStripItsPrefixAndSendTheInstancesHost() throws {
+        let stub = try StubInstance { _, body in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port], paths: "\"/a/b\"").dropLast()
+                + ", \"host\": \"instance\", \"strip_prefix\": true}", forwarders: 1
+        ).ready()
+        for (target, expected) in [("/a/b/c?d=e", "/c?d=e"), ("/a/b", "/"), ("/a/b?x", "/?x"), ("/a/b/", "/")] {
+            let client = try Client(port: serverpy.requests)
+            try client.send(
+                "PUT \(target) HTTP/1.1\r\nHost: public.example\r\nContent-Length: 30000\r\n\r\n"
+                    + String(repeating: "x", count: 30_000))
+            #expect(try client.read().status == 200)
+            let head = try #require(stub.received.last)
+            #expect(head.hasPrefix("PUT \(expected) HTTP/1.1\r\nHost: 127.0.0.1:\(stub.port)\r\n"), "\(head)")
+            #expect(head.contains("X-Forwarded-Host: public.example\r\n"))
+        }
+    }
+
+    @Test func anInstanceThatDoesNotAnswerInTimeIs504AndItMayHaveRun() throws {
+        let stub = try StubInstance { _, _ in .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]) }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port]).dropLast() + ", \"timeouts\": {\"first_byte\": 0.2}}", forwarders: 1
+        ).ready()
+        let answer = try Client.get(serverpy.requests, "/a")
+        #expect(answer.status == 504)
+        #expect(answer.text.contains("\"sent\":true"))
+        #expect(stub.received.count == 1, "a time-out is never retried")
+    }
+
+    @Test func pollsCarryTheirHeaders() throws {
+        let stub = try StubInstance { head, _ in .bytes("HTTP/1.1 204 No Content\r\n\r\n") }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port], polling: ", \"headers\": {\"X-Key\": \"k\", \"Host\": \"inner\"}")
+                .replacingOccurrences(of: "/health", with: "/alive"),
+            forwarders: 1
+        ).ready()
+        let head = try #require(stub.received.first)
+        #expect(head.hasPrefix("GET /alive HTTP/1.1\r\n"))
+        #expect(
+            head.contains("X-Key: k\r\n") && head.contains("Host: inner\r\n") && head.contains("User-Agent: serverpy/"))
+        #expect(try Client.get(serverpy.discovery, "/stats").text.contains("\"response\":\"status 204\""))
+    }
+
     @Test func pipelinedRequestsAreAnsweredInOrder() throws {
         try with({ head, _ in
             let path = String(head.split(separator: " ")[1])

@@ -80,6 +80,10 @@ import Testing
         ("s: {servers: [h], polling: {method: ping, frequency: -1}, apis: [/a]}", "`frequency` is `-1`"),
         ("s: {servers: [h], polling: {method: ping, frequency: soon}, apis: [/a]}", "seconds as a number"),
         ("s: {server: [h], polling: {method: ping}, apis: [/a]}", "did you mean `servers`?"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], timeouts: {conect: 1}}", "did you mean `connect`?"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], host: other}", "allowed are `keep`, `instance`"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], strip_prefix: 1}", "true or false is needed"),
+        ("s: {servers: [h], polling: {method: ping, headers: {X: y}}, apis: [/a]}", "belong to `method: health`"),
         ("meta-info: {}", "there is no service"),
     ])
     func saysWhatIsWrong(_ text: String, _ words: String) {

@@ -68,6 +68,10 @@ import Testing
               servers: [1.2.3.4]
               polling: {method: health, endpoint: /h, timeout: 3, down_frequency: 7}
               apis: [/b]
+              timeouts: {connect: 1, first_byte: 2500ms, idle: 3}
+              host: instance
+              strip_prefix: true
+              availability_window: 1d
             meta-info: {discovery_server_name: "No: \\n", discovery_server_port: 0, request_processor_host: "::", forwarders: 3, drain_timeout: 90s}
             """
         let (configuration, _) = try ConfigurationFile(path: "a.yaml", bytes: Array(text.utf8)).configuration()

@@ -135,6 +135,17 @@ public struct Buffer: ~Copyable {
 
     public mutating func append(_ bytes: [UInt8]) { append(bytes.span) }
 
+    /// Replaces a range of the readable bytes; what is behind it moves. There must be room for what is added.
+    public mutating func replace(_ offset: Int, _ length: Int, with bytes: [UInt8]) {
+        precondition(offset >= 0 && length >= 0 && length <= count &- offset && bytes.count &- length <= free)
+        let tail = count &- offset &- length
+        unsafe memmove(
+            base.unsafelyUnwrapped + start + offset + bytes.count, base.unsafelyUnwrapped + start + offset + length,
+            tail)
+        for index in bytes.indices { unsafe base.unsafelyUnwrapped[start &+ offset &+ index] = bytes[index] }
+        end &+= bytes.count &- length
+    }
+
     /// Repeats a range of the readable bytes at the end.
     public mutating func appendCopy(from offset: Int, count length: Int) {
         precondition(offset >= 0 && length >= 0 && length <= count &- offset && length <= free)

@@ -30,6 +30,9 @@ public struct Service: Equatable, Sendable {
     public var instances: [Instance]
     /// API paths, without a trailing slash unless the path is `/`.
     public var paths: [String]
+    public var policy = ServicePolicy()
+    /// Over which time availability is reckoned.
+    public var availabilityWindowMilliseconds = Limits.availabilityWindowMilliseconds
 
     public init(name: String, instances: [Instance], paths: [String]) {
         self.name = name

@@ -40,6 +40,9 @@ public struct ConfigurationDifference: Equatable, Sendable {
             }
             if former != instance { lines.append("~ instance \(name) \(instance.url)") }
         }
+        if old.policy != new.policy || old.availabilityWindowMilliseconds != new.availabilityWindowMilliseconds {
+            lines.append("~ service \(name)")
+        }
         for path in old.paths where !new.paths.contains(path) { lines.append("- route \(path) \(name)") }
         for path in new.paths where !old.paths.contains(path) { lines.append("+ route \(path) \(name)") }
     }

@@ -10,6 +10,12 @@ public enum ConfigurationPrinter {
             }
             out += "  apis:\n"
             for path in service.paths { out += "    - \(quoted(path))\n" }
+            let policy = service.policy
+            out +=
+                "  timeouts: {connect: \(time(policy.connectTimeoutMilliseconds)), first_byte: \(time(policy.firstByteTimeoutMilliseconds)), "
+            out += "idle: \(time(policy.idleTimeoutMilliseconds))}\n"
+            out += "  host: \(policy.sendsInstanceHost ? "instance" : "keep")\n  strip_prefix: \(policy.stripsPrefix)\n"
+            out += "  availability_window: \(time(service.availabilityWindowMilliseconds))\n"
         }
         let general = configuration.general
         out += "meta-info:\n"

@@ -91,7 +91,9 @@ struct ConfigurationReader {
 
     // MARK: Services
 
-    private static let serviceKeys = ["servers", "polling", "apis"]
+    private static let serviceKeys = [
+        "servers", "polling", "apis", "timeouts", "host", "strip_prefix", "availability_window",
+    ]
 
     mutating func service(_ name: String, _ key: Value, _ value: Value) -> Service? {
         guard value.kind == .mapping else {
@@ -105,6 +107,8 @@ struct ConfigurationReader {
         var shared: (key: Value, value: Value)?
         var paths: [String] = []
         var hasPaths = false
+        var policy = ServicePolicy()
+        var window = Limits.availabilityWindowMilliseconds
         for (key, value) in value.members {
             switch key.text {
             case "servers": servers = value
@@ -112,6 +116,15 @@ struct ConfigurationReader {
             case "apis":
                 hasPaths = true
                 paths = apis(name, value)
+            case "timeouts": timeouts(value, &policy)
+            case "host": policy.sendsInstanceHost = word(key, value, ["keep", "instance"]) == "instance"
+            case "strip_prefix":
+                if let flag = value.boolean {
+                    policy.stripsPrefix = flag
+                } else {
+                    error(value, "`strip_prefix` is \(value.kind.name); true or false is needed")
+                }
+            case "availability_window": window = duration(key, value, 600_000...604_800_000) ?? window
             default: unknown(key, Self.serviceKeys, in: "a service")
             }
         }
@@ -136,7 +149,10 @@ struct ConfigurationReader {
                 "a single instance, polled every \(Duration.text(only.polling.frequencyMilliseconds)) without retries: one lost poll makes the service unavailable for long"
             )
         }
-        return Service(name: name, instances: instances, paths: paths)
+        var service = Service(name: name, instances: instances, paths: paths)
+        service.policy = policy
+        service.availabilityWindowMilliseconds = window
+        return service
     }
 
     mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value)
@@ -203,6 +219,25 @@ struct ConfigurationReader {
         seen[identity] = address.offset
         guard let polling else { return nil }
         return Instance(url: url, endpoint: endpoint, polling: polling, weight: weight)
+    }
+
+    private static let timeoutKeys = ["connect", "first_byte", "idle"]
+
+    private mutating func timeouts(_ value: Value, _ policy: inout ServicePolicy) {
+        guard value.kind == .mapping else {
+            return error(
+                value, "`timeouts` is \(value.kind.name); a map of `connect`, `first_byte` and `idle` is needed")
+        }
+        for (key, value) in value.members {
+            switch key.text {
+            case "connect":
+                if let time = duration(key, value, 1...3_600_000) { policy.connectTimeoutMilliseconds = time }
+            case "first_byte":
+                if let time = duration(key, value, 1...86_400_000) { policy.firstByteTimeoutMilliseconds = time }
+            case "idle": if let time = duration(key, value, 1...86_400_000) { policy.idleTimeoutMilliseconds = time }
+            default: unknown(key, Self.timeoutKeys, in: "`timeouts`")
+            }
+        }
     }
 
     mutating func apis(_ service: String, _ value: Value) -> [String] {

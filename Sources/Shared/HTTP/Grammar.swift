@@ -46,7 +46,7 @@ public enum Grammar {
         let end = start + count
         var index = start
         // A name has at most 253 bytes (RFC 1035 2.3.4); what is longer would grow the forwarded head without bound.
-        guard index < end, count <= 261 else { return false }
+        guard index < end, count <= Limits.authorityBytes else { return false }
         if bytes[index] == 0x5b {
             index += 1
             let first = index

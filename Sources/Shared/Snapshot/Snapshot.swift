@@ -67,11 +67,15 @@ public struct SnapshotInstance: Equatable, Sendable {
 public struct SnapshotService: Equatable, Sendable {
     public var name: String
     public var paths: [String]
+    public var policy: ServicePolicy
     public var instances: [SnapshotInstance]
 
-    public init(name: String, paths: [String], instances: [SnapshotInstance] = []) {
+    public init(
+        name: String, paths: [String], policy: ServicePolicy = ServicePolicy(), instances: [SnapshotInstance] = []
+    ) {
         self.name = name
         self.paths = paths
+        self.policy = policy
         self.instances = instances
     }
 }

@@ -87,7 +87,7 @@ public struct SnapshotAssembler: Sendable {
             id == UInt64(building?.services.count ?? 0), building?.services.count ?? 0 < expectedServices
         else { throw Fault(reason: "a service line out of order") }
         let paths = message["paths"]?.elements.compactMap(\.string) ?? []
-        building?.services.append(SnapshotService(name: name, paths: paths))
+        building?.services.append(SnapshotService(name: name, paths: paths, policy: ServicePolicy(message)))
     }
 
     private mutating func instances(_ message: Document.Value) throws(Fault) {

@@ -14,7 +14,9 @@ public enum SnapshotLines {
         }
     }
 
-    public static func service(id: Int, name: String, paths: some Sequence<String>) -> [UInt8] {
+    public static func service(
+        id: Int, name: String, paths: some Sequence<String>, policy: ServicePolicy = ServicePolicy()
+    ) -> [UInt8] {
         line("service") {
             $0.field("id", id)
             $0.field("name", name)
@@ -22,6 +24,7 @@ public enum SnapshotLines {
             $0.beginArray()
             for path in paths { $0.value(path) }
             $0.endArray()
+            policy.write(to: &$0)
         }
     }
 
