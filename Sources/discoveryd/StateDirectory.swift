@@ -35,8 +35,16 @@ struct StateDirectory {
                     last = Clock.wallMilliseconds() / 1000
                 }
             }
-            epoch = last &+ 1
-            try Files.replace("epoch", in: directory, with: Array("\(epoch)\n".utf8))
+            var next = last &+ 1
+            do throws(Errno) {
+                try Files.replace("epoch", in: directory, with: Array("\(next)\n".utf8))
+            } catch {
+                guard error.isFullOrReadOnly else { throw error }
+                // Service goes on; the time is above any count that was ever written.
+                next = max(next, Clock.wallMilliseconds() / 1000)
+                log.warning("the state directory \(path) cannot be written (\(error)): nothing will be remembered")
+            }
+            epoch = next
         } catch {
             directory.close()
             throw Fault(

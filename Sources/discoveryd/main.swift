@@ -15,29 +15,8 @@ let usage = """
 
     """
 
-func run() -> Int32 {
-    let options: Options
-    do {
-        let specs = Daemon.commonOptions + [Options.Spec("config", "c", value: "FILE", help: "the configuration")]
-        options = try Options(Array(CommandLine.arguments.dropFirst()), specs)
-    } catch {
-        try? Descriptor.standardError.writeAll(Array("discoveryd: \(error.reason)\n\(usage)".utf8))
-        return ExitCode.usage
-    }
-    if options.has("help") {
-        print(usage, terminator: "")
-        return ExitCode.done
-    }
-    if options.has("version") {
-        print("discoveryd \(Version.current)")
-        return ExitCode.done
-    }
-    guard let path = options["config"], options.operands.isEmpty,
-        let level = Log.Level(name: options["log-level"] ?? "info")
-    else {
-        try? Descriptor.standardError.writeAll(Array("discoveryd: a configuration is needed: -c FILE\n\(usage)".utf8))
-        return ExitCode.usage
-    }
+func run(_ options: Options, _ level: Log.Level) -> Int32 {
+    let path = options["config"] ?? ""
     guard let daemon = Daemon(program: "discoveryd", level: level) else { return ExitCode.failed }
     do {
         var file = ConfigurationFile(path: path, bytes: [])
@@ -65,4 +44,8 @@ func run() -> Int32 {
     return ExitCode.failed
 }
 
-Process.exit(run())
+let config = Options.Spec("config", "c", value: "FILE", help: "the configuration")
+switch Daemon.begin(program: "discoveryd", usage: usage, [config], requires: "config") {
+case .exit(let status): Process.exit(status)
+case .run(let options, let level): Process.exit(run(options, level))
+}

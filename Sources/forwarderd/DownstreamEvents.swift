@@ -80,19 +80,31 @@ extension Forwarder {
                     continue
                 }
             }
-            guard downstreams[slot].mayRead else { return rest(slot) }
-            guard receive(slot) else { return }
+            switch receive(slot) {
+            case .bytes: break
+            case .nothing: return rest(slot)
+            case .gone: return
+            }
         }
     }
 
-    /// Takes what the client sent. False: there is nothing, or the connection is gone.
-    private mutating func receive(_ slot: Int) -> Bool {
+    enum Received {
+        case bytes
+        /// Nothing now.
+        case nothing
+        /// The end, or an error: the connection has been closed.
+        case gone
+    }
+
+    /// Takes what the client sent into its input.
+    mutating func receive(_ slot: Int) -> Received {
+        guard downstreams[slot].mayRead else { return .nothing }
         if !downstreams[slot].input.isLeased {
             downstreams[slot].input = requestBuffers.lease()
             guard downstreams[slot].input.isLeased else {
                 log.warning("no buffers are left; a client connection is closed")
                 closeDownstream(slot)
-                return false
+                return .gone
             }
         } else {
             downstreams[slot].input.compact()
@@ -100,22 +112,18 @@ extension Forwarder {
         let free = downstreams[slot].input.free
         let descriptor = downstreams[slot].descriptor
         let result = downstreams[slot].input.receive(from: descriptor)
-        guard let count = result.count else {
-            if result.isAgain {
-                downstreams[slot].mayRead = false
-                rest(slot)
-            } else {
-                closeDownstream(slot)
-            }
-            return false
+        if result.count == nil, result.isAgain {
+            downstreams[slot].mayRead = false
+            return .nothing
         }
-        if count == 0 {
+        // A request that ends before its end is none.
+        guard let count = result.count, count > 0 else {
             closeDownstream(slot)
-            return false
+            return .gone
         }
         // A short read has emptied the socket; the end of the stream, if announced, is still to be read.
         if count < free, !downstreams[slot].sawEnd { downstreams[slot].mayRead = false }
-        return true
+        return .bytes
     }
 
     /// Nothing to do until the client says more: an idle connection holds no buffer.

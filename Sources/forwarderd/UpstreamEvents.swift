@@ -81,7 +81,11 @@ extension Forwarder {
                 return
             }
             if downstreams[slot].input.isEmpty {
-                guard receiveBody(slot) else { return }
+                switch receive(slot) {
+                case .bytes: break
+                case .nothing: return setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
+                case .gone: return
+                }
             }
             // What was sent is kept for another try as long as there is room behind it.
             if downstreams[slot].request.free < Limits.forwardedTrailerBytes + 1024 {
@@ -108,40 +112,6 @@ extension Forwarder {
         answer(
             slot, OwnAnswer(fault.status, "Bad request: \(fault.reason)", error: "http_request_error", wasSent: wasSent)
         )
-    }
-
-    /// Takes more of a request's body from the client. False: there is none now, or the connection is gone.
-    private mutating func receiveBody(_ slot: Int) -> Bool {
-        guard downstreams[slot].mayRead else {
-            setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
-            return false
-        }
-        if !downstreams[slot].input.isLeased {
-            downstreams[slot].input = requestBuffers.lease()
-            guard downstreams[slot].input.isLeased else {
-                closeDownstream(slot)
-                return false
-            }
-        }
-        let descriptor = downstreams[slot].descriptor
-        let free = downstreams[slot].input.free
-        let result = downstreams[slot].input.receive(from: descriptor)
-        guard let count = result.count else {
-            if result.isAgain {
-                downstreams[slot].mayRead = false
-                setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
-            } else {
-                closeDownstream(slot)
-            }
-            return false
-        }
-        if count == 0 {
-            // A body that ends before its end is no request.
-            closeDownstream(slot)
-            return false
-        }
-        if count < free, !downstreams[slot].sawEnd { downstreams[slot].mayRead = false }
-        return true
     }
 
     /// Moves what is here of a request's body behind its head, framed anew, as far as there is room.

@@ -43,37 +43,11 @@ func makeListeners(_ daemon: Daemon, _ address: String?) throws(StartFault) -> L
     }
 }
 
-func run() -> Int32 {
-    let options: Options
-    let index: Int?
-    do throws(Options.Fault) {
-        let specs =
-            Daemon.commonOptions + [
-                Options.Spec("listen", value: "ADDRESS", help: "where to listen"),
-                Options.Spec("index", value: "N", help: "which one of several"),
-            ]
-        options = try Options(Array(CommandLine.arguments.dropFirst()), specs)
-        index = try options.integer("index", 0...Limits.forwarders)
-        guard options.operands.isEmpty else { throw Options.Fault("`\(options.operands[0])` is not expected") }
-    } catch {
-        try? Descriptor.standardError.writeAll(Array("forwarderd: \(error.reason)\n\(usage)".utf8))
-        return ExitCode.usage
-    }
-    if options.has("help") {
-        print(usage, terminator: "")
-        return ExitCode.done
-    }
-    if options.has("version") {
-        print("forwarderd \(Version.current)")
-        return ExitCode.done
-    }
-    let levelName = options["log-level"] ?? "info"
-    guard let level = Log.Level(name: levelName) else {
-        try? Descriptor.standardError.writeAll(Array("forwarderd: `\(levelName)` is no log level\n\(usage)".utf8))
-        return ExitCode.usage
-    }
+func run(_ options: Options, _ level: Log.Level) -> Int32 {
     guard let daemon = Daemon(program: "forwarderd", level: level) else { return ExitCode.failed }
     do {
+        let index: Int?
+        do { index = try options.integer("index", 0...Limits.forwarders) } catch { throw StartFault(error.reason) }
         let runtime = Directories.runtime(options["runtime-dir"])
         let listeners = try makeListeners(daemon, options["listen"])
         let loop = try EventLoop.makeForStart()
@@ -94,4 +68,11 @@ func run() -> Int32 {
     }
 }
 
-Process.exit(run())
+let specs = [
+    Options.Spec("listen", value: "ADDRESS", help: "where to listen"),
+    Options.Spec("index", value: "N", help: "which one of several"),
+]
+switch Daemon.begin(program: "forwarderd", usage: usage, specs) {
+case .exit(let status): Process.exit(status)
+case .run(let options, let level): Process.exit(run(options, level))
+}

@@ -37,6 +37,42 @@ public struct Daemon: Sendable {
     ]
 }
 
+extension Daemon {
+    /// What the command line of a daemon led to.
+    public enum Begin {
+        case run(Options, Log.Level)
+        /// Answered, or refused: exit with this status.
+        case exit(Int32)
+    }
+
+    /// Reads the command line; answers `--help` and `--version`, refuses what is wrong with the usage.
+    public static func begin(program: String, usage: String, _ specs: [Options.Spec], requires: String? = nil) -> Begin
+    {
+        func refuse(_ reason: String) -> Begin {
+            try? Descriptor.standardError.writeAll(Array("\(program): \(reason)\n\(usage)".utf8))
+            return .exit(ExitCode.usage)
+        }
+        let options: Options
+        do {
+            options = try Options(Array(CommandLine.arguments.dropFirst()), commonOptions + specs)
+        } catch {
+            return refuse(error.reason)
+        }
+        if options.has("help") || options.has("version") {
+            let text = options.has("help") ? usage : "\(program) \(Version.current)\n"
+            try? Descriptor.standardOutput.writeAll(Array(text.utf8))
+            return .exit(ExitCode.done)
+        }
+        if let operand = options.operands.first { return refuse("`\(operand)` is not expected") }
+        if let requires, options[requires] == nil { return refuse("`--\(requires)` is needed") }
+        let name = options["log-level"] ?? "info"
+        guard let level = Log.Level(name: name) else {
+            return refuse("`\(name)` is no log level; debug, info, warning and error are")
+        }
+        return .run(options, level)
+    }
+}
+
 /// Exit statuses of the interface contract; 64 and 78 are those of sysexits.h.
 public enum ExitCode {
     public static let done: Int32 = 0

@@ -40,6 +40,9 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
         return unsafe String(cString: text)
     }
 
+    /// The disk is full, its quota used up, or it is mounted read-only.
+    public var isFullOrReadOnly: Bool { rawValue == ENOSPC || rawValue == EDQUOT || rawValue == EROFS }
+
     /// True for errors of our own host's making, which accuse no peer: no descriptors, ports,
     /// memory or network here.
     public var isOurOwn: Bool {
