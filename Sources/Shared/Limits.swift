@@ -48,7 +48,6 @@ public enum Limits {
 
     // MARK: Time-outs of the data path
     public static let headTimeoutMilliseconds: UInt64 = 30_000
-    public static let bodyTimeoutMilliseconds: UInt64 = 60_000
     public static let clientIdleTimeoutMilliseconds: UInt64 = 75_000
     public static let instanceIdleTimeoutMilliseconds: UInt64 = 60_000
     public static let connectTimeoutMilliseconds: UInt64 = 2_000
@@ -89,7 +88,6 @@ public enum Limits {
     public static let keyBytes = 1024
     /// Values that a text stands for with all aliases followed.
     public static let expandedNodes = 8_000_000
-    public static let scalarBytes = 1024 * 1024
     public static let diagnostics = 1000
 
     // MARK: Snapshot channel
@@ -117,7 +115,6 @@ public enum Limits {
     public static let restartDelayMilliseconds: UInt64 = 100
     public static let restartDelayMaximumMilliseconds: UInt64 = 10_000
     public static let startFailures = 5
-    public static let stopTimeoutMilliseconds: UInt64 = 30_000
     public static let watchMilliseconds: UInt64 = 1_000
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let killAfterMilliseconds: UInt64 = 2_000
@@ -133,7 +130,7 @@ public enum Limits {
         precondition(copiedBodyBytes <= relayBufferBytes)
         precondition(clientConnections < 1 << 24 && instanceConnections < 1 << 24)
         precondition(pollHeadBytes <= pollBodyBytes)
-        precondition(keyBytes <= scalarBytes && scalarBytes <= configurationBytes)
+        precondition(keyBytes <= configurationBytes)
         precondition(inheritedDescriptors >= 4)
         precondition(downFrequencyMilliseconds <= frequencyMilliseconds)
         precondition(subscriberBufferBytes < lineBytes)

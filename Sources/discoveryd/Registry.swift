@@ -151,12 +151,6 @@ struct Registry {
         return (next, changed)
     }
 
-    mutating func setDraining(_ id: Int, _ draining: Bool) {
-        guard instances[id].isDraining != draining else { return }
-        instances[id].isDraining = draining
-        mark(id)
-    }
-
     private mutating func mark(_ id: Int) {
         if !isMarked[id] {
             isMarked[id] = true

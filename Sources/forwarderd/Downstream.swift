@@ -40,7 +40,6 @@ struct Downstream: ~Copyable {
     /// An event said that there is something to read which we have not read yet.
     var mayRead = false
     var sawEnd = false
-    var closesAfterFlush = false
     var timer = TimerWheel.ID.none
     var timerAt: UInt64 = 0
     /// When its present wait is over.

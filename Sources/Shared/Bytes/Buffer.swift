@@ -77,12 +77,6 @@ public struct Buffer: ~Copyable {
         }
     }
 
-    /// Drops bytes from the end: keeps the first `count`.
-    @inlinable public mutating func truncate(to count: Int) {
-        precondition(count >= 0 && count <= self.count)
-        end = start &+ count
-    }
-
     @inlinable public mutating func removeAll() {
         start = 0
         end = 0

@@ -193,12 +193,6 @@ public struct BodyDecoder: Sendable {
         return false
     }
 
-    /// Bytes of a length-delimited body still to come.
-    public var remainingLength: UInt64? {
-        if case .length(let length) = kind { return length }
-        return nil
-    }
-
     /// The next piece at or after `position`, which is moved behind it.
     @inline(__always)
     public mutating func next(_ bytes: Span<UInt8>, _ position: inout Int) throws(HTTPFault) -> ChunkedDecoder.Piece {

@@ -32,19 +32,6 @@ public enum FieldName: UInt8, Sendable {
         default: return .other
         }
     }
-
-    /// Fields between two neighbours only (RFC 9110 7.6.1); `te` and `upgrade` have exceptions that the forwarder knows.
-    public var isHopByHop: Bool {
-        switch self {
-        case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
-            .proxyAuthorization, .http2Settings:
-            true
-        case .other, .host, .contentLength, .trailer, .via, .forwarded, .xForwardedFor, .xForwardedProto,
-            .xForwardedHost,
-            .xRequestID, .expect, .date, .maxForwards:
-            false
-        }
-    }
 }
 
 /// One field line: where its parts are in the head's bytes.

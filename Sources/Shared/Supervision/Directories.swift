@@ -30,19 +30,18 @@ public enum Directories {
     /// systemd separates several directories by colons.
     private static func first(_ list: String) -> String { String(list.split(separator: ":").first ?? "") }
 
-    /// A runtime directory's path as one file name: `/run/serverpy` is `run-serverpy`.
+    /// A runtime directory's path as one file name: `run-serverpy` for the usual one, else the path with its digest, because
+    /// different paths must not meet where they look alike when flattened.
     static func name(of path: String) -> String {
-        let flat = String(
-            path.utf8.drop { $0 == 0x2f }.map { byte -> Character in
-                switch byte {
-                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2e, 0x5f: Character(Unicode.Scalar(byte))
-                default: "-"
-                }
-            })
+        if path == "/run/serverpy" { return "run-serverpy" }
+        let flat = path.utf8.drop { $0 == 0x2f }.prefix(80).map { byte -> Character in
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2e, 0x5f: Character(Unicode.Scalar(byte))
+            default: "-"
+            }
+        }
         var digest = LineDigest()
         digest.add(path.utf8)
-        // Different paths must not meet, also where they look alike when flattened or were cut.
-        return flat.contains("-") && flat != "run-serverpy" || flat.utf8.count > 100
-            ? "\(flat.prefix(80))-\(digest.text.prefix(8))" : flat
+        return "\(String(flat))-\(digest.text)"
     }
 }

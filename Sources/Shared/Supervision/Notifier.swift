@@ -16,8 +16,6 @@ public struct Notifier: Sendable {
         self.socket = socket
     }
 
-    public var isConnected: Bool { socket.isOpen }
-
     /// A full or vanished socket loses the message: supervision must not stop the work.
     public func send(_ state: String) {
         if socket.isOpen { try? UnixSocket.send(Array(state.utf8), on: socket) }

@@ -28,10 +28,7 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
     public static let isDirectory = Errno(EISDIR)
     public static let notPermitted = Errno(EPERM)
     public static let accessDenied = Errno(EACCES)
-    public static let protocolError = Errno(EPROTO)
     public static let fileTooBig = Errno(EFBIG)
-    public static let noChild = Errno(ECHILD)
-    public static let notConnected = Errno(ENOTCONN)
     public static let addressFamilyNotSupported = Errno(EAFNOSUPPORT)
 
     /// The system's words for the error; the corresponding C function is strerror(3).

@@ -237,10 +237,6 @@ public enum Files {
         return String(decoding: buffer[..<count], as: UTF8.self)
     }
 
-    public static func isExecutable(_ path: String) -> Bool {
-        unsafe path.withCString { unsafe access($0, X_OK) } == 0
-    }
-
     /// An absolute path for one relative to the working directory; nothing else is resolved.
     public static func absolute(_ path: String) -> String {
         if path.hasPrefix("/") { return path }

@@ -38,7 +38,6 @@ public struct ChildProgram: Sendable {
 /// This process and its children.
 public enum Process {
     public static var pid: Int32 { getpid() }
-    public static var parentPid: Int32 { getppid() }
     public static var userID: UInt32 { geteuid() }
 
     /// Flushes nothing and runs no handlers: what had to be done is done.

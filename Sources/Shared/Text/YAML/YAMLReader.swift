@@ -111,9 +111,6 @@ public struct YAMLReader: ~Copyable {
         return crossed
     }
 
-    /// A tab stands between the start of the line and here.
-    var lineHasTab: Bool { source[lineStart..<position].contains(0x09) }
-
     struct Place {
         let position: Int
         let lineStart: Int
