@@ -368,6 +368,8 @@ extension LineChannel.Fault {
         switch self {
         case .closed: nil
         case .lineTooLong(let limit): "a line of more than \(limit) bytes"
+        // A peer that ends without reading all is no news.
+        case .system(.connectionReset), .system(.brokenPipe): nil
         case .system(let error): "\(error)"
         case .malformed(let reason): reason
         }
