@@ -69,6 +69,33 @@ import Testing
         }
     }
 
+    @Test func bytesThatComeTogetherWithTheNextRequestAreSeenBeforeTheConnectionIsUsed() throws {
+        try with({ head, _ in
+            head.contains("/poison")
+                ? .pieces([
+                    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
+                ])
+                : .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+        }) { stub, serverpy in
+            let (first, second) = (try Client(port: serverpy.requests), try Client(port: serverpy.requests))
+            try second.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            #expect(try second.read().status == 200)
+            try first.send("GET /a/poison HTTP/1.1\r\nHost: h\r\n\r\n")
+            stub.release()
+            #expect(try first.read().text == "ok")
+            #expect(stub.waitForPiece())
+            // While it stands still, the next request arrives first and the stray bytes right behind it: one turn sees both.
+            let forwarder = try #require(try serverpy.pids("forwarderd").first)
+            Signal(SIGSTOP).send(to: forwarder)
+            try second.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+            stub.release()
+            #expect(stub.waitForPiece())
+            Signal(SIGCONT).send(to: forwarder)
+            #expect(try second.read().text == "good")
+        }
+    }
+
     @Test func aBadBodyBehindABegunAnswerIsCutAndNotAnsweredInTheMiddle() throws {
         try with(readsBody: false, { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n0123456789") }) {
             stub, serverpy in

@@ -21,6 +21,7 @@ final class StubInstance: Sendable {
         let trailers = Mutex<[String]>([])
         let gate = DispatchSemaphore(value: 0)
         let arrived = DispatchSemaphore(value: 0)
+        let pieceSent = DispatchSemaphore(value: 0)
         let handler: @Sendable (_ head: String, _ body: [UInt8]) -> Answer
         let readsBody: Bool
 
@@ -42,6 +43,9 @@ final class StubInstance: Sendable {
 
     /// Waits until another request other than a poll has come.
     func waitForRequest() -> Bool { core.arrived.wait(timeout: .now() + 20) == .success }
+
+    /// Waits until another piece has been sent.
+    func waitForPiece() -> Bool { core.pieceSent.wait(timeout: .now() + 20) == .success }
 
     /// Lets the next piece go.
     func release() { core.gate.signal() }
@@ -108,6 +112,7 @@ final class StubInstance: Sendable {
                 for piece in pieces {
                     core.gate.wait()
                     guard send(descriptor, piece) else { return }
+                    core.pieceSent.signal()
                 }
             }
         }
