@@ -13,6 +13,9 @@ public enum Limits {
     // MARK: HTTP heads, both sides
     public static let headBytes = 16 * 1024
     public static let headFields = 128
+    /// What the configuration may set the two to.
+    public static let headBytesRange = 1024...28 * 1024
+    public static let headFieldsRange = 16...1024
     public static let targetBytes = 8 * 1024
     /// A host name (RFC 1035 2.3.4) with brackets, colon and port.
     public static let authorityBytes = 262
@@ -22,6 +25,8 @@ public enum Limits {
     public static let trailerBytes = 8 * 1024
     /// Trailers as they are sent on: each line may gain the space behind its colon.
     public static let forwardedTrailerBytes = trailerBytes + headFields
+    /// A PROXY header of version 2 with what may be attached to it.
+    public static let proxyHeaderBytes = 4096
 
     // MARK: Forwarder
     public static let instancesInTable = 1 << 20
@@ -36,8 +41,20 @@ public enum Limits {
     public static let requestsPerTurn = 64
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
-    public static let clientConnections = 16_384
-    public static let instanceConnections = 16_384
+    public static let clientConnections = 131_072
+    public static let instanceConnections = 131_072
+    /// Beyond the limit of client connections: those that are being told 503.
+    public static let refusedConnections = 64
+    /// Idle connections noted at one time as those that make room for new ones.
+    public static let evictedPerSearch = 256
+    /// Requests that wait for an instance with room, per service, and how many a configuration may ask for.
+    public static let queuedRequests = 128
+    public static let queuedRequestsMaximum = 65_536
+    /// The access log: bytes that wait to be written, bytes a write, and how long a line waits at most.
+    public static let accessLogBytes = 1024 * 1024
+    public static let accessLogWriteBytes = 64 * 1024
+    public static let accessLogMilliseconds: UInt64 = 200
+    public static let instanceConnectionsMaximum = 1_000_000
     public static let idleConnectionsPerInstance = 256
     /// A connection that moved this much in one turn lets others go first.
     public static let relayBytesPerTurn = 512 * 1024
@@ -53,6 +70,8 @@ public enum Limits {
     public static let connectTimeoutMilliseconds: UInt64 = 2_000
     public static let firstByteTimeoutMilliseconds: UInt64 = 60_000
     public static let betweenBytesTimeoutMilliseconds: UInt64 = 60_000
+    public static let tunnelTimeoutMilliseconds: UInt64 = 3_600_000
+    public static let queueTimeoutMilliseconds: UInt64 = 5_000
     public static let lingerBytes = 64 * 1024
     public static let lingerMilliseconds: UInt64 = 2_000
     public static let drainTimeoutMilliseconds: UInt64 = 30_000
@@ -77,6 +96,11 @@ public enum Limits {
     public static let packetsPerInstance = 5_000
     public static let packetsPerInstanceMaximum = 1_000_000
     public static let availabilityWindowMilliseconds: UInt64 = 3_600_000
+    /// Posts for `on_change` that wait, tries of each, how long a try may take, and the rest after a failed one.
+    public static let changePosts = 1024
+    public static let changePostTries = 3
+    public static let changePostTimeoutMilliseconds: UInt64 = 5_000
+    public static let changePostRestMilliseconds: UInt64 = 1_000
     public static let resolverThreads = 4
     public static let resolveAgainMilliseconds: UInt64 = 30_000
     public static let addressesPerName = 16
@@ -89,6 +113,7 @@ public enum Limits {
     /// Values that a text stands for with all aliases followed.
     public static let expandedNodes = 8_000_000
     public static let diagnostics = 1000
+    public static let trustedProxies = 256
 
     // MARK: Snapshot channel
     public static let lineBytes = 1024 * 1024
@@ -121,12 +146,15 @@ public enum Limits {
 
     /// The relations that the rest of the code takes for granted.
     public static func check() {
-        precondition(headBytes + addedHeadBytes <= requestBufferBytes)
+        // Each line may gain the space behind its colon.
+        let canonicalHead = headBytesRange.upperBound + headFieldsRange.upperBound + addedHeadBytes
+        precondition(headBytesRange.contains(headBytes) && headFieldsRange.contains(headFields))
+        precondition(canonicalHead <= requestBufferBytes)
         precondition(targetBytes < headBytes)
-        precondition(headBytes + addedHeadBytes <= relayBufferBytes)
         precondition(chunkExtensionBytes < relayBufferBytes && forwardedTrailerBytes + 1024 < requestBufferBytes)
         precondition(relayBytesPerTurn >= relayBufferBytes)
-        precondition(headBytes + addedHeadBytes + relayBufferBytes + 64 <= outputBufferBytes)
+        precondition(canonicalHead + relayBufferBytes + 64 <= outputBufferBytes)
+        precondition(proxyHeaderBytes <= requestBufferBytes)
         precondition(copiedBodyBytes <= relayBufferBytes)
         precondition(clientConnections < 1 << 24 && instanceConnections < 1 << 24)
         precondition(pollHeadBytes <= pollBodyBytes)

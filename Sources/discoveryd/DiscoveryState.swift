@@ -16,6 +16,14 @@ struct DiscoveryState {
             return .json(421) { $0.field("status", "this server answers to localhost and addresses only") }
         }
         let path = String(decoding: bytes.array(head.targetStart, head.pathCount), as: UTF8.self)
+        // Liveness and readiness are everybody's; what is known of the instances is for those who know the token.
+        if let token = registry.general.discoveryToken, path != "/health", path != "/ready",
+            !Self.carries(token, head, bytes)
+        {
+            var answer = APIAnswer.json(401) { $0.field("status", "A bearer token is needed") }
+            answer.headers.append(("WWW-Authenticate", "Bearer realm=\"serverpy\""))
+            return answer
+        }
         guard Self.paths.contains(path) else {
             return .json(404) {
                 $0.field("status", "No such path")
@@ -65,6 +73,21 @@ struct DiscoveryState {
         default:
             return .json(404) { $0.field("status", "No such path") }
         }
+    }
+
+    /// Whether the request's one Authorization field holds the token (RFC 6750 2.1). As long for a wrong one as for the right one.
+    private static func carries(_ token: String, _ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
+        let fields = head.fields.lines.filter {
+            bytes.equalsIgnoringCase("authorization", at: Int($0.nameStart), count: Int($0.nameCount))
+        }
+        guard fields.count == 1, fields[0].valueCount > 7,
+            bytes.equalsIgnoringCase("bearer ", at: Int(fields[0].valueStart), count: 7)
+        else { return false }
+        let given = bytes.array(Int(fields[0].valueStart) + 7, Int(fields[0].valueCount) - 7)
+        let expected = Array(token.utf8)
+        var difference: UInt8 = given.count == expected.count ? 0 : 1
+        for index in given.indices { difference |= given[index] ^ expected[index % expected.count] }
+        return difference == 0
     }
 
     /// An address, localhost, or nothing (HTTP/1.0).

@@ -7,6 +7,7 @@ struct Discoveryd: ~Copyable {
     private var poller: Poller
     private var publisher: Publisher
     private var api: API
+    private var changePoster: ChangePoster
     private var state = DiscoveryState()
     private let stateDirectory: StateDirectory
     private let daemon: Daemon
@@ -68,6 +69,8 @@ struct Discoveryd: ~Copyable {
         self.ownSocketPath = ownSocketPath
         poller = Poller(registry, resolver, log: daemon.log)
         publisher = Publisher(log: daemon.log)
+        changePoster = ChangePoster(registry.general.onChange, log: daemon.log)
+        Log.format = registry.general.forwarding.logFormat
         api = API(log: daemon.log)
         if let address = try? Socket.localAddress(apiListener) { state.isLoopbackOnly = address.unmapped.isLoopback }
     }
@@ -146,6 +149,8 @@ struct Discoveryd: ~Copyable {
             publisher.publish(changes, registry, &loop)
         }
         publisher.settle(registry, &loop)
+        let statusChanges = registry.takeStatusChanges()
+        if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
     }
 
@@ -172,12 +177,15 @@ struct Discoveryd: ~Copyable {
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
             if api.connections.holds(slot, generation) { serveAPI(slot, event.readiness) }
-        case .resolved: poller.namesResolved(&registry, &loop)
+        case .resolved:
+            poller.namesResolved(&registry, &loop)
+            changePoster.namesResolved(poller.resolver, &loop)
+        case .changePost: changePoster.ready(generation, event.readiness, poller.resolver, &loop)
         case .probe: poller.probeReady(slot, generation, event.readiness, &registry, &loop)
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout:
+            .resumeAccepting, .reloadTimeout, .changePostTimeout:
             break
         }
     }
@@ -236,6 +244,8 @@ struct Discoveryd: ~Copyable {
             registry = Registry(configuration, after: previous, now: loop.now)
             poller.reload(&registry, after: previous, &loop)
             _ = registry.takeChanges()
+            changePoster.configure(registry.general.onChange, poller.resolver, &loop)
+            Log.format = registry.general.forwarding.logFormat
             if publisher.isOpen { publisher.restart(registry, &loop) }
             log.info(
                 "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
@@ -303,6 +313,7 @@ struct Discoveryd: ~Copyable {
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
         case .resumeAccepting: resumeAccepting(token.slot)
         case .reloadTimeout: reloadTimedOut()
+        case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)
         case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)
         case .helloTimeout:
             if publisher.subscribers.holds(token.slot, token.generation) {
@@ -316,8 +327,7 @@ struct Discoveryd: ~Copyable {
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
         case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
-            .icmp4,
-            .icmp6:
+            .icmp4, .icmp6, .changePost:
             break
         }
     }

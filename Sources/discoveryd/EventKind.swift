@@ -16,6 +16,8 @@ enum EventKind: UInt8 {
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.
     case resumeAccepting
+    /// The connection on which a change of status is posted, and its time-out.
+    case changePost, changePostTimeout
     /// Not every forwarder has applied a reload in time.
     case reloadTimeout
 

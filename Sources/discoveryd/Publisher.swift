@@ -23,6 +23,7 @@ struct Subscriber: ~Copyable {
 
     enum Progress: Equatable {
         case waiting
+        case settings
         case services(next: Int)
         /// A service's API paths beyond those on its own line.
         case paths(service: Int, next: Int)
@@ -261,10 +262,13 @@ struct Publisher: ~Copyable {
     private mutating func nextLine(_ slot: Int, _ registry: Registry) -> [UInt8]? {
         switch subscribers[slot].progress {
         case .waiting:
-            subscribers[slot].progress = .services(next: 0)
+            subscribers[slot].progress = .settings
             subscribers[slot].digest = LineDigest()
             return SnapshotLines.begin(
                 registry.version, services: registry.services.count, instances: registry.instances.count)
+        case .settings:
+            subscribers[slot].progress = .services(next: 0)
+            return digested(slot, SnapshotLines.settings(registry.general.forwarding))
         case .services(let next):
             guard next < registry.services.count else {
                 return end(slot, registry)

@@ -82,6 +82,7 @@ struct Registry {
     /// Instances whose published state differs from the last published one.
     private(set) var changed: [Int] = []
     private var isMarked: [Bool] = []
+    private var statusChanges: [StatusChange] = []
     let general: Configuration.General
 
     /// A changed configuration: instances that it names again keep all that is known of them. `former` says for each
@@ -143,12 +144,28 @@ struct Registry {
             instances[id].lastFailureAt = wall
             instances[id].lastFailure = result.cause.response(status: result.status)
         }
-        if status != before.status { instances[id].since = wall }
+        if status != before.status {
+            instances[id].since = wall
+            // That a new instance is up is no news.
+            if general.onChange != nil, before.status != .unknown || status != .up {
+                statusChanges.append(
+                    StatusChange(
+                        service: services[instances[id].service].name, instance: instances[id].configuration.url,
+                        previous: before.status, status: status,
+                        response: result.cause.response(status: result.status), at: wall))
+            }
+        }
         if status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
         instances[id].publishedAvailability = instances[id].availability.points(now: now)
         let changed = instances[id].state != before
         if changed { mark(id) }
         return (next, changed)
+    }
+
+    /// What `on_change` is to be told.
+    mutating func takeStatusChanges() -> [StatusChange] {
+        defer { statusChanges.removeAll(keepingCapacity: true) }
+        return statusChanges
     }
 
     private mutating func mark(_ id: Int) {

@@ -64,8 +64,9 @@ final class Resolver {
         }
     }
 
-    /// The addresses known for a name; asks anew when they are old. Empty: `instance` is among those `takeAnswers` names.
-    func addresses(of host: String, port: UInt16, for instance: Int, now: UInt64) -> [SocketAddress] {
+    /// The addresses known for a name; asks anew when they are old. Empty: `instance`, if one is given, is among those that
+    /// `takeAnswers` names.
+    func addresses(of host: String, port: UInt16, for instance: Int?, now: UInt64) -> [SocketAddress] {
         var entry = entries[host] ?? Entry()
         let isOld = entry.askedAt.map { now - $0 >= Limits.resolveAgainMilliseconds } ?? true
         if isOld, !entry.inFlight {
@@ -74,7 +75,7 @@ final class Resolver {
             exchange.requests.withLock { $0.append(host) }
             exchange.asked.signal()
         }
-        if entry.addresses.isEmpty, entry.inFlight { entry.waiting.append(instance) }
+        if let instance, entry.addresses.isEmpty, entry.inFlight { entry.waiting.append(instance) }
         entries[host] = entry
         return entry.addresses.map { address in
             var address = address

@@ -1,100 +1,217 @@
 import Shared
 
-/// Which instance a request goes to. Pure: the facts of the instances go in, a ranking comes out; the ranking is made
-/// again when a fact changes, and a request only looks for the least busy of the equals.
-struct Ranking: Equatable {
-    /// The best: candidates of the highest priority that has any, of nearly the best availability.
-    var equals: [Int32] = []
-    /// All other candidates of any priority, best first.
-    var others: [Int32] = []
-    /// When no candidate is left: never polled yet, then those that only this forwarder's own evidence excludes.
-    var lastResort: [Int32] = []
-
-    /// What the ranking looks at.
-    struct Facts: Equatable {
-        var isCandidate: Bool
-        var status: InstanceStatus
-        var isDraining: Bool
-        var isEjected: Bool
-        var isSuspect: Bool
-        var priority: Priority
-        /// Whole points; nil with too little evidence: counts as the tier's median.
-        var availability: Int?
-        var hasAddress: Bool
+/// Picks one instance of a group by the service's policy. Pure: what it looks at is given to it.
+enum Balancer {
+    /// What a policy looks at.
+    struct Load {
+        /// Requests in progress.
+        var outstanding: Int
+        /// 1 to 100.
+        var weight: Int
+        /// Its connections are all taken.
+        var isFull: Bool
+        /// A moving average, microseconds; 0 with no answer yet.
+        var latency: Double
+        /// Of its name: the same at every forwarder.
+        var hash: UInt64
     }
 
-    static let entersWithin = 5
+    enum Pick: Equatable {
+        case instance(Int)
+        /// All that are left have no room.
+        case full
+        case none
+    }
 
-    init() {}
+    /// A hashed request goes to its instance as long as that has at most this much of an even share.
+    static let boundedLoadPercent = 125
 
-    init(_ instances: [(slot: Int32, facts: Facts)]) {
-        for priority in Priority.allCases {
-            let tier = instances.filter { $0.facts.priority == priority && $0.facts.isCandidate }
-            if tier.isEmpty { continue }
-            let known = tier.compactMap(\.facts.availability).sorted()
-            let median = known.isEmpty ? 100 : known[known.count / 2]
-            let ranked = tier.map { (slot: $0.slot, points: $0.facts.availability ?? median) }.sorted {
-                $0.points > $1.points
+    /// `key`: what the request is hashed by. `turn`: counts the service's requests.
+    @inline(__always)
+    static func pick(
+        _ policy: BalancePolicy, _ group: Ranking.Group, excluding excluded: ExclusionSet, key: UInt64,
+        turn: inout Int, random: inout SplitMix, load: (Int) -> Load
+    ) -> Pick {
+        switch policy {
+        case .availability, .leastRequests: leastBusy(group.slots, excluded, &random, load)
+        case .roundRobin: inTurn(group, excluded, &turn, load)
+        case .random: byChance(group.slots, excluded, &random, load)
+        case .peakEWMA: leastWait(group.slots, excluded, &random, load)
+        case .hash: byHash(group.slots, excluded, key, load)
+        }
+    }
+
+    /// Ties are broken at random.
+    @inline(__always)
+    private static func leastBusy(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    ) -> Pick {
+        var best = -1
+        var bestLoad = 0
+        var bestWeight = 1
+        var ties: UInt64 = 0
+        var sawFull = false
+        for slot in slots where excluded.count == 0 || !excluded.contains(slot) {
+            let one = load(Int(slot))
+            if one.isFull {
+                sawFull = true
+                continue
             }
-            let best = ranked[0].points
-            var count = ranked.prefix { $0.points >= best - Self.entersWithin }.count
-            // Fewer than half of the tier: the next in order join, or the few would carry it all.
-            count = max(count, (ranked.count + 1) / 2)
-            if equals.isEmpty {
-                equals = ranked[..<count].map(\.slot)
-                others = ranked[count...].map(\.slot)
-            } else {
-                others += ranked.map(\.slot)
+            // load / weight < bestLoad / bestWeight, without dividing.
+            let left = one.outstanding &* bestWeight
+            let right = bestLoad &* one.weight
+            if best < 0 || left < right {
+                best = Int(slot)
+                bestLoad = one.outstanding
+                bestWeight = one.weight
+                ties = 1
+            } else if left == right {
+                ties &+= 1
+                if random.next() % ties == 0 {
+                    best = Int(slot)
+                    bestLoad = one.outstanding
+                    bestWeight = one.weight
+                }
             }
         }
-        let unknown = instances.filter {
-            $0.facts.status == .unknown && !$0.facts.isDraining && !$0.facts.isEjected && $0.facts.hasAddress
-        }
-        let doubted = instances.filter {
-            $0.facts.status == .up && !$0.facts.isDraining && $0.facts.hasAddress && !$0.facts.isCandidate
-        }
-        lastResort = (unknown + doubted).map(\.slot)
-    }
-}
-
-/// One service of the present table.
-struct ServiceEntry {
-    let name: String
-    var instances: [Int32]
-    var policy = ServicePolicy()
-    var ranking = Ranking()
-    /// A fact has changed since the ranking was made.
-    var isStale = true
-    /// Requests in progress, and how many of them are retries: the retry budget.
-    var active = 0
-    var retrying = 0
-
-    /// Whether one more retry is within the budget: 20 % of the requests in progress, at least 3.
-    var allowsRetry: Bool {
-        retrying < max(Limits.retryBudgetMinimum, active * Limits.retryBudgetPercent / 100)
-    }
-}
-
-/// Instances that failed a request: it does not go to them again.
-struct ExclusionSet {
-    private var slots = InlineArray<8, Int32>(repeating: -1)
-    private(set) var count = 0
-
-    mutating func insert(_ slot: Int) {
-        if count < 8 {
-            slots[count] = Int32(truncatingIfNeeded: slot)
-            count &+= 1
-        }
+        return best >= 0 ? .instance(best) : sawFull ? .full : .none
     }
 
-    func contains(_ slot: Int32) -> Bool {
+    private static func inTurn(
+        _ group: Ranking.Group, _ excluded: ExclusionSet, _ turn: inout Int, _ load: (Int) -> Load
+    ) -> Pick {
+        guard group.totalTurns > 0 else { return .none }
+        turn = (turn &+ group.stride) % group.totalTurns
+        var position = turn
         var index = 0
-        while index < count {
-            if slots[index] == slot { return true }
-            index &+= 1
+        while position >= group.turns[index] {
+            position -= group.turns[index]
+            index += 1
         }
-        return false
+        // Where that one cannot take it, the next in order.
+        var sawFull = false
+        for offset in 0..<group.slots.count {
+            let slot = group.slots[(index + offset) % group.slots.count]
+            if excluded.contains(slot) { continue }
+            if !load(Int(slot)).isFull { return .instance(Int(slot)) }
+            sawFull = true
+        }
+        return sawFull ? .full : .none
     }
 
-    mutating func removeAll() { count = 0 }
+    private static func byChance(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    ) -> Pick {
+        var pick = Pick.none
+        var total: UInt64 = 0
+        for slot in slots where !excluded.contains(slot) {
+            let one = load(Int(slot))
+            if one.isFull {
+                if pick == .none { pick = .full }
+                continue
+            }
+            // Each replaces the one before with its share of the weights so far.
+            total += UInt64(one.weight)
+            if random.next() % total < UInt64(one.weight) { pick = .instance(Int(slot)) }
+        }
+        return pick
+    }
+
+    /// Of two at random the one with the shorter expected wait, so that forwarders with old figures do not all run to the same
+    /// one (Mitzenmacher, The Power of Two Choices, 2001); of three and fewer the shortest of all.
+    private static func leastWait(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    ) -> Pick {
+        if slots.count > 3 {
+            let first = Int(random.next() % UInt64(slots.count))
+            let second = (first + 1 + Int(random.next() % UInt64(slots.count - 1))) % slots.count
+            let pick = shortest([slots[first], slots[second]], excluded, load)
+            if case .instance = pick { return pick }
+        }
+        return shortest(slots, excluded, load)
+    }
+
+    private static func shortest(_ slots: [Int32], _ excluded: ExclusionSet, _ load: (Int) -> Load) -> Pick {
+        var pick = Pick.none
+        var best = Double.infinity
+        for slot in slots where !excluded.contains(slot) {
+            let one = load(Int(slot))
+            if one.isFull {
+                if pick == .none { pick = .full }
+                continue
+            }
+            // One that has never answered is tried once, and not again before it does.
+            let wait =
+                one.latency == 0 && one.outstanding > 0
+                ? Double.greatestFiniteMagnitude : one.latency * Double(one.outstanding + 1) / Double(one.weight)
+            if wait < best {
+                best = wait
+                pick = .instance(Int(slot))
+            }
+        }
+        return pick
+    }
+
+    /// Rendezvous hashing (Thaler, Ravishankar, 1998): each instance draws as many numbers as its weight says, the highest
+    /// wins; one beyond its bounded load passes.
+    private static func byHash(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ key: UInt64, _ load: (Int) -> Load
+    ) -> Pick {
+        var outstanding = 1
+        var weights = 0
+        for slot in slots {
+            let one = load(Int(slot))
+            outstanding += one.outstanding
+            weights += one.weight
+        }
+        var pick = Pick.none
+        var best: UInt64 = 0
+        var loaded = Pick.none
+        var bestLoaded: UInt64 = 0
+        for slot in slots where !excluded.contains(slot) {
+            let one = load(Int(slot))
+            if one.isFull {
+                if pick == .none { pick = .full }
+                continue
+            }
+            var score: UInt64 = 0
+            for draw in 0..<one.weight {
+                var numbers = SplitMix(seed: key ^ one.hash &+ UInt64(draw) &* 0x9e37_79b9_7f4a_7c15)
+                score = max(score, numbers.next())
+            }
+            let bound = (boundedLoadPercent * outstanding * one.weight + 100 * weights - 1) / (100 * weights)
+            if one.outstanding >= bound {
+                if score >= bestLoaded {
+                    bestLoaded = score
+                    loaded = .instance(Int(slot))
+                }
+            } else if score >= best {
+                best = score
+                pick = .instance(Int(slot))
+            }
+        }
+        if case .instance = pick { return pick }
+        return loaded == .none ? pick : loaded
+    }
+}
+
+/// A moving average of an instance's latency that takes a peak at once and forgets it over ten seconds (Finagle's Peak EWMA).
+struct LatencyAverage {
+    /// Microseconds; 0 before the first answer.
+    private(set) var value = 0.0
+    private var stamp: UInt64 = 0
+
+    static let forgettingMilliseconds = 10_000.0
+
+    mutating func observe(microseconds: Double, now: UInt64) {
+        let age = Double(now &- stamp)
+        stamp = now
+        if microseconds >= value {
+            value = microseconds
+        } else {
+            // e^-x by its first Padé approximant from below, which stays between 0 and 1 for all x.
+            let kept = Self.forgettingMilliseconds / (Self.forgettingMilliseconds + age)
+            value = value * kept + microseconds * (1 - kept)
+        }
+    }
 }

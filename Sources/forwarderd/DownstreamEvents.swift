@@ -4,7 +4,14 @@ import Shared
 extension Forwarder {
     mutating func downstreamReady(_ slot: Int, _ readiness: Readiness) {
         // A reset, or both directions closed: whatever is being done for this client is cancelled.
-        if !readiness.isDisjoint(with: [.error, .hangUp]) { return closeDownstream(slot) }
+        let isTunnel = downstreams[slot].state == .tunnel
+        if readiness.contains(.error) { return isTunnel ? cutTunnel(slot) : closeDownstream(slot) }
+        if readiness.contains(.hangUp) {
+            guard isTunnel else { return closeDownstream(slot) }
+            // Both directions of the connection have ended; what the client sent before is still to be relayed.
+            downstreams[slot].mayRead = true
+            downstreams[slot].sawEnd = true
+        }
         if !readiness.isDisjoint(with: [.readable, .peerClosed]) { downstreams[slot].mayRead = true }
         if readiness.contains(.peerClosed) { downstreams[slot].sawEnd = true }
         if readiness.contains(.writable), !downstreams[slot].output.isEmpty {
@@ -14,6 +21,7 @@ extension Forwarder {
         switch downstreams[slot].state {
         case .idle, .head: serve(slot)
         case .exchange: if !downstreams[slot].requestIsComplete { sendRequest(slot) }
+        case .tunnel: relayToInstance(slot)
         case .flushing: break
         case .lingering: linger(slot)
         }
@@ -45,6 +53,12 @@ extension Forwarder {
                 readResponse(upstream)
                 return downstreams.holds(slot, generation)
             }
+        case .tunnel:
+            let upstream = downstreams[slot].exchange.upstream
+            upstreams[upstream].isPaused = false
+            let generation = downstreams.generation(slot)
+            relayToClient(upstream)
+            return downstreams.holds(slot, generation)
         case .idle, .head, .lingering: break
         }
         return true
@@ -66,11 +80,13 @@ extension Forwarder {
         var served = 0
         while true {
             switch downstreams[slot].state {
-            case .exchange, .flushing, .lingering: return
+            case .exchange, .flushing, .lingering, .tunnel: return
             case .idle, .head: break
             }
             if !downstreams[slot].input.isEmpty {
-                if beginRequest(slot) {
+                if downstreams[slot].awaitsProxyHeader, !takeProxyHeader(slot) {
+                    guard downstreams.isInUse(slot) else { return }
+                } else if !downstreams[slot].input.isEmpty, beginRequest(slot) {
                     served += 1
                     guard downstreams.isInUse(slot) else { return }
                     if served >= Limits.requestsPerTurn {
@@ -85,6 +101,29 @@ extension Forwarder {
             case .nothing: return rest(slot)
             case .gone: return
             }
+        }
+    }
+
+    /// Reads the header by which a trusted forwarder says whose connection this is. False: it is not whole yet, or the
+    /// connection has been closed.
+    private mutating func takeProxyHeader(_ slot: Int) -> Bool {
+        do throws(HTTPFault) {
+            switch try ProxyHeader.parse(downstreams[slot].input.bytes) {
+            case .needsMore: return false
+            case .header(let byteCount, let source):
+                downstreams[slot].input.consume(byteCount)
+                downstreams[slot].awaitsProxyHeader = false
+                guard let source = source?.unmapped else { return true }
+                downstreams[slot].client = source
+                downstreams[slot].peer.removeAll()
+                source.appendHost(to: &downstreams[slot].peer)
+                downstreams[slot].isTrusted = settings.isTrusted(source)
+                return true
+            }
+        } catch {
+            log.info("a connection from \(downstreams[slot].client) was closed: \(error.reason)")
+            closeDownstream(slot)
+            return false
         }
     }
 
@@ -133,148 +172,8 @@ extension Forwarder {
             downstreams[slot].state = .idle
         } else if downstreams[slot].state == .idle {
             downstreams[slot].state = .head
-            setDeadline(slot, loop.now + Limits.headTimeoutMilliseconds)
+            setDeadline(slot, loop.now + settings.headTimeoutMilliseconds)
         }
-    }
-
-    /// Reads a head from the input and begins its exchange. False: the head is not whole yet.
-    private mutating func beginRequest(_ slot: Int) -> Bool {
-        let downstreams = downstreams
-        do throws(HTTPFault) {
-            guard try requestHead.parse(downstreams[slot].input.bytes) else { return false }
-        } catch {
-            downstreams[slot].exchange = Exchange()
-            downstreams[slot].requestIsComplete = false
-            downstreams[slot].requestID = (random.next(), random.next())
-            answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
-            return true
-        }
-        begin(slot)
-        return true
-    }
-
-    private mutating func begin(_ slot: Int) {
-        let downstreams = downstreams
-        downstreams[slot].state = .exchange
-        downstreams[slot].hasResponseHead = false
-        downstreams[slot].exchange = Exchange()
-        downstreams[slot].exchange.isHead = requestHead.method == .head
-        downstreams[slot].exchange.isIdempotent = requestHead.method.isIdempotent
-        downstreams[slot].exchange.clientIsHTTP10 = requestHead.minorVersion == 0
-        downstreams[slot].exchange.keepsClient = requestHead.keepsAlive && !isDraining
-        downstreams[slot].requestBody = BodyDecoder(
-            requestHead.framing, status: 400,
-            excluding: requestHead.fields.nominated.isEmpty
-                ? [] : requestHead.fields.nominatedNames(in: downstreams[slot].input.bytes))
-        downstreams[slot].requestIsChunked = requestHead.framing == .chunked
-        downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
-        downstreams[slot].requestID = (random.next(), random.next())
-        switch decide(slot) {
-        case .own(let own):
-            downstreams[slot].input.consume(requestHead.byteCount)
-            answer(slot, own)
-        case .forward(let service, let matched):
-            forward(slot, service, matched)
-        }
-    }
-
-    private enum Decision {
-        case own(OwnAnswer)
-        case forward(service: Int, matched: Int)
-    }
-
-    /// Where a request goes: to a service, or it is answered here.
-    private func decide(_ slot: Int) -> Decision {
-        let head = requestHead
-        let bytes = downstreams[slot].input.bytes
-        if head.fields.hasUnknownExpect {
-            return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
-        }
-        if head.method == .trace || head.method == .options, head.fields.maxForwardsIsZero {
-            // We are the last one that was meant (RFC 9110 7.6.2).
-            return .own(OwnAnswer(200, "Success", error: nil))
-        }
-        if head.pathCount == 16, bytes.spells("/.serverpy/ready", at: head.targetStart) { return ready() }
-        guard version != nil else {
-            return .own(
-                OwnAnswer(
-                    503, OwnAnswer.failureWords, error: "destination_unavailable",
-                    cause: "no snapshot from the discovery server yet"))
-        }
-        if head.fields.viaCount > 0, loops(head, bytes) {
-            return .own(
-                OwnAnswer(
-                    508, OwnAnswer.failureWords, error: "proxy_loop_detected",
-                    cause: "this request has passed here more than 8 times"))
-        }
-        if head.form == .asterisk {
-            guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
-            return .forward(service: root, matched: 0)
-        }
-        if let route = routes.route(bytes, head.targetStart, head.pathCount) {
-            return .forward(service: route.service, matched: route.matched)
-        }
-        if head.pathCount <= 1 { return .own(OwnAnswer(200, "Success", error: nil)) }
-        return .own(OwnAnswer(404, "No API found with provided endpoint", error: "destination_not_found"))
-    }
-
-    private func ready() -> Decision {
-        let isReady = version != nil && !isDraining
-        return .own(
-            OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
-    }
-
-    /// Our own Via more than 8 times (http.md): a loop.
-    private func loops(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
-        var own = 0
-        for line in head.fields.lines where line.name == .via {
-            let end = Int(line.valueStart) + Int(line.valueCount)
-            var index = Int(line.valueStart)
-            while index + identity.via.count <= end {
-                if bytes[index] == 0x20, index + 1 + identity.via.count <= end,
-                    bytes.equals(identity.via, at: index + 1, count: identity.via.count)
-                {
-                    let behind = index + 1 + identity.via.count
-                    if behind == end || bytes[behind] == 0x2c || bytes[behind] == 0x20 { own += 1 }
-                }
-                index += 1
-            }
-        }
-        return own > 8
-    }
-
-    private mutating func forward(_ slot: Int, _ service: Int, _ matched: Int) {
-        let downstreams = downstreams
-        downstreams[slot].request = requestBuffers.lease()
-        guard downstreams[slot].request.isLeased else {
-            downstreams[slot].input.consume(requestHead.byteCount)
-            return answer(
-                slot,
-                OwnAnswer(503, OwnAnswer.failureWords, error: "proxy_internal_error", cause: "no buffers are left"))
-        }
-        downstreams[slot].exchange.service = service
-        services[service].active += 1
-        let policy = services[service].policy
-        downstreams[slot].request.removeAll()
-        let host = ForwardedRequest.write(
-            requestHead, downstreams[slot].input.bytes, skipping: policy.stripsPrefix ? matched : 0,
-            peer: downstreams[slot].peer, requestID: downstreams[slot].requestID, identity: identity,
-            authority: defaultAuthority(service), to: &downstreams[slot].request)
-        downstreams[slot].requestHost = policy.sendsInstanceHost ? host : nil
-        downstreams[slot].requestSent = 0
-        downstreams[slot].input.consume(requestHead.byteCount)
-        do throws(HTTPFault) {
-            try appendBody(slot)
-        } catch {
-            return answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
-        }
-        connectSomewhere(slot, after: nil)
-    }
-
-    /// The Host for a request that has none: HTTP/1.0.
-    private func defaultAuthority(_ service: Int) -> [UInt8] {
-        guard let first = services[service].instances.first else { return Array("localhost".utf8) }
-        return instances[Int(first)].authority
     }
 
     // MARK: Time
@@ -299,9 +198,10 @@ extension Forwarder {
         downstreams[slot].timer = .none
         if downstreams[slot].deadline > loop.now { return setDeadline(slot, downstreams[slot].deadline) }
         switch downstreams[slot].state {
-        case .idle, .lingering, .flushing:
+        case .idle, .lingering, .flushing, .tunnel:
             closeDownstream(slot)
         case .head:
+            if downstreams[slot].awaitsProxyHeader { return closeDownstream(slot) }
             downstreams[slot].requestIsComplete = false
             downstreams[slot].exchange = Exchange()
             answer(slot, OwnAnswer(408, "The request's head took too long", error: "http_request_error"))
@@ -312,7 +212,11 @@ extension Forwarder {
 
     private mutating func exchangeTimedOut(_ slot: Int) {
         let upstream = downstreams[slot].exchange.upstream
-        guard upstream >= 0 else { return closeDownstream(slot) }
+        guard upstream >= 0 else {
+            guard downstreams[slot].exchange.isQueued else { return closeDownstream(slot) }
+            let time = services[downstreams[slot].exchange.service].policy.queueTimeoutMilliseconds
+            return answer(slot, .full("no instance had room for \(time) ms"))
+        }
         if upstreams[upstream].state == .connecting { return upstreamFailed(upstream, .connectTimeout) }
         if downstreams[slot].hasResponseHead {
             // The instance or the client has stopped in the middle of an answer.
@@ -334,11 +238,12 @@ extension Forwarder {
 
     /// The answer has been sent whole: the next request, or the end of the connection.
     mutating func afterAnswer(_ slot: Int) {
+        if downstreams[slot].record != nil { writeRecord(slot, .answered) }
         if downstreams[slot].exchange.keepsClient, !isDraining {
             downstreams[slot].state = .idle
             if downstreams[slot].input.isEmpty {
                 requestBuffers.giveBack(from: &downstreams[slot].input)
-                setDeadline(slot, loop.now + Limits.clientIdleTimeoutMilliseconds)
+                setDeadline(slot, loop.now + settings.clientIdleTimeoutMilliseconds)
             }
             return
         }
@@ -368,8 +273,22 @@ extension Forwarder {
         closeDownstream(slot)
     }
 
+    /// The exchange has ended: its line for the access log.
+    private mutating func writeRecord(_ slot: Int, _ outcome: AccessRecord.Outcome) {
+        guard let record = downstreams[slot].record else { return }
+        downstreams[slot].record = nil
+        record.tries = downstreams[slot].exchange.tries
+        let (high, low) = downstreams[slot].requestID
+        accessLog.add(record, outcome, requestID: Text.hexadecimal(high) + Text.hexadecimal(low))
+        scheduleAccessLog()
+    }
+
     /// Ends a client connection and whatever is done for it.
     mutating func closeDownstream(_ slot: Int) {
+        if let record = downstreams[slot].record {
+            writeRecord(
+                slot, downstreams[slot].tunnel.isOver ? .answered : record.cause.isEmpty ? .clientGone : .cut)
+        }
         abandonExchange(slot)
         loop.cancel(&downstreams[slot].timer)
         requestBuffers.giveBack(from: &downstreams[slot].input)

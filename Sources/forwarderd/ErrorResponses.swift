@@ -27,6 +27,11 @@ struct OwnAnswer {
             503, failureWords, error: "destination_unavailable", cause: "no instance is available", wasSent: wasSent)
     }
 
+    /// No instance has room.
+    static func full(_ cause: String) -> OwnAnswer {
+        OwnAnswer(503, failureWords, error: "connection_limit_reached", cause: cause)
+    }
+
     static func failed(_ fault: UpstreamFault, wasSent: Bool) -> OwnAnswer {
         OwnAnswer(fault.status, failureWords, error: fault.proxyError, cause: fault.words, wasSent: wasSent)
     }
@@ -88,6 +93,10 @@ extension Forwarder {
         outgoing.append("\r\n\r\n")
         if !downstreams[slot].exchange.isHead { outgoing.append(body) }
         downstreams[slot].hasResponseHead = true
+        if let record = downstreams[slot].record {
+            record.status = own.status
+            if own.error != nil { record.cause = own.cause.isEmpty ? own.words : own.cause }
+        }
         guard sendOutgoing(slot, Span()) else { return }
         finishAnswer(slot)
         serveIfMore(slot)

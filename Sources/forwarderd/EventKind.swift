@@ -16,8 +16,10 @@ enum EventKind: UInt8 {
     case sweep
     /// Listening goes on, or begins without a snapshot.
     case resumeAccepting, firstSnapshotOverdue
-    /// The end of a drain.
-    case drainTimeout
+    /// The end of a drain's announcement, and of the drain.
+    case drainDelayOver, drainTimeout
+    /// Lines of the access log have waited long enough.
+    case accessLogDue
 
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)

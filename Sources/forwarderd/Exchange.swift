@@ -87,15 +87,24 @@ struct Exchange {
     var isRetrying = false
     var excluded = ExclusionSet()
     var tries = 0
+    /// Waits for an instance with room.
+    var isQueued = false
+    /// What the request is hashed by, where its service balances by hash.
+    var key: UInt64 = 0
+    /// When it was sent, nanoseconds of the monotonic clock; 0 where nobody asks.
+    var sentAt: UInt64 = 0
 
     /// Judges a failure of the present connection. `isReused`: it had served before. `budget`: the service allows a retry.
-    mutating func failed(_ fault: UpstreamFault, isReused: Bool, budget: Bool) -> Action {
+    /// `tries`: instances that one request may be tried at.
+    mutating func failed(
+        _ fault: UpstreamFault, isReused: Bool, budget: Bool, tries: Int = Limits.instancesTriedPerRequest
+    ) -> Action {
         if hasForwarded { return .cut }
         switch fault {
         case .connect, .connectTimeout:
             // Nothing was sent: any method, any body may go on to the next instance.
             excluded.insert(instance)
-            return excluded.count < Limits.instancesTriedPerRequest ? .nextInstance : .answer
+            return excluded.count < tries ? .nextInstance : .answer
         case .closed, .reset:
             guard !hasSent || isIdempotent && isReplayable else { return .answer }
             if isReused, !hasTriedFresh {
@@ -105,8 +114,7 @@ struct Exchange {
             excluded.insert(instance)
             // The first move to another instance is always allowed, or a killed instance would fail those that it was
             // serving on new connections; the budget bounds what comes after.
-            return (budget || excluded.count == 1) && excluded.count < Limits.instancesTriedPerRequest
-                ? .nextInstance : .answer
+            return (budget || excluded.count == 1) && excluded.count < tries ? .nextInstance : .answer
         case .timeout, .malformed:
             return .answer
         }

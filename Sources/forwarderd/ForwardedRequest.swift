@@ -15,12 +15,12 @@ struct Identity {
 /// bytes gets through.
 enum ForwardedRequest {
     /// Appends the head and returns where the value of Host stands. `out` has room for a head of the largest size and what is
-    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`).
+    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`). `upgrades`: its Upgrade goes on. `isTrusted`: what
+    /// the sender says of those it speaks for is kept.
     @discardableResult
     static func write(
-        _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, peer: [UInt8], requestID: (UInt64, UInt64),
-        identity: Identity,
-        authority: [UInt8], to out: inout Buffer
+        _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, upgrades: Bool = false, isTrusted: Bool = false,
+        peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity, authority: [UInt8], to out: inout Buffer
     ) -> (start: Int, count: Int) {
         out.append(bytes.extracting(head.methodStart..<head.methodStart &+ head.methodCount))
         out.append(UInt8(ascii: " "))
@@ -37,7 +37,23 @@ enum ForwardedRequest {
         let hostCount = out.count &- hostStart
         out.append("\r\n")
         writeFields(head, bytes, &out)
-        writeAdded(head, peer: peer, requestID: requestID, identity: identity, host: (hostStart, hostCount), &out)
+        if upgrades {
+            out.append("Connection: Upgrade\r\n")
+            writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
+        } else if head.fields.teTrailers {
+            out.append("TE: trailers\r\nConnection: TE\r\n")
+        }
+        out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
+        out.append(identity.via)
+        writeForwarded(
+            head, bytes, peer: peer, host: (hostStart, hostCount), isTrusted: isTrusted && head.fields.hasForwarded,
+            &out)
+        if !head.fields.hasRequestID {
+            out.append("X-Request-Id: ")
+            out.append(hexadecimal16: requestID.0)
+            out.append(hexadecimal16: requestID.1)
+            out.append("\r\n")
+        }
         if head.fields.hasTransferEncoding { out.append("Transfer-Encoding: chunked\r\n") }
         out.append("\r\n")
         return (hostStart, hostCount)
@@ -101,30 +117,47 @@ enum ForwardedRequest {
         out.append("\r\n")
     }
 
-    private static func writeAdded(
-        _ head: RequestHead, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity,
-        host: (start: Int, count: Int),
+    /// For whom this is asked: the client's address behind those that a trusted sender has named, and what it asked for.
+    private static func writeForwarded(
+        _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8], host: (start: Int, count: Int), isTrusted: Bool,
         _ out: inout Buffer
     ) {
-        if head.fields.teTrailers { out.append("TE: trailers\r\nConnection: TE\r\n") }
-        out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
-        out.append(identity.via)
         out.append("\r\nX-Forwarded-For: ")
+        if isTrusted { writeList(.xForwardedFor, head, bytes, &out) }
         out.append(peer)
-        out.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-        out.appendCopy(from: host.start, count: host.count)
+        out.append("\r\nX-Forwarded-Proto: ")
+        if !isTrusted || !writeFirst(.xForwardedProto, head, bytes, &out) { out.append("http") }
+        out.append("\r\nX-Forwarded-Host: ")
+        if !isTrusted || !writeFirst(.xForwardedHost, head, bytes, &out) {
+            out.appendCopy(from: host.start, count: host.count)
+        }
+        out.append("\r\nForwarded: ")
+        if isTrusted { writeList(.forwarded, head, bytes, &out) }
         // An IPv6 address needs brackets and quotes there (RFC 7239 6).
         let isIPv6 = peer.contains(UInt8(ascii: ":"))
-        out.append(isIPv6 ? "\r\nForwarded: for=\"[" : "\r\nForwarded: for=")
+        out.append(isIPv6 ? "for=\"[" : "for=")
         out.append(peer)
         out.append(isIPv6 ? "]\";host=\"" : ";host=\"")
         out.appendCopy(from: host.start, count: host.count)
         out.append("\";proto=http\r\n")
-        if !head.fields.hasRequestID {
-            out.append("X-Request-Id: ")
-            out.append(hexadecimal16: requestID.0)
-            out.append(hexadecimal16: requestID.1)
-            out.append("\r\n")
+    }
+
+    /// All values of a field as one list, each with a comma behind it.
+    private static func writeList(_ name: FieldName, _ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
+        for line in head.fields.lines where line.name == name && line.valueCount > 0 {
+            out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
+            out.append(", ")
         }
+    }
+
+    /// The first value of a field. False: there is none.
+    private static func writeFirst(
+        _ name: FieldName, _ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer
+    ) -> Bool {
+        for line in head.fields.lines where line.name == name && line.valueCount > 0 {
+            out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
+            return true
+        }
+        return false
     }
 }

@@ -39,6 +39,11 @@ enum ForwardedResponse {
             }
             ForwardedRequest.writeLine(line, bytes, &out)
         }
+        if head.status == 101 {
+            // The change of protocol is between these two neighbours: the client hears it from us.
+            out.append("Connection: upgrade\r\n")
+            ForwardedRequest.writeLine(fields.lines[fields.upgradeIndex], bytes, &out)
+        }
         if !head.isInterim {
             if !fields.hasDate {
                 out.append("Date: ")

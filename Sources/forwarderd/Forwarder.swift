@@ -34,8 +34,14 @@ struct Forwarder: ~Copyable {
     var serviceByName: [String: Int] = [:]
     var slotByID: [Int] = []
     var version: SnapshotVersion?
-    /// How many forwarders take connections from the same listener.
-    var forwarders = 1
+    /// What is the same for all services.
+    var settings = ForwarderSettings()
+    /// `settings`, as the head's parser takes them.
+    var requestBounds = RequestHead.Bounds.standard
+    /// Which of how many forwarders this one is.
+    var share = Share(index: 0, of: 1)
+    /// Services whose waiting requests may go on.
+    var servicesWithRoom: [Int] = []
 
     var listeners: Listeners
     var subscriber: Subscriber
@@ -43,7 +49,21 @@ struct Forwarder: ~Copyable {
     /// The Date field's value, made once a second.
     var date: [UInt8] = []
     var dateSecond: UInt64 = 0
-    var isDraining = false
+    var drain = Drain.none
+    var accessLog: AccessLog
+    var accessLogTimer = TimerWheel.ID.none
+    /// Idle connections that may have to make room, oldest last.
+    var evictable: [Evictable] = []
+
+    enum Drain {
+        case none
+        /// Every answer closes its connection; new connections are still accepted.
+        case announced
+        /// Nothing new is accepted; what is open is finished.
+        case finishing
+    }
+
+    var isDraining: Bool { drain != .none }
 
     var log: Log { daemon.log }
 
@@ -56,14 +76,15 @@ struct Forwarder: ~Copyable {
         self.signals = signals
         self.listeners = listeners
         self.subscriber = subscriber
+        accessLog = AccessLog(log: daemon.log)
         // Each exchange needs two descriptors; some are needed for everything else.
-        let share = max(16, (daemon.openFiles - 64) / 2)
-        downstreams = Slab(capacity: min(Limits.clientConnections, share))
-        upstreams = Slab(capacity: min(Limits.instanceConnections, share))
+        let connections = max(16, (daemon.openFiles - 64 - Limits.refusedConnections) / 2)
+        downstreams = Slab(capacity: min(Limits.clientConnections, connections) + Limits.refusedConnections)
+        upstreams = Slab(capacity: min(Limits.instanceConnections, connections))
         requestBuffers = BufferPool(
-            bufferBytes: Limits.requestBufferBytes, limit: Limits.clientConnections * 2 + Limits.instanceConnections,
-            keep: 128)
-        outputBuffers = BufferPool(bufferBytes: Limits.outputBufferBytes, limit: Limits.clientConnections, keep: 16)
+            bufferBytes: Limits.requestBufferBytes, limit: connections * 3, keep: 128)
+        outputBuffers = BufferPool(
+            bufferBytes: Limits.outputBufferBytes, limit: connections + Limits.refusedConnections, keep: 16)
     }
 
     // MARK: The loop
@@ -74,7 +95,7 @@ struct Forwarder: ~Copyable {
         _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         while isRunning {
             do {
-                try loop.turn(poll: !unfinished.isEmpty)
+                try loop.turn(poll: !unfinished.isEmpty || !servicesWithRoom.isEmpty)
             } catch {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
@@ -82,9 +103,12 @@ struct Forwarder: ~Copyable {
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
-            if isDraining, downstreams.count == 0 { isRunning = false }
+            serveQueues()
+            if accessLog.isLarge { accessLog.flush() }
+            if drain == .finishing, downstreams.count == 0 { isRunning = false }
         }
         daemon.notifier.stopping()
+        accessLog.flush()
         return ExitCode.done
     }
 
@@ -102,7 +126,7 @@ struct Forwarder: ~Copyable {
         case .signals: takeSignals()
         case .control: takeControl()
         case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue,
-            .drainTimeout:
+            .drainDelayOver, .drainTimeout, .accessLogDue:
             break
         }
     }
@@ -117,6 +141,7 @@ struct Forwarder: ~Copyable {
             if instances.holds(token.slot, token.generation) { ejectionEnded(token.slot) }
         case .sweep:
             sweepIdleUpstreams()
+            accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()
         case .firstSnapshotOverdue:
@@ -126,6 +151,11 @@ struct Forwarder: ~Copyable {
                 )
                 startAccepting()
             }
+        case .drainDelayOver: finishDraining()
+        case .accessLogDue:
+            accessLogTimer = .none
+            accessLog.flush()
+            if accessLog.hasPending { scheduleAccessLog() }
         case .drainTimeout:
             log.warning("drain: the time is over; \(downstreams.count) connections are closed")
             isRunning = false
@@ -139,12 +169,18 @@ struct Forwarder: ~Copyable {
         unfinished.removeAll(keepingCapacity: true)
         for token in tokens {
             if token.kind == EventKind.upstream.rawValue {
-                if upstreams.holds(token.slot, token.generation) { readResponse(token.slot) }
+                guard upstreams.holds(token.slot, token.generation) else { continue }
+                if upstreams[token.slot].state == .tunnel {
+                    relayToClient(token.slot)
+                } else {
+                    readResponse(token.slot)
+                }
             } else if downstreams.holds(token.slot, token.generation) {
                 switch downstreams[token.slot].state {
                 case .idle, .head: serve(token.slot)
                 case .exchange: if !downstreams[token.slot].requestIsComplete { sendRequest(token.slot) }
                 case .lingering: linger(token.slot)
+                case .tunnel: relayToInstance(token.slot)
                 case .flushing: break
                 }
             }
@@ -156,7 +192,11 @@ struct Forwarder: ~Copyable {
     private mutating func takeSignals() {
         while let signal = signals.next() {
             switch signal {
-            case .terminate, .interrupt: drain(timeoutMilliseconds: Limits.drainTimeoutMilliseconds)
+            case .terminate, .interrupt:
+                beginDraining(
+                    delayMilliseconds: settings.drainDelayMilliseconds,
+                    timeoutMilliseconds: settings.drainTimeoutMilliseconds)
+            case .user1: accessLog.reopen()
             default: break
             }
         }
@@ -173,11 +213,13 @@ struct Forwarder: ~Copyable {
                 }
                 switch try ControlMessage.decode(message.bytes) {
                 case .stop: isRunning = false
-                case .drain(let timeout): drain(timeoutMilliseconds: timeout)
+                case .drain(let delay, let timeout):
+                    beginDraining(delayMilliseconds: delay, timeoutMilliseconds: timeout)
                 case .listeners:
                     listeners.replace(message.descriptors, loop)
                     continue
-                case .reopenLogs, .configuration, .applied, .refused: break
+                case .reopenLogs: accessLog.reopen()
+                case .configuration, .applied, .refused: break
                 }
                 for descriptor in message.descriptors { descriptor.close() }
             } catch let error as Errno {
@@ -189,17 +231,29 @@ struct Forwarder: ~Copyable {
         }
     }
 
-    /// No new connections; what is open is finished.
-    private mutating func drain(timeoutMilliseconds: UInt64) {
+    /// Says that the end is near, so that load balancers send no more; after the delay accepts nothing and finishes what is
+    /// open within the time.
+    private mutating func beginDraining(delayMilliseconds: UInt64, timeoutMilliseconds: UInt64) {
         guard !isDraining else { return }
-        isDraining = true
-        listeners.close(loop)
+        drain = .announced
         log.debug("drain: \(downstreams.count) connections are open")
-        _ = loop.schedule(EventKind.drainTimeout.token(), after: timeoutMilliseconds)
+        _ = loop.schedule(EventKind.drainTimeout.token(), after: delayMilliseconds + timeoutMilliseconds)
+        if delayMilliseconds == 0 { return finishDraining() }
+        _ = loop.schedule(EventKind.drainDelayOver.token(), after: delayMilliseconds)
+    }
+
+    private mutating func finishDraining() {
+        drain = .finishing
+        listeners.close(loop)
         let limit = loop.now + Limits.drainIdleMilliseconds
         for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
             setDeadline(slot, min(limit, downstreams[slot].deadline))
         }
+    }
+
+    mutating func scheduleAccessLog() {
+        guard !accessLogTimer.isScheduled else { return }
+        accessLogTimer = loop.schedule(EventKind.accessLogDue.token(), after: Limits.accessLogMilliseconds)
     }
 
     /// The Date field's value for this second.

@@ -14,6 +14,9 @@ struct InstanceSlot {
     /// Connections kept open for the next request: newest first, a list through the upstreams.
     var idleHead: Int32 = -1
     var idleCount = 0
+    var latency = LatencyAverage()
+    /// Of its url: the same at every forwarder.
+    let hash: UInt64
     /// Which address the next connection takes.
     var nextAddress = 0
     /// Its place among the services of the present table; -1 when the table no longer names it.
@@ -26,6 +29,13 @@ struct InstanceSlot {
         priority = instance.priority
         weight = instance.weight
         state = instance.state
+        hash = RouteTable.hash(Array(instance.url.utf8))
+    }
+
+    @inline(__always)
+    func load(limit: Int) -> Balancer.Load {
+        Balancer.Load(
+            outstanding: outstanding, weight: weight, isFull: outstanding >= limit, latency: latency.value, hash: hash)
     }
 
     /// Fit to be chosen, as far as polling and this forwarder's own evidence go.

@@ -78,9 +78,9 @@ extension Forwarder {
     }
 
     mutating func acceptConnections(_ index: Int) {
-        guard !isDraining, index < listeners.descriptors.count else { return }
+        guard drain != .finishing, index < listeners.descriptors.count else { return }
         // Alone, a forwarder takes what there is; among others one at a time, so that all get their share.
-        let limit = forwarders > 1 ? 1 : Limits.acceptsPerTurn
+        let limit = share.of > 1 ? 1 : Limits.acceptsPerTurn
         for _ in 0..<limit {
             guard !downstreams.isFull else {
                 return pauseAccepting("\(downstreams.capacity) connections are open, which is the limit")
@@ -99,15 +99,16 @@ extension Forwarder {
             }
             admit(descriptor, address)
         }
-        if forwarders > 1 {
+        if share.of > 1 {
             do { try listeners.goToEndOfLine(index, now: loop.now, loop) } catch { pauseAccepting("\(error)") }
         }
     }
 
     private mutating func admit(_ descriptor: Descriptor, _ address: SocketAddress?) {
-        var peer: [UInt8] = []
-        if let address { address.unmapped.appendHost(to: &peer) }
-        let slot = downstreams.insert(Downstream(descriptor, peer: peer))
+        // One over the limit takes the place of the connection that has been idle longest, or is told that there is none.
+        let hasRoom = downstreams.count < connectionLimit || evictOldestIdle()
+        let slot = downstreams.insert(
+            Downstream(descriptor, client: (address ?? SocketAddress(ipv4: 0, port: 0)).unmapped))
         let token = EventKind.downstream.token(slot, downstreams.generation(slot))
         do {
             try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
@@ -115,8 +116,59 @@ extension Forwarder {
             log.warning("a client connection cannot be registered: \(error)")
             return closeDownstream(slot)
         }
+        if !settings.trustedProxies.isEmpty, settings.isTrusted(downstreams[slot].client) {
+            downstreams[slot].awaitsProxyHeader = settings.expectsProxyProtocol
+            downstreams[slot].isTrusted = !settings.expectsProxyProtocol
+        }
+        if !hasRoom {
+            downstreams[slot].requestIsComplete = false
+            return answer(slot, .full("\(connectionLimit) connections are open, which is the limit"))
+        }
         // A connection that says nothing has the time of a head.
-        setDeadline(slot, loop.now + Limits.headTimeoutMilliseconds)
+        setDeadline(slot, loop.now + settings.headTimeoutMilliseconds)
+    }
+
+    /// Client connections that this forwarder serves at one time.
+    private var connectionLimit: Int {
+        min(downstreams.capacity - Limits.refusedConnections, settings.connections.map(share.part(of:)) ?? .max)
+    }
+
+    /// An idle connection, as it was when it was noted.
+    struct Evictable {
+        let slot: Int
+        let generation: UInt32
+        let deadline: UInt64
+    }
+
+    /// Closes the connection that has been between requests for longest. False: none is.
+    private mutating func evictOldestIdle() -> Bool {
+        if let oldest = popEvictable() {
+            closeDownstream(oldest)
+            return true
+        }
+        // Looking through all is done for many at once.
+        for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
+            evictable.append(
+                Evictable(slot: slot, generation: downstreams.generation(slot), deadline: downstreams[slot].deadline))
+        }
+        evictable.sort { $0.deadline > $1.deadline }
+        if evictable.count > Limits.evictedPerSearch {
+            evictable.removeFirst(evictable.count - Limits.evictedPerSearch)
+        }
+        guard let oldest = popEvictable() else { return false }
+        closeDownstream(oldest)
+        return true
+    }
+
+    private mutating func popEvictable() -> Int? {
+        while let candidate = evictable.popLast() {
+            if downstreams.holds(candidate.slot, candidate.generation), downstreams[candidate.slot].state == .idle,
+                downstreams[candidate.slot].deadline == candidate.deadline
+            {
+                return candidate.slot
+            }
+        }
+        return nil
     }
 
     private mutating func pauseAccepting(_ reason: String) {
@@ -126,7 +178,7 @@ extension Forwarder {
     }
 
     mutating func resumeAccepting() {
-        guard !isDraining else { return }
+        guard drain != .finishing else { return }
         do { try listeners.resume(loop) } catch { pauseAccepting("\(error)") }
     }
 }

@@ -9,6 +9,8 @@ extension Forwarder {
         case goesOn
         /// The answer is complete.
         case complete
+        /// The protocol has changed: a tunnel.
+        case upgraded
         case failed(UpstreamFault)
         /// The client's connection has been closed, and with it the exchange.
         case gone
@@ -59,6 +61,7 @@ extension Forwarder {
             case .goesOn: break
             case .gone: return
             case .failed(let fault): return upstreamFailed(upstream, fault)
+            case .upgraded: return beginTunnel(upstream, slot)
             case .complete:
                 finishExchange(upstream, slot)
                 return serveIfMore(slot)
@@ -88,11 +91,17 @@ extension Forwarder {
         outgoing.removeAll()
         while !downstreams[slot].hasResponseHead {
             do throws(HTTPFault) {
-                guard try responseHead.parse(buffer.bytes) else {
+                guard
+                    try responseHead.parse(
+                        buffer.bytes, maxBytes: settings.headBytes, maxFields: settings.headFields)
+                else {
                     // Interim answers that came before are on their way.
                     return outgoing.isEmpty || sendOutgoing(slot, Span()) ? .goesOn : .gone
                 }
-                if responseHead.status == 101 { throw HTTPFault(502, "101 without an upgrade") }
+                if responseHead.status == 101 {
+                    try checkUpgrade(buffer.bytes, slot)
+                    return takeUpgrade(&buffer, slot)
+                }
             } catch {
                 buffer.removeAll()
                 return .failed(.malformed(error.reason))
@@ -117,6 +126,34 @@ extension Forwarder {
             buffer.consume(responseHead.byteCount)
         }
         return relayBody(&buffer, upstream, slot)
+    }
+
+    /// An instance changes the protocol only to one that the client has offered (RFC 9110 7.8).
+    private func checkUpgrade(_ bytes: borrowing Span<UInt8>, _ slot: Int) throws(HTTPFault) {
+        let fields = responseHead.fields
+        let offered = downstreams[slot].offeredUpgrade
+        guard !offered.isEmpty else { throw HTTPFault(502, "101 without an upgrade") }
+        guard fields.upgradeIndex >= 0, fields.connectionUpgrade else {
+            throw HTTPFault(502, "101 without Upgrade and Connection: upgrade")
+        }
+        let line = fields.lines[fields.upgradeIndex]
+        guard UpgradeProtocols.allows(bytes.array(Int(line.valueStart), Int(line.valueCount)), offered: offered) else {
+            throw HTTPFault(502, "101 with a protocol that was not offered")
+        }
+    }
+
+    /// The answer 101, and what the instance has sent behind it.
+    private mutating func takeUpgrade(_ buffer: inout Buffer, _ slot: Int) -> Relayed {
+        ForwardedResponse.write(
+            responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false, identity: identity,
+            date: date, to: &outgoing)
+        buffer.consume(responseHead.byteCount)
+        downstreams[slot].hasResponseHead = true
+        downstreams[slot].record?.status = 101
+        downstreams[slot].record?.firstByte()
+        let isHere = sendOutgoing(slot, buffer.bytes)
+        buffer.removeAll()
+        return isHere ? .upgraded : .gone
     }
 
     /// The head of the final answer, and what follows from it.
@@ -147,8 +184,17 @@ extension Forwarder {
             identity: identity,
             date: date, to: &outgoing)
         downstreams[slot].hasResponseHead = true
+        if let record = downstreams[slot].record {
+            record.status = responseHead.status
+            record.firstByte()
+        }
         let instance = upstreams[upstream].instance
         instances[instance].passive.succeeded()
+        let sentAt = downstreams[slot].exchange.sentAt
+        if sentAt != 0 {
+            let microseconds = Double(Clock.monotonicNanoseconds() &- sentAt) / 1000
+            instances[instance].latency.observe(microseconds: microseconds, now: loop.now)
+        }
     }
 
     /// Passes on what is here of the body.
@@ -197,7 +243,7 @@ extension Forwarder {
         if !outgoing.isEmpty {
             guard sendOutgoing(slot, Span()) else { return .gone }
         }
-        if !isComplete { setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds) }
+        if !isComplete { awaitBytes(slot) }
         return isComplete ? .complete : .goesOn
     }
 
@@ -205,6 +251,7 @@ extension Forwarder {
     /// and with it the exchange.
     mutating func sendOutgoing(_ slot: Int, _ body: borrowing Span<UInt8>) -> Bool {
         downstreams[slot].exchange.hasForwarded = downstreams[slot].hasResponseHead
+        downstreams[slot].record?.sent(outgoing.count + body.count)
         var sent = 0
         if downstreams[slot].output.isEmpty {
             let descriptor = downstreams[slot].descriptor

@@ -44,7 +44,7 @@ struct RouteTable {
     private static func grow(_ hash: UInt64, _ byte: UInt8) -> UInt64 { (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     private static let start: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    private static func hash(_ bytes: [UInt8]) -> UInt64 { spread(bytes.reduce(start, grow)) }
+    static func hash(_ bytes: [UInt8]) -> UInt64 { spread(bytes.reduce(start, grow)) }
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
 

@@ -82,7 +82,7 @@ extension Forwarder {
     private mutating func take(_ line: [UInt8]) throws(SnapshotAssembler.Fault) {
         switch try subscriber.assembler.receive(line) {
         case .nothing, .ping: break
-        case .share(_, let count): forwarders = count
+        case .share(let share): take(share)
         case .snapshot(let snapshot):
             apply(snapshot)
             if subscriber.hasComplained { log.info("connected to discoveryd again, snapshot \(snapshot.version)") }

@@ -5,6 +5,7 @@ extension Forwarder {
     /// A whole snapshot replaces the table. Instances it names again keep their slot: evidence, counts and connections.
     mutating func apply(_ snapshot: Snapshot) {
         let isFirst = version == nil
+        take(snapshot.settings)
         var named = Set<String>()
         slotByID.removeAll(keepingCapacity: true)
         var paths = [[String]](repeating: [], count: services.count)
@@ -19,6 +20,8 @@ extension Forwarder {
             let index = serviceByName[service.name] ?? makeService(service.name, &paths)
             paths[index] = service.paths
             services[index].policy = service.policy
+            services[index].take(share)
+            noteRoom(index)
             services[index].instances = service.instances.map { instance in
                 let name = service.name + "\0" + instance.url
                 named.insert(name)
@@ -38,8 +41,26 @@ extension Forwarder {
         }
     }
 
+    /// Whichever part of all forwarders together this one is now.
+    mutating func take(_ share: Share) {
+        self.share = share
+        for index in services.indices {
+            services[index].take(share)
+            noteRoom(index)
+        }
+    }
+
+    private mutating func take(_ settings: ForwarderSettings) {
+        self.settings = settings
+        Log.format = settings.logFormat
+        requestBounds = RequestHead.Bounds(
+            bytes: settings.headBytes, targetBytes: min(Limits.targetBytes, settings.headBytes),
+            fields: settings.headFields)
+        accessLog.configure(settings)
+    }
+
     private mutating func makeService(_ name: String, _ paths: inout [[String]]) -> Int {
-        services.append(ServiceEntry(name: name, instances: []))
+        services.append(ServiceEntry(name: name))
         paths.append([])
         serviceByName[name] = services.count - 1
         return services.count - 1
@@ -76,6 +97,8 @@ extension Forwarder {
     @inline(__always)
     mutating func leaveInstance(_ instance: Int) {
         instances[instance].outstanding -= 1
+        let service = instances[instance].serviceIndex
+        if service >= 0 { noteRoom(service) }
         if instances[instance].outstanding == 0, instances[instance].serviceIndex < 0 {
             slotByName[instances[instance].service + "\0" + instances[instance].url] = nil
             _ = instances.remove(instance)

@@ -8,6 +8,8 @@ struct Upstream: ~Copyable {
         case busy
         /// Kept for the next request.
         case idle
+        /// After 101: bytes in both directions.
+        case tunnel
     }
 
     let descriptor: Descriptor

@@ -23,12 +23,21 @@ extension Forwarder {
                 return upstreamFailed(upstream, .connect(.connectionRefused))
             }
             upstreams[upstream].state = .busy
+            downstreams[upstreams[upstream].downstream].record?.connected()
             if !readiness.isDisjoint(with: [.readable, .peerClosed]) { upstreams[upstream].mayRead = true }
             if readiness.contains(.peerClosed) { upstreams[upstream].sawEnd = true }
             let generation = upstreams.generation(upstream)
             sendRequest(upstreams[upstream].downstream)
             // An instance may speak first, and the event does not come again.
             if upstreams.holds(upstream, generation), upstreams[upstream].mayRead { readResponse(upstream) }
+        case .tunnel:
+            let slot = upstreams[upstream].downstream
+            if readiness.contains(.error) { return cutTunnel(slot) }
+            if !readiness.isDisjoint(with: [.peerClosed, .hangUp]) { upstreams[upstream].sawEnd = true }
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp]) { upstreams[upstream].mayRead = true }
+            let generation = upstreams.generation(upstream)
+            relayToClient(upstream)
+            if upstreams.holds(upstream, generation), readiness.contains(.writable) { relayToInstance(slot) }
         case .busy:
             let slot = upstreams[upstream].downstream
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
@@ -60,7 +69,7 @@ extension Forwarder {
                 let result = upstreams[upstream].descriptor.send(
                     downstreams[slot].request.bytes.extracting(sent..<count))
                 guard let moved = result.count else {
-                    if result.isAgain { return setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds) }
+                    if result.isAgain { return awaitBytes(slot) }
                     // An answer may have come before the end: it is worth more than the error.
                     upstreams[upstream].sawEnd = true
                     upstreams[upstream].mayRead = true
@@ -74,7 +83,11 @@ extension Forwarder {
                 continue
             }
             if downstreams[slot].requestIsComplete {
-                return setDeadline(slot, loop.now + policy(slot).firstByteTimeoutMilliseconds)
+                let service = downstreams[slot].exchange.service
+                if services[service].policy.balance == .peakEWMA {
+                    downstreams[slot].exchange.sentAt = Clock.monotonicNanoseconds()
+                }
+                return setDeadline(slot, loop.now + services[service].policy.firstByteTimeoutMilliseconds)
             }
             if budget <= 0 {
                 unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
@@ -83,7 +96,7 @@ extension Forwarder {
             if downstreams[slot].input.isEmpty {
                 switch receive(slot) {
                 case .bytes: break
-                case .nothing: return setDeadline(slot, loop.now + policy(slot).idleTimeoutMilliseconds)
+                case .nothing: return awaitBytes(slot)
                 case .gone: return
                 }
             }
@@ -100,6 +113,12 @@ extension Forwarder {
                 return refuseBody(slot, error)
             }
         }
+    }
+
+    /// The exchange waits for the next piece of a body, in whichever direction.
+    @inline(__always)
+    mutating func awaitBytes(_ slot: Int) {
+        setDeadline(slot, loop.now + services[downstreams[slot].exchange.service].policy.idleTimeoutMilliseconds)
     }
 
     /// The request's body is not what its head promised. Where part of an answer has gone out, only a cut can say so.
@@ -129,6 +148,10 @@ extension Forwarder {
             var position = 0
             switch try downstreams[slot].requestBody.next(bytes, &position) {
             case .data(let start, let count):
+                downstreams[slot].requestBodyBytes &+= UInt64(count)
+                if let limit = settings.bodyBytes, downstreams[slot].requestBodyBytes > limit {
+                    throw HTTPFault(413, "a body of more than \(ByteSize.text(limit))")
+                }
                 let data = bytes.extracting(start..<start &+ count)
                 if downstreams[slot].requestIsChunked {
                     downstreams[slot].request.append(hexadecimal: UInt64(count))
@@ -149,6 +172,7 @@ extension Forwarder {
                 }
             }
             downstreams[slot].input.consume(position)
+            downstreams[slot].record?.received(position)
         }
     }
 
@@ -172,7 +196,8 @@ extension Forwarder {
         if fault.accuses, !isReused { accuse(instance, fault) }
         let service = downstreams[slot].exchange.service
         let budget = downstreams[slot].exchange.isRetrying || services[service].allowsRetry
-        switch downstreams[slot].exchange.failed(fault, isReused: isReused, budget: budget) {
+        let tries = services[service].policy.tries
+        switch downstreams[slot].exchange.failed(fault, isReused: isReused, budget: budget, tries: tries) {
         case .freshConnection:
             beginRetry(slot)
             connect(slot, to: instance, fresh: true)
@@ -182,6 +207,7 @@ extension Forwarder {
         case .answer:
             answer(slot, .failed(fault, wasSent: downstreams[slot].exchange.wasSent))
         case .cut:
+            downstreams[slot].record?.cause = fault.words
             // The client must see that the answer is not whole.
             Socket.resetOnClose(downstreams[slot].descriptor)
             closeDownstream(slot)
@@ -211,11 +237,14 @@ extension Forwarder {
 
     mutating func factsChanged(_ instance: Int) {
         let service = instances[instance].serviceIndex
-        if service >= 0 { services[service].isStale = true }
+        guard service >= 0 else { return }
+        services[service].isStale = true
+        noteRoom(service)
     }
 
     /// Ends the exchange's part at the instance: the client is gone, or gets an answer of ours.
     mutating func abandonExchange(_ slot: Int) {
+        leaveQueue(slot)
         let upstream = downstreams[slot].exchange.upstream
         if upstream >= 0 {
             let instance = upstreams[upstream].instance

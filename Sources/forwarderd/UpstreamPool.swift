@@ -2,50 +2,44 @@ import Shared
 
 /// Choosing an instance and getting a connection to it.
 extension Forwarder {
-    /// Takes the request to an instance: the best that is not excluded. `fault`: why the last one failed.
+    /// Takes the request to an instance: the best that is not excluded and has room. `fault`: why the last one failed.
     mutating func connectSomewhere(_ slot: Int, after fault: UpstreamFault?) {
+        switch choose(slot) {
+        case .instance(let instance):
+            downstreams[slot].record?.chosen()
+            connect(slot, to: instance, fresh: false)
+        case .full: wait(slot)
+        case .none: answer(slot, .unavailable(after: fault, wasSent: downstreams[slot].exchange.wasSent))
+        }
+    }
+
+    /// The best group that has one with room decides; within it the service's policy.
+    mutating func choose(_ slot: Int) -> Balancer.Pick {
         let service = downstreams[slot].exchange.service
-        guard let instance = choose(service, excluding: downstreams[slot].exchange.excluded) else {
-            return answer(slot, .unavailable(after: fault, wasSent: downstreams[slot].exchange.wasSent))
-        }
-        connect(slot, to: instance, fresh: false)
-    }
-
-    /// The least busy among the equals; ties are broken at random.
-    mutating func choose(_ service: Int, excluding excluded: ExclusionSet) -> Int? {
         if services[service].isStale { rank(service) }
-        if let best = leastBusy(services[service].ranking.equals, excluded) { return best }
-        for slot in services[service].ranking.others where !excluded.contains(slot) { return Int(slot) }
-        for slot in services[service].ranking.lastResort where !excluded.contains(slot) { return Int(slot) }
-        return nil
+        var result = Balancer.Pick.none
+        for index in 0..<services[service].ranking.groups.count {
+            let pick = pick(service, services[service].ranking.groups[index], slot)
+            if case .instance = pick { return pick }
+            if pick == .full { result = .full }
+        }
+        if result == .full { return .full }
+        for index in 0..<services[service].ranking.lastResort.count {
+            let pick = pick(service, services[service].ranking.lastResort[index], slot)
+            if case .instance = pick { return pick }
+            if pick == .full { result = .full }
+        }
+        return result
     }
 
-    private mutating func leastBusy(_ slots: [Int32], _ excluded: ExclusionSet) -> Int? {
-        var best = -1
-        var bestLoad = 0
-        var bestWeight = 1
-        var ties: UInt64 = 0
-        for slot in slots where excluded.count == 0 || !excluded.contains(slot) {
-            let load = instances[Int(slot)].outstanding
-            let weight = instances[Int(slot)].weight
-            // load / weight < bestLoad / bestWeight, without dividing.
-            let left = load &* bestWeight
-            let right = bestLoad &* weight
-            if best < 0 || left < right {
-                best = Int(slot)
-                bestLoad = load
-                bestWeight = weight
-                ties = 1
-            } else if left == right {
-                ties &+= 1
-                if random.next() % ties == 0 {
-                    best = Int(slot)
-                    bestLoad = load
-                    bestWeight = weight
-                }
-            }
-        }
-        return best < 0 ? nil : best
+    @inline(__always)
+    private mutating func pick(_ service: Int, _ group: Ranking.Group, _ slot: Int) -> Balancer.Pick {
+        let instances = instances
+        let limit = services[service].connectionsPerInstance
+        return Balancer.pick(
+            services[service].policy.balance, group, excluding: downstreams[slot].exchange.excluded,
+            key: downstreams[slot].exchange.key, turn: &services[service].turn, random: &random
+        ) { instances[$0].load(limit: limit) }
     }
 
     private mutating func rank(_ service: Int) {
@@ -54,14 +48,69 @@ extension Forwarder {
             services[service].instances.map { slot in
                 let instance = instances[Int(slot)].facts
                 return (slot, instance)
-            })
+            }, byAvailability: services[service].policy.balance == .availability)
         services[service].isStale = false
     }
+
+    // MARK: Waiting for room
+
+    /// All that could take the request are full: it waits its turn, or is refused at once where too many wait already.
+    private mutating func wait(_ slot: Int) {
+        let service = downstreams[slot].exchange.service
+        guard !services[service].queue.isFull else {
+            return answer(
+                slot, .full("all instances are full and \(services[service].queue.count) requests wait already"))
+        }
+        downstreams[slot].exchange.isQueued = true
+        services[service].queue.append(
+            WaitingQueue.Entry(slot: slot, generation: downstreams.generation(slot)))
+        setDeadline(slot, loop.now + services[service].policy.queueTimeoutMilliseconds)
+    }
+
+    mutating func leaveQueue(_ slot: Int) {
+        guard downstreams[slot].exchange.isQueued else { return }
+        downstreams[slot].exchange.isQueued = false
+        services[downstreams[slot].exchange.service].queue.remove(
+            WaitingQueue.Entry(slot: slot, generation: downstreams.generation(slot)))
+    }
+
+    /// An instance of this service may have room now.
+    @inline(__always)
+    mutating func noteRoom(_ service: Int) {
+        if !services[service].queue.isEmpty { servicesWithRoom.append(service) }
+    }
+
+    /// Whoever has waited longest goes on, as far as there is room.
+    mutating func serveQueues() {
+        guard !servicesWithRoom.isEmpty else { return }
+        let waiting = servicesWithRoom
+        servicesWithRoom.removeAll(keepingCapacity: true)
+        for service in waiting {
+            while let entry = services[service].queue.first {
+                switch choose(entry.slot) {
+                case .full: break
+                case .instance(let instance):
+                    leaveQueue(entry.slot)
+                    downstreams[entry.slot].record?.chosen()
+                    connect(entry.slot, to: instance, fresh: false)
+                    continue
+                case .none:
+                    leaveQueue(entry.slot)
+                    answer(entry.slot, .unavailable(after: nil, wasSent: false))
+                    continue
+                }
+                break
+            }
+        }
+    }
+
+    // MARK: Connections
 
     /// Begins a try at one instance, on a kept connection if there is one.
     mutating func connect(_ slot: Int, to instance: Int, fresh: Bool) {
         downstreams[slot].requestSent = 0
         instances[instance].outstanding += 1
+        downstreams[slot].record?.instance = instances[instance].url
         if let host = downstreams[slot].requestHost {
             let authority = instances[instance].authority
             downstreams[slot].request.replace(host.start, host.count, with: authority)
@@ -76,6 +125,7 @@ extension Forwarder {
     }
 
     private mutating func open(_ slot: Int, _ instance: Int) {
+        makeRoom(instance, limit: services[downstreams[slot].exchange.service].connectionsPerInstance)
         guard !upstreams.isFull else { return neverConnected(slot, instance, Errno.tooManyOpenFiles) }
         let addresses = instances[instance].state.addresses
         guard !addresses.isEmpty else { return neverConnected(slot, instance, Errno.addressNotAvailable) }
@@ -101,20 +151,24 @@ extension Forwarder {
             upstreams[upstream].state = .busy
             sendRequest(slot)
         } else {
-            setDeadline(slot, loop.now + policy(slot).connectTimeoutMilliseconds)
+            setDeadline(slot, loop.now + services[downstreams[slot].exchange.service].policy.connectTimeoutMilliseconds)
         }
-    }
-
-    /// How requests of the exchange's service are forwarded.
-    @inline(__always)
-    func policy(_ slot: Int) -> ServicePolicy {
-        let service = downstreams[slot].exchange.service
-        return service >= 0 ? services[service].policy : ServicePolicy()
     }
 
     private mutating func attach(_ upstream: Int, _ slot: Int) {
         upstreams[upstream].downstream = slot
         downstreams[slot].exchange.begin(instance: upstreams[upstream].instance, upstream: upstream)
+    }
+
+    /// Kept connections count too where the number of connections is limited.
+    private mutating func makeRoom(_ instance: Int, limit: Int) {
+        while instances[instance].idleHead >= 0,
+            instances[instance].idleCount + instances[instance].outstanding > limit
+        {
+            let upstream = Int(instances[instance].idleHead)
+            removeIdle(upstream)
+            closeUpstream(upstream)
+        }
     }
 
     /// No connection was even begun.
@@ -203,6 +257,6 @@ extension InstanceSlot {
         Ranking.Facts(
             isCandidate: isCandidate, status: state.status, isDraining: state.draining, isEjected: passive.isEjected,
             isSuspect: state.suspect, priority: priority, availability: state.availability,
-            hasAddress: !state.addresses.isEmpty)
+            hasAddress: !state.addresses.isEmpty, weight: weight)
     }
 }

@@ -116,7 +116,14 @@ extension Supervisor {
     mutating func serve(_ request: ControlServer.Request, _ slot: Int) {
         switch request {
         case .stop:
-            control.answer(slot) { $0.field("ok", true) }
+            let forwarding = settings.configuration.general.forwarding
+            let limit =
+                forwarding.drainDelayMilliseconds + forwarding.drainTimeoutMilliseconds + 3
+                * Limits.killAfterMilliseconds
+            control.answer(slot) {
+                $0.field("ok", true)
+                $0.field("timeout_ms", limit)
+            }
             log.info("told to stop")
             stop(drain: true)
         case .reload(let dryRun):

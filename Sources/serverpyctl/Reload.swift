@@ -83,6 +83,7 @@ extension Supervisor {
         reloading = nil
         settings.file = done.file
         settings.configuration = done.configuration
+        Log.format = done.configuration.general.forwarding.logFormat
         if done.requests.isOpen {
             for child in children where child.role.isForwarder && child.isRunning {
                 tell(child, .listeners, [done.requests])
@@ -136,7 +137,9 @@ extension Supervisor {
             if children[index].isRunning {
                 tell(
                     children[index],
-                    .drain(timeoutMilliseconds: settings.configuration.general.drainTimeoutMilliseconds))
+                    .drain(
+                        delayMilliseconds: 0,
+                        timeoutMilliseconds: settings.configuration.general.forwarding.drainTimeoutMilliseconds))
             } else {
                 children[index].state = .ended
             }

@@ -59,6 +59,7 @@ struct Supervisor: ~Copyable {
         SignalQueue.ignoreBrokenPipes()
         SignalQueue.restoreChildSignal()
         let log = Log(program: "serverpyctl", level: settings.logLevel)
+        Log.format = settings.configuration.general.forwarding.logFormat
         let notifier = Notifier()
         // What systemd passed to us is ours; children get their own.
         _ = InheritedDescriptors.take()
@@ -67,7 +68,7 @@ struct Supervisor: ~Copyable {
         let sockets = try Sockets.open(settings.configuration.general, runtimeDirectory: settings.runtimeDirectory)
         let signals: SignalQueue
         do throws(Errno) {
-            signals = try SignalQueue([.interrupt, .terminate, .hangUp, .child])
+            signals = try SignalQueue([.interrupt, .terminate, .hangUp, .user1, .child])
             try loop.add(signals.descriptor, Token(kind: EventKind.signals.rawValue), [.readable])
             try loop.add(sockets.notify, Token(kind: EventKind.notify.rawValue), [.readable])
             try loop.add(sockets.control, Token(kind: EventKind.controlListener.rawValue), [.readable])
@@ -231,6 +232,9 @@ struct Supervisor: ~Copyable {
                     _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
                 }
             case .hangUp: reload(nil, dryRun: false)
+            case .user1:
+                // Log files have been renamed.
+                for child in children where child.role.isForwarder && child.isRunning { tell(child, .reopenLogs) }
             default: break
             }
         }
@@ -320,13 +324,17 @@ struct Supervisor: ~Copyable {
         guard phase == .starting || phase == .running else { return }
         notifier.stopping()
         phase = .stoppingForwarders
-        let timeout = drain ? settings.configuration.general.drainTimeoutMilliseconds : 0
+        let forwarding = settings.configuration.general.forwarding
+        let (delay, timeout) = drain ? (forwarding.drainDelayMilliseconds, forwarding.drainTimeoutMilliseconds) : (0, 0)
         for index in children.indices where children[index].role.isForwarder {
             loop.cancel(&children[index].timer)
             children[index].state = .stopping
-            if children[index].isRunning { tell(children[index], drain ? .drain(timeoutMilliseconds: timeout) : .stop) }
+            if children[index].isRunning {
+                tell(children[index], drain ? .drain(delayMilliseconds: delay, timeoutMilliseconds: timeout) : .stop)
+            }
         }
-        _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: timeout + Limits.killAfterMilliseconds)
+        _ = loop.schedule(
+            Token(kind: EventKind.killTimeout.rawValue), after: delay + timeout + Limits.killAfterMilliseconds)
         if !children.contains(where: { $0.role.isForwarder && $0.isRunning }) { stopRest() }
     }
 

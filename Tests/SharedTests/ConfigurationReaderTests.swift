@@ -84,6 +84,13 @@ import Testing
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], host: other}", "allowed are `keep`, `instance`"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], strip_prefix: 1}", "true or false is needed"),
         ("s: {servers: [h], polling: {method: ping, headers: {X: y}}, apis: [/a]}", "belong to `method: health`"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: randm}", "did you mean `random`?"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: {hash: ip}}", "`client`, `header:NAME`"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: {hsh: client}}", "did you mean `hash`?"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], retry: on}", "allowed are `off`"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], retry: {tries: 9}}", "a whole number from 1 to 8"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], max_connections: 0}", "a whole number from 1"),
+        ("s: {servers: [h], polling: {method: ping}, apis: [/a], queue: 5}", "no meaning without `max_connections`"),
         ("meta-info: {}", "there is no service"),
     ])
     func saysWhatIsWrong(_ text: String, _ words: String) {
@@ -97,12 +104,117 @@ import Testing
         ("meta-info: {forwarders: 0}", "or `auto`"),
         ("meta-info: {request_processor_port: 8008}", "they must differ"),
         ("meta-info: {request_procesor_port: 1}", "did you mean `request_processor_port`?"),
+        ("meta-info: {limits: {head_size: 64KiB}}", "a size from 1KiB to 28KiB"),
+        ("meta-info: {limits: {body_size: 1.5MiB}}", "bytes as a number"),
+        ("meta-info: {limits: {conections: 5}}", "did you mean `connections`?"),
+        ("meta-info: {timeouts: {head: never}}", "seconds as a number"),
+        ("meta-info: {trusted_proxies: [10.0.0.1/8]}", "without bits set behind the prefix"),
+        ("meta-info: {trusted_proxies: [proxy.internal]}", "an address or a block"),
+        ("meta-info: {proxy_protocol: true}", "`trusted_proxies` must name those who send it"),
+        ("meta-info: {access_log: access.log}", "an absolute path"),
+        ("meta-info: {log_format: xml}", "allowed are `text`, `json`"),
+        ("meta-info: {discovery_token: short}", "no bearer token"),
+        ("meta-info: {on_change: 'ftp://h/x'}", "an http:// URL is needed"),
+        ("meta-info: {on_change: 'https://h/x'}", "TLS is not there yet"),
+        ("meta-info: {drain_delay: -1}", "a time from 0 s"),
         ("meta-info: {discovery_server_host: example}", "an IPv4 or IPv6 address is needed"),
         ("t: {servers: [h], polling: {method: ping}, apis: [/a/]}", "claimed already by `s` on line 4"),
     ])
     func checksWhatStandsBesideAService(_ text: String, _ words: String) {
         let refusal = refusal(service + text)
         #expect(refusal.contains(words), "\(refusal)")
+    }
+
+    /// Every key that there is, none at its default.
+    private let everything = """
+        s:
+          servers:
+            "h:1": {method: health, endpoint: /x, frequency: 7, timeout: 3, retries: 2, retry_delay: 0.5, rise: 3, \
+        down_frequency: 250ms, expect: [200, 301-302], packet_limit: 9, headers: {X-A: "1"}, priority: low, weight: 5}
+          apis: [/a, /b/c]
+          balance: {hash: "header:X-User"}
+          retry: {tries: 2, budget: 50}
+          timeouts: {connect: 1, first_byte: 2, idle: 3, tunnel: 4, queue: 5}
+          max_connections: 10
+          queue: 20
+          host: instance
+          strip_prefix: true
+          availability_window: 2h
+        meta-info:
+          discovery_server_name: "D ${X:-x}"
+          request_processor_name: R
+          discovery_server_host: 127.0.0.2
+          discovery_server_port: 1
+          request_processor_host: "::1"
+          request_processor_port: 2
+          forwarders: 3
+          limits: {head_size: 8KiB, header_count: 64, body_size: 10MiB, connections: 1000}
+          timeouts: {head: 5, idle: 6}
+          trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.1]
+          proxy_protocol: true
+          ready_path: false
+          drain_delay: 1
+          drain_timeout: 2
+          access_log: /var/log/serverpy.log
+          log_format: json
+          discovery_token: 0123456789abcdef
+          on_change: http://hook.internal:9/x?y
+
+        """
+
+    @Test func everyKeyIsReadAndPrintedSoThatItReadsTheSame() throws {
+        let configuration = try read(everything)
+        let service = configuration.services[0]
+        #expect(service.policy.balance == .hash(.header("x-user")))
+        #expect(service.policy.tries == 2 && service.policy.retryBudgetPercent == 50)
+        #expect(service.policy.maxConnections == 10 && service.policy.queue == 20)
+        #expect(service.policy.tunnelTimeoutMilliseconds == 4000 && service.policy.queueTimeoutMilliseconds == 5000)
+        let general = configuration.general
+        #expect(general.forwarding.headBytes == 8192 && general.forwarding.headFields == 64)
+        #expect(general.forwarding.bodyBytes == 10 << 20 && general.forwarding.connections == 1000)
+        #expect(general.forwarding.trustedProxies.map(\.description) == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"])
+        #expect(general.forwarding.accessLog == .file("/var/log/serverpy.log"))
+        #expect(general.onChange?.endpoint.port == 9 && general.onChange?.target == "/x?y")
+        #expect(try read(ConfigurationPrinter.yaml(configuration)) == configuration)
+    }
+
+    @Test func aChangeOfAnyKeyIsSaid() throws {
+        let before = try read(everything)
+        for line in everything.split(separator: "\n") where line.hasPrefix("  ") && !line.hasPrefix("    ") {
+            let key = line.drop { $0 == " " }.prefix { $0 != ":" }
+            guard !["servers", "apis", "max_connections", "trusted_proxies"].contains(key) else { continue }
+            let less = everything.split(separator: "\n").filter { $0 != line }.joined(separator: "\n") + "\n"
+            let difference = ConfigurationDifference(from: before, to: try read(less))
+            #expect(difference.lines.count >= 1, "without \(key)")
+            #expect(!difference.lines.contains { $0.contains("0123456789abcdef") }, "a secret is not shown")
+        }
+    }
+
+    @Test func aSecretIsNotShownBesideAnError() {
+        for text in ["{discovery_token: 'se cret'}", "{discovery_token: sesame-sesame-sesame, forwarders: x}"] {
+            let refusal = refusal(service + "meta-info: " + text)
+            #expect(refusal.contains("error:"))
+            #expect(!refusal.contains("sesame") && !refusal.contains("se cret"), "\(refusal)")
+        }
+    }
+
+    @Test func limitsBelowTheNumberOfForwardersAreWarnedOf() throws {
+        let text = service + "  max_connections: 2\nmeta-info: {forwarders: 4, limits: {connections: 3}}\n"
+        let warnings = try ConfigurationFile(path: "c.yaml", bytes: Array(text.utf8)).configuration().warnings
+        #expect(warnings.count { $0.message.contains("fewer than the 4 forwarders") } == 2, "\(warnings)")
+    }
+
+    @Test func sizesAreReadAsPeopleWriteThem() {
+        #expect(ByteSize.parse("16KiB") == 16384)
+        #expect(ByteSize.parse("1MB") == 1_000_000)
+        #expect(ByteSize.parse("77") == 77)
+        #expect(ByteSize.parse("77B") == 77)
+        for bad in ["", "KiB", "-1", "1.5MiB", "1 KiB", "9223372036854775808", "8589934592GiB", "x"] {
+            #expect(ByteSize.parse(bad) == nil, "\(bad)")
+        }
+        for size: UInt64 in [0, 1, 1000, 1024, 3 << 20, 5 << 30] {
+            #expect(ByteSize.parse(ByteSize.text(size)) == size)
+        }
     }
 
     @Test func namesAllErrorsAtOnceInOrderOfTheirPlaces() {

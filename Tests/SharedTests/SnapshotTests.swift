@@ -13,10 +13,47 @@ import Testing
                 addresses: [.loopback(port: UInt16(id + 1))]))
     }
 
+    /// Nothing as it is by default.
+    private var settings: ForwarderSettings {
+        var settings = ForwarderSettings()
+        settings.headBytes = 2000
+        settings.headFields = 20
+        settings.bodyBytes = 7
+        settings.connections = 3
+        settings.headTimeoutMilliseconds = 11
+        settings.clientIdleTimeoutMilliseconds = 12
+        settings.drainDelayMilliseconds = 13
+        settings.drainTimeoutMilliseconds = 14
+        settings.trustedProxies = [AddressRange("10.0.0.0/8"), AddressRange("::1")].compactMap(\.self)
+        settings.expectsProxyProtocol = true
+        settings.accessLog = .file("/x")
+        settings.logFormat = .json
+        settings.answersReady = false
+        return settings
+    }
+
+    private var policy: ServicePolicy {
+        var policy = ServicePolicy()
+        policy.connectTimeoutMilliseconds = 1
+        policy.firstByteTimeoutMilliseconds = 2
+        policy.idleTimeoutMilliseconds = 3
+        policy.tunnelTimeoutMilliseconds = 4
+        policy.queueTimeoutMilliseconds = 5
+        policy.sendsInstanceHost = true
+        policy.stripsPrefix = true
+        policy.balance = .hash(.cookie("Sid"))
+        policy.tries = 2
+        policy.retryBudgetPercent = 33
+        policy.maxConnections = 9
+        policy.queue = 6
+        return policy
+    }
+
     private func lines() -> [[UInt8]] {
         var digest = LineDigest()
         let body = [
-            SnapshotLines.service(id: 0, name: "a", paths: ["/x"]),
+            SnapshotLines.settings(settings),
+            SnapshotLines.service(id: 0, name: "a", paths: ["/x"], policy: policy),
             SnapshotLines.instances(service: 0, [instance(0), instance(1)]),
             SnapshotLines.service(id: 1, name: "b\n\"", paths: ["/y"]),
             SnapshotLines.paths(service: 1, ["/z"]),
@@ -41,6 +78,8 @@ import Testing
         var assembler = SnapshotAssembler()
         let snapshot = try #require(try assemble(lines(), &assembler))
         #expect(snapshot.version == version)
+        #expect(snapshot.settings == settings)
+        #expect(snapshot.services.map(\.policy) == [policy, ServicePolicy()])
         #expect(snapshot.services.map(\.name) == ["a", "b\n\""])
         #expect(snapshot.services[1].paths == ["/y", "/z"])
         #expect(snapshot.services[0].instances == [instance(0), instance(1)])
@@ -70,7 +109,7 @@ import Testing
             #expect(throws: SnapshotAssembler.Fault.self) { _ = try assemble(torn, &assembler) }
         }
         var changed = all
-        changed[2] = Array(String(decoding: all[2], as: UTF8.self).replacing("97", with: "98").utf8)
+        changed[3] = Array(String(decoding: all[3], as: UTF8.self).replacing("97", with: "98").utf8)
         var assembler = SnapshotAssembler()
         #expect(throws: SnapshotAssembler.Fault.self) { _ = try assemble(changed, &assembler) }
     }
@@ -91,7 +130,7 @@ import Testing
 
     @Test func aForwarderLearnsItsShare() throws {
         var assembler = SnapshotAssembler()
-        guard case .share(index: 1, of: 4) = try assembler.receive(SnapshotLines.share(index: 1, of: 4)) else {
+        guard case .share(Share(index: 1, of: 4)) = try assembler.receive(SnapshotLines.share(index: 1, of: 4)) else {
             Issue.record("no share")
             return
         }
@@ -99,7 +138,7 @@ import Testing
 
     @Test func everyControlMessageSurvivesItsJourney() throws {
         for message in [
-            ControlMessage.stop, .drain(timeoutMilliseconds: 5), .reopenLogs, .listeners,
+            ControlMessage.stop, .drain(delayMilliseconds: 70, timeoutMilliseconds: 5), .reopenLogs, .listeners,
             .configuration(path: "a/b.yaml"), .applied(snapshot: "1.2"), .refused(reason: "x"),
         ] {
             #expect(try ControlMessage.decode(message.encode()) == message)

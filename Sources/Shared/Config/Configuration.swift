@@ -15,7 +15,11 @@ public struct Configuration: Equatable, Sendable {
         public var requestProcessorPort: UInt16 = 8001
         /// Nil: one per core given to the process.
         public var forwarders: Int?
-        public var drainTimeoutMilliseconds = Limits.drainTimeoutMilliseconds
+        /// What every forwarder does alike.
+        public var forwarding = ForwarderSettings()
+        /// What the discovery server asks for; nil: nothing.
+        public var discoveryToken: String?
+        public var onChange: ChangeHook?
 
         public init() {}
     }

@@ -61,7 +61,29 @@ public struct ConfigurationDifference: Equatable, Sendable {
         changed("request_processor_host", old.requestProcessorHost ?? "all", new.requestProcessorHost ?? "all")
         changed("request_processor_port", old.requestProcessorPort, new.requestProcessorPort)
         changed("forwarders", old.forwarders.map(String.init) ?? "auto", new.forwarders.map(String.init) ?? "auto")
-        changed(
-            "drain_timeout", Duration.text(old.drainTimeoutMilliseconds), Duration.text(new.drainTimeoutMilliseconds))
+        compare(old.forwarding, new.forwarding)
+        // A secret: that it has changed is all that is said.
+        if old.discoveryToken != new.discoveryToken { lines.append("~ discovery_token") }
+        changed("on_change", old.onChange?.url ?? "none", new.onChange?.url ?? "none")
+    }
+
+    private mutating func compare(_ old: ForwarderSettings, _ new: ForwarderSettings) {
+        func changed(_ name: String, _ text: (ForwarderSettings) -> String) {
+            let (before, after) = (text(old), text(new))
+            if before != after { lines.append("~ \(name) \(before) -> \(after)") }
+        }
+        changed("limits.head_size") { ByteSize.text(UInt64($0.headBytes)) }
+        changed("limits.header_count") { String($0.headFields) }
+        changed("limits.body_size") { $0.bodyBytes.map(ByteSize.text) ?? "none" }
+        changed("limits.connections") { $0.connections.map(String.init) ?? "none" }
+        changed("timeouts.head") { Duration.text($0.headTimeoutMilliseconds) }
+        changed("timeouts.idle") { Duration.text($0.clientIdleTimeoutMilliseconds) }
+        changed("trusted_proxies") { "[\($0.trustedProxies.map(\.description).joined(separator: ", "))]" }
+        changed("proxy_protocol") { String($0.expectsProxyProtocol) }
+        changed("ready_path") { String($0.answersReady) }
+        changed("drain_delay") { Duration.text($0.drainDelayMilliseconds) }
+        changed("drain_timeout") { Duration.text($0.drainTimeoutMilliseconds) }
+        changed("access_log") { $0.accessLog.text }
+        changed("log_format") { $0.logFormat.rawValue }
     }
 }

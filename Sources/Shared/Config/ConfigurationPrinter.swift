@@ -11,14 +11,25 @@ public enum ConfigurationPrinter {
             out += "  apis:\n"
             for path in service.paths { out += "    - \(quoted(path))\n" }
             let policy = service.policy
+            if case .hash(let key) = policy.balance {
+                out += "  balance: {hash: \(quoted(key.text))}\n"
+            } else {
+                out += "  balance: \(policy.balance.name)\n"
+            }
+            out += "  retry: {tries: \(policy.tries), budget: \(policy.retryBudgetPercent)}\n"
             out +=
                 "  timeouts: {connect: \(time(policy.connectTimeoutMilliseconds)), first_byte: \(time(policy.firstByteTimeoutMilliseconds)), "
-            out += "idle: \(time(policy.idleTimeoutMilliseconds))}\n"
+            out +=
+                "idle: \(time(policy.idleTimeoutMilliseconds)), tunnel: \(time(policy.tunnelTimeoutMilliseconds)), queue: \(time(policy.queueTimeoutMilliseconds))}\n"
+            if let limit = policy.maxConnections { out += "  max_connections: \(limit)\n  queue: \(policy.queue)\n" }
             out += "  host: \(policy.sendsInstanceHost ? "instance" : "keep")\n  strip_prefix: \(policy.stripsPrefix)\n"
             out += "  availability_window: \(time(service.availabilityWindowMilliseconds))\n"
         }
-        let general = configuration.general
-        out += "meta-info:\n"
+        return out + yaml(configuration.general)
+    }
+
+    private static func yaml(_ general: Configuration.General) -> String {
+        var out = "meta-info:\n"
         out += "  discovery_server_name: \(quoted(general.discoveryName))\n"
         out += "  request_processor_name: \(quoted(general.requestProcessorName))\n"
         out += "  discovery_server_host: \(quoted(general.discoveryHost ?? "127.0.0.1"))\n"
@@ -26,7 +37,23 @@ public enum ConfigurationPrinter {
         if let host = general.requestProcessorHost { out += "  request_processor_host: \(quoted(host))\n" }
         out += "  request_processor_port: \(general.requestProcessorPort)\n"
         out += "  forwarders: \(general.forwarders.map(String.init) ?? "auto")\n"
-        out += "  drain_timeout: \(time(general.drainTimeoutMilliseconds))\n"
+        let settings = general.forwarding
+        out += "  limits:\n    head_size: \(ByteSize.text(UInt64(settings.headBytes)))\n"
+        out += "    header_count: \(settings.headFields)\n"
+        if let bytes = settings.bodyBytes { out += "    body_size: \(ByteSize.text(bytes))\n" }
+        if let count = settings.connections { out += "    connections: \(count)\n" }
+        out +=
+            "  timeouts: {head: \(time(settings.headTimeoutMilliseconds)), idle: \(time(settings.clientIdleTimeoutMilliseconds))}\n"
+        if !settings.trustedProxies.isEmpty {
+            out +=
+                "  trusted_proxies: [\(settings.trustedProxies.map { quoted($0.description) }.joined(separator: ", "))]\n"
+        }
+        out += "  proxy_protocol: \(settings.expectsProxyProtocol)\n  ready_path: \(settings.answersReady)\n"
+        out += "  drain_delay: \(time(settings.drainDelayMilliseconds))\n"
+        out += "  drain_timeout: \(time(settings.drainTimeoutMilliseconds))\n"
+        out += "  access_log: \(quoted(settings.accessLog.text))\n  log_format: \(settings.logFormat.rawValue)\n"
+        if let token = general.discoveryToken { out += "  discovery_token: \(quoted(token))\n" }
+        if let hook = general.onChange { out += "  on_change: \(quoted(hook.url))\n" }
         return out
     }
 

@@ -49,6 +49,25 @@ extension ConfigurationReader {
         return nil
     }
 
+    mutating func flag(_ key: Value, _ value: Value) -> Bool? {
+        if let flag = value.boolean { return flag }
+        error(value, "`\(key.text)` is \(value.kind.name); true or false is needed")
+        return nil
+    }
+
+    /// Bytes.
+    mutating func size(_ key: Value, _ value: Value, _ range: ClosedRange<UInt64>) -> UInt64? {
+        let parsed = value.kind == .integer || value.kind == .string ? ByteSize.parse(value.text) : nil
+        if let parsed, range.contains(parsed) { return parsed }
+        let found =
+            value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
+        error(
+            value,
+            "`\(key.text)` is \(found); a size from \(ByteSize.text(range.lowerBound)) to \(ByteSize.text(range.upperBound)) is needed: bytes as a number, or such as \"16KiB\", \"10MiB\""
+        )
+        return nil
+    }
+
     mutating func unknown(_ key: Value, _ allowed: [String], in place: String) {
         var message = "`\(Text.shown(key.bytes))` is not known in \(place); allowed are \(list(allowed))"
         if let near = Text.nearest(key.text, allowed) { message += " (did you mean `\(near)`?)" }

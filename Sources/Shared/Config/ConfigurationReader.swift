@@ -31,68 +31,39 @@ struct ConfigurationReader {
                 configuration.services.append(service)
             }
         }
+        warnOfSmallLimits(configuration, root)
         if configuration.services.isEmpty, diagnostics.isEmpty {
             error(root, "there is no service; at least one is needed beside `meta-info`")
         }
         return configuration
     }
 
-    // MARK: meta-info
-
-    private static let generalKeys = [
-        "discovery_server_name", "request_processor_name", "discovery_server_host", "discovery_server_port",
-        "request_processor_host", "request_processor_port", "forwarders", "drain_timeout",
-    ]
-
-    mutating func general(_ value: Value) -> Configuration.General {
-        var general = Configuration.General()
-        guard value.kind == .mapping else {
-            error(value, "`meta-info` is \(value.kind.name); a map is needed")
-            return general
-        }
-        for (key, value) in value.members {
-            switch key.text {
-            case "discovery_server_name": if let name = text(key, value) { general.discoveryName = name }
-            case "request_processor_name": if let name = text(key, value) { general.requestProcessorName = name }
-            case "discovery_server_host": general.discoveryHost = address(key, value)
-            case "request_processor_host": general.requestProcessorHost = address(key, value)
-            case "discovery_server_port":
-                if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }
-            case "request_processor_port":
-                if let port = integer(key, value, 0...65535) { general.requestProcessorPort = UInt16(port) }
-            case "forwarders":
-                if value.string != "auto", let count = integer(key, value, 1...Limits.forwarders, orWord: "auto") {
-                    general.forwarders = count
+    /// Limits are for all forwarders together, and each has at least 1 of them.
+    private mutating func warnOfSmallLimits(_ configuration: Configuration, _ root: Value) {
+        guard let forwarders = configuration.general.forwarders else { return }
+        for (key, value) in root.members {
+            let limits =
+                key.text == "meta-info"
+                ? value["limits"]?["connections"].map { [("connections", $0)] } ?? []
+                : ["max_connections", "queue"].compactMap { name in
+                    value.members.first { $0.key.text == name }.map { (name, $0.value) }
                 }
-            case "drain_timeout":
-                if let time = duration(key, value, 0...3_600_000) { general.drainTimeoutMilliseconds = time }
-            default: unknown(key, Self.generalKeys, in: "`meta-info`")
+            for (name, limit) in limits {
+                guard let number = limit.unsigned, number > 0, number < UInt64(forwarders) else { continue }
+                note(
+                    .warning, limit,
+                    "`\(name)` is \(number), fewer than the \(forwarders) forwarders that share it: each takes 1, so \(forwarders) are possible"
+                )
             }
         }
-        if general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
-            error(
-                value,
-                "`discovery_server_port` and `request_processor_port` are both \(general.discoveryPort); they must differ"
-            )
-        }
-        return general
-    }
-
-    /// An IP address to listen on.
-    mutating func address(_ key: Value, _ value: Value) -> String? {
-        guard let text = text(key, value) else { return nil }
-        if text == "localhost" { return "127.0.0.1" }
-        if SocketAddress(literal: text, port: 0) != nil { return text }
-        error(
-            value,
-            "`\(key.text)` is `\(Text.shown(text.utf8))`; an IPv4 or IPv6 address is needed, such as 127.0.0.1 or ::")
-        return nil
     }
 
     // MARK: Services
 
     private static let serviceKeys = [
-        "servers", "polling", "apis", "timeouts", "host", "strip_prefix", "availability_window",
+        "servers", "polling", "apis", "balance", "retry", "timeouts", "max_connections", "queue", "host",
+        "strip_prefix",
+        "availability_window",
     ]
 
     mutating func service(_ name: String, _ key: Value, _ value: Value) -> Service? {
@@ -109,6 +80,8 @@ struct ConfigurationReader {
         var hasPaths = false
         var policy = ServicePolicy()
         var window = Limits.availabilityWindowMilliseconds
+        var maxConnections: Value?
+        var queue: Value?
         for (key, value) in value.members {
             switch key.text {
             case "servers": servers = value
@@ -118,15 +91,22 @@ struct ConfigurationReader {
                 paths = apis(name, value)
             case "timeouts": timeouts(value, &policy)
             case "host": policy.sendsInstanceHost = word(key, value, ["keep", "instance"]) == "instance"
-            case "strip_prefix":
-                if let flag = value.boolean {
-                    policy.stripsPrefix = flag
-                } else {
-                    error(value, "`strip_prefix` is \(value.kind.name); true or false is needed")
-                }
+            case "strip_prefix": if let flag = flag(key, value) { policy.stripsPrefix = flag }
+            case "balance": if let balance = balance(key, value) { policy.balance = balance }
+            case "retry": retry(key, value, &policy)
+            case "max_connections":
+                maxConnections = value
+                policy.maxConnections = integer(key, value, 1...Limits.instanceConnectionsMaximum)
+            case "queue":
+                queue = key
+                if let count = integer(key, value, 0...Limits.queuedRequestsMaximum) { policy.queue = count }
             case "availability_window": window = duration(key, value, 600_000...604_800_000) ?? window
             default: unknown(key, Self.serviceKeys, in: "a service")
             }
+        }
+        if let queue, maxConnections == nil {
+            error(
+                queue, "`queue` has no meaning without `max_connections`: requests only wait where instances are full")
         }
         if !hasPaths {
             error(
@@ -219,25 +199,6 @@ struct ConfigurationReader {
         seen[identity] = address.offset
         guard let polling else { return nil }
         return Instance(url: url, endpoint: endpoint, polling: polling, weight: weight)
-    }
-
-    private static let timeoutKeys = ["connect", "first_byte", "idle"]
-
-    private mutating func timeouts(_ value: Value, _ policy: inout ServicePolicy) {
-        guard value.kind == .mapping else {
-            return error(
-                value, "`timeouts` is \(value.kind.name); a map of `connect`, `first_byte` and `idle` is needed")
-        }
-        for (key, value) in value.members {
-            switch key.text {
-            case "connect":
-                if let time = duration(key, value, 1...3_600_000) { policy.connectTimeoutMilliseconds = time }
-            case "first_byte":
-                if let time = duration(key, value, 1...86_400_000) { policy.firstByteTimeoutMilliseconds = time }
-            case "idle": if let time = duration(key, value, 1...86_400_000) { policy.idleTimeoutMilliseconds = time }
-            default: unknown(key, Self.timeoutKeys, in: "`timeouts`")
-            }
-        }
     }
 
     mutating func apis(_ service: String, _ value: Value) -> [String] {

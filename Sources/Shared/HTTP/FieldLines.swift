@@ -21,6 +21,8 @@ public struct FieldLines: Sendable {
     public private(set) var maxForwardsIsZero = false
     public private(set) var hasDate = false
     public private(set) var hasRequestID = false
+    /// X-Forwarded-* or Forwarded.
+    public private(set) var hasForwarded = false
     public private(set) var teTrailers = false
     public private(set) var keepAliveIndex = -1
 
@@ -42,6 +44,7 @@ public struct FieldLines: Sendable {
         maxForwardsIsZero = false
         hasDate = false
         hasRequestID = false
+        hasForwarded = false
         teTrailers = false
         keepAliveIndex = -1
     }
@@ -172,9 +175,8 @@ public struct FieldLines: Sendable {
             Self.forEachListMember(bytes, valueStart, valueCount) { start, count in
                 if bytes.equalsIgnoringCase("trailers", at: start, count: count) { teTrailers = true }
             }
-        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .forwarded, .xForwardedFor,
-            .xForwardedProto, .xForwardedHost, .http2Settings:
-            break
+        case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost: hasForwarded = true
+        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings: break
         }
     }
 

@@ -51,6 +51,13 @@ public struct RequestHead: Sendable {
         public var bytes: Int
         public var targetBytes: Int
         public var fields: Int
+
+        public init(bytes: Int, targetBytes: Int, fields: Int) {
+            self.bytes = bytes
+            self.targetBytes = targetBytes
+            self.fields = fields
+        }
+
         public static let standard = Bounds(
             bytes: Limits.headBytes, targetBytes: Limits.targetBytes, fields: Limits.headFields)
     }

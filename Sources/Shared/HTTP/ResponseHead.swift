@@ -23,11 +23,15 @@ public struct ResponseHead: Sendable {
     }
 
     /// Reads a head from the front of `bytes`. False: not all of it is there yet.
-    public mutating func parse(_ bytes: Span<UInt8>, maxBytes: Int = Limits.headBytes) throws(HTTPFault) -> Bool {
+    public mutating func parse(
+        _ bytes: Span<UInt8>, maxBytes: Int = Limits.headBytes, maxFields: Int = Limits.headFields
+    )
+        throws(HTTPFault) -> Bool
+    {
         fields.removeAll()
         var index = 0
         guard try parseLine(bytes, &index),
-            try fields.read(bytes, from: &index, side: .response, maxFields: Limits.headFields)
+            try fields.read(bytes, from: &index, side: .response, maxFields: maxFields)
         else {
             if bytes.count >= maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes") }
             return false

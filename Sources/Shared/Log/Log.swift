@@ -24,6 +24,18 @@ public struct Log: Sendable {
         public static func < (a: Level, b: Level) -> Bool { a.rawValue < b.rawValue }
     }
 
+    /// How lines are written: for people, or one JSON object each.
+    public enum Format: String, Sendable, CaseIterable {
+        case text, json
+    }
+
+    /// The same for all of a process; it may change with the configuration.
+    public static var format: Format {
+        get { isJSON.load(ordering: .relaxed) ? .json : .text }
+        set { isJSON.store(newValue == .json, ordering: .relaxed) }
+    }
+    private static let isJSON = Atomic<Bool>(false)
+
     /// Messages below this are not written.
     public var level: Level
     private let program: String
@@ -38,11 +50,24 @@ public struct Log: Sendable {
     /// The text is only made when it will be written.
     public func callAsFunction(_ level: Level, _ message: @autoclosure () -> String) {
         guard level >= self.level else { return }
+        guard Descriptor.standardError.isWritable else {
+            Self.dropped.add(1, ordering: .relaxed)
+            return
+        }
+        let missing = Self.dropped.exchange(0, ordering: .relaxed)
+        var text = message()
+        if text.utf8.count > 3800 { text = String(decoding: text.utf8.prefix(3800), as: UTF8.self) + "..." }
+        let line = Self.format == .json ? json(level, text, missing) : plain(level, text, missing)
+        // Nobody can be told that stderr is gone.
+        _ = Descriptor.standardError.write(line.span)
+    }
+
+    private func plain(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
         var line = Array(
             "\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: "
                 .utf8)
         // A message may quote what a peer sent: no control character reaches the terminal.
-        for byte in message().utf8 {
+        for byte in text.utf8 {
             if byte < 0x20 || byte == 0x7f {
                 line.append(contentsOf: "\\x".utf8)
                 line.append(contentsOf: Text.hex(byte).utf8.dropFirst(2))
@@ -50,16 +75,23 @@ public struct Log: Sendable {
                 line.append(byte)
             }
         }
-        guard Descriptor.standardError.isWritable else {
-            Self.dropped.add(1, ordering: .relaxed)
-            return
-        }
-        let missing = Self.dropped.exchange(0, ordering: .relaxed)
         if missing > 0 { line.append(contentsOf: " (\(missing) messages before this one were dropped)".utf8) }
-        if line.count > 4000 { line.replaceSubrange(4000..., with: "...".utf8) }
         line.append(0x0a)
-        // Nobody can be told that stderr is gone.
-        _ = Descriptor.standardError.write(line.span)
+        return line
+    }
+
+    private func json(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.field("time", Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds()))
+        writer.field("level", level.name)
+        writer.field("program", program)
+        writer.field("pid", Process.pid)
+        writer.field("message", text)
+        if missing > 0 { writer.field("dropped", missing) }
+        writer.endObject()
+        writer.endLine()
+        return writer.bytes
     }
 
     public func debug(_ message: @autoclosure () -> String) { self(.debug, message()) }

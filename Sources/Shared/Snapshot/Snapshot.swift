@@ -82,6 +82,7 @@ public struct SnapshotService: Equatable, Sendable {
 
 public struct Snapshot: Equatable, Sendable {
     public var version: SnapshotVersion
+    public var settings = ForwarderSettings()
     public var services: [SnapshotService]
 
     public init(version: SnapshotVersion, services: [SnapshotService]) {

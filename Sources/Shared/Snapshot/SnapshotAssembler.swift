@@ -7,7 +7,7 @@ public struct SnapshotAssembler: Sendable {
         /// `isMore`: further parts of the same version follow.
         case delta(SnapshotVersion, [(id: Int, state: InstanceState)], isMore: Bool)
         case ping(SnapshotVersion)
-        case share(index: Int, of: Int)
+        case share(Share)
         /// The other side refused us, with its reason.
         case refused(String)
     }
@@ -43,6 +43,9 @@ public struct SnapshotAssembler: Sendable {
             case "end": return .snapshot(try end(message))
             default: throw Fault(reason: "a snapshot line without a known phase")
             }
+        case "settings":
+            digest.add(line)
+            building?.settings = ForwarderSettings(message)
         case "service":
             digest.add(line)
             try service(message)
@@ -59,8 +62,9 @@ public struct SnapshotAssembler: Sendable {
         case "ping": return .ping(try version(message))
         case "share":
             return .share(
-                index: Int(clamping: message["index"]?.unsigned ?? 0),
-                of: max(1, Int(clamping: message["forwarders"]?.unsigned ?? 1)))
+                Share(
+                    index: Int(clamping: message["index"]?.unsigned ?? 0),
+                    of: min(Int(clamping: message["forwarders"]?.unsigned ?? 1), Limits.forwarders)))
         case "error": return .refused(message["reason"]?.string ?? "no reason given")
         default: break  // A later protocol's message.
         }

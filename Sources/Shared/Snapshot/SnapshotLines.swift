@@ -14,6 +14,11 @@ public enum SnapshotLines {
         }
     }
 
+    /// What every forwarder does alike, whatever the service; only what differs from the defaults.
+    public static func settings(_ settings: ForwarderSettings) -> [UInt8] {
+        line("settings") { settings.write(to: &$0) }
+    }
+
     public static func service(
         id: Int, name: String, paths: some Sequence<String>, policy: ServicePolicy = ServicePolicy()
     ) -> [UInt8] {

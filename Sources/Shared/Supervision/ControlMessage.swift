@@ -1,7 +1,7 @@
 /// What serverpyctl says to a child on the `control` socketpair: one JSON object a packet, descriptors beside it.
 public enum ControlMessage: Equatable, Sendable {
-    /// Finish what is open within the time, then exit 0.
-    case drain(timeoutMilliseconds: UInt64)
+    /// Say so for `delay`, accept nothing more after it, finish what is open within the time, then exit 0.
+    case drain(delayMilliseconds: UInt64, timeoutMilliseconds: UInt64)
     /// Exit 0 now.
     case stop
     /// Open log files anew (after a rename).
@@ -23,8 +23,9 @@ public enum ControlMessage: Equatable, Sendable {
         var writer = JSONWriter()
         writer.beginObject()
         switch self {
-        case .drain(let timeout):
+        case .drain(let delay, let timeout):
             writer.field("type", "drain")
+            writer.field("delay_ms", delay)
             writer.field("timeout_ms", timeout)
         case .stop: writer.field("type", "stop")
         case .reopenLogs: writer.field("type", "reopen_logs")
@@ -52,7 +53,9 @@ public enum ControlMessage: Equatable, Sendable {
         }
         switch root["type"]?.string {
         case "drain":
-            return .drain(timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
+            return .drain(
+                delayMilliseconds: root["delay_ms"]?.unsigned ?? 0,
+                timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
         case "stop": return .stop
         case "reopen_logs": return .reopenLogs
         case "listeners": return .listeners

@@ -66,10 +66,12 @@ public enum Files {
         return FileStatus(raw)
     }
 
-    /// Does not follow a final symbolic link. The corresponding C function is lstat(2).
-    public static func status(_ path: String) throws(Errno) -> FileStatus {
+    /// The corresponding C functions are lstat(2), and stat(2) where a final symbolic link is followed.
+    public static func status(_ path: String, followsLink: Bool = false) throws(Errno) -> FileStatus {
         var raw = stat()
-        _ = try retrying { unsafe path.withCString { unsafe lstat($0, &raw) } }
+        _ = try retrying {
+            unsafe path.withCString { unsafe followsLink ? stat($0, &raw) : lstat($0, &raw) }
+        }
         return FileStatus(raw)
     }
 
@@ -81,6 +83,13 @@ public enum Files {
             Int64(truncatingIfNeeded: raw.st_dev), Int64(truncatingIfNeeded: raw.st_ino), Int64(raw.st_size),
             Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec),
         ]
+    }
+
+    /// A file that only grows at its end, whoever else writes; made, mode 0640, if it is missing. A FIFO without a reader is
+    /// refused rather than waited for. The corresponding C function is open(2) with O_APPEND.
+    public static func openForAppending(_ path: String) throws(Errno) -> Descriptor {
+        let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+        return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags, mode_t(0o640)) } })
     }
 
     /// A sealed anonymous file that holds `bytes`, read position at the start; see memfd_create(2).

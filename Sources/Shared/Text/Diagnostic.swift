@@ -62,9 +62,18 @@ public struct DiagnosticPrinter: Sendable {
         var out = ""
         for diagnostic in diagnostics.sorted(by: { $0.offset < $1.offset }) {
             out += headline(diagnostic) + "\n"
-            if let (line, caret) = excerpt(diagnostic.offset) { out += line + "\n" + caret + "\n" }
+            if let (line, caret) = excerpt(diagnostic.offset) {
+                out += line + "\n" + (caret.isEmpty ? "" : caret + "\n")
+            }
         }
         return out
+    }
+
+    /// Keys whose values are nobody's business.
+    static let secretKeys = ["discovery_token"]
+
+    private static func holds(_ line: ArraySlice<UInt8>, _ word: [UInt8]) -> Bool {
+        line.indices.contains { line[$0...].starts(with: word) }
     }
 
     private func excerpt(_ offset: Int) -> (String, String)? {
@@ -83,6 +92,10 @@ public struct DiagnosticPrinter: Sendable {
                     String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
                         $0.value < 0x20 && $0 != "\t" || $0.value == 0x7f ? "?" : $0
                     }))
+        }
+        // A secret stays out of messages, which end in logs.
+        if let secret = Self.secretKeys.first(where: { Self.holds(source[start..<end], Array($0.utf8)) }) {
+            return ("  ... (the line holds `\(secret)` and is not shown)", "")
         }
         let before = clean(source[start..<min(max(offset, start), end)])
         let caret = String(String.UnicodeScalarView(before.unicodeScalars.map { $0 == "\t" ? "\t" : " " })) + "^"

@@ -54,11 +54,11 @@ extension Command {
         example: "serverpyctl stop"
     ) { options throws(CommandFault) in
         let status = try ControlClient.ask("status", options)
-        _ = try ControlClient.ask("stop", options)
+        let answer = try ControlClient.ask("stop", options)
         guard let pid = status["pid"]?.unsigned else { return ExitCode.failed }
         // The process's end is an event too: pidfd_open(2).
         guard let exit = try? ProcessExit(pid: Int32(clamping: pid)) else { return ExitCode.done }
-        let limit = Limits.drainTimeoutMilliseconds + 3 * Limits.killAfterMilliseconds
+        let limit = answer["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds
         guard exit.wait(timeoutMilliseconds: limit) else {
             throw CommandFault(
                 code: ExitCode.failed, message: "serverpyctl: pid \(pid) did not end within \(limit / 1000) s")

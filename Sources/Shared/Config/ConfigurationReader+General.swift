@@ -1,0 +1,175 @@
+/// The key `meta-info`: ports, and what is the same for all services.
+extension ConfigurationReader {
+    private static let generalKeys = [
+        "discovery_server_name", "request_processor_name", "discovery_server_host", "discovery_server_port",
+        "request_processor_host", "request_processor_port", "forwarders", "limits", "timeouts", "trusted_proxies",
+        "proxy_protocol", "ready_path", "drain_delay", "drain_timeout", "access_log", "log_format", "discovery_token",
+        "on_change",
+    ]
+
+    mutating func general(_ value: Value) -> Configuration.General {
+        var general = Configuration.General()
+        guard value.kind == .mapping else {
+            error(value, "`meta-info` is \(value.kind.name); a map is needed")
+            return general
+        }
+        var proxyProtocol: Value?
+        for (key, value) in value.members {
+            switch key.text {
+            case "discovery_server_name": if let name = text(key, value) { general.discoveryName = name }
+            case "request_processor_name": if let name = text(key, value) { general.requestProcessorName = name }
+            case "discovery_server_host": general.discoveryHost = address(key, value)
+            case "request_processor_host": general.requestProcessorHost = address(key, value)
+            case "discovery_server_port":
+                if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }
+            case "request_processor_port":
+                if let port = integer(key, value, 0...65535) { general.requestProcessorPort = UInt16(port) }
+            case "forwarders":
+                if value.string != "auto", let count = integer(key, value, 1...Limits.forwarders, orWord: "auto") {
+                    general.forwarders = count
+                }
+            case "limits": limits(value, &general.forwarding)
+            case "timeouts": clientTimeouts(value, &general.forwarding)
+            case "trusted_proxies": general.forwarding.trustedProxies = addressRanges(key, value)
+            case "proxy_protocol":
+                proxyProtocol = key
+                if let flag = flag(key, value) { general.forwarding.expectsProxyProtocol = flag }
+            case "ready_path": if let flag = flag(key, value) { general.forwarding.answersReady = flag }
+            case "drain_delay":
+                if let time = duration(key, value, 0...3_600_000) { general.forwarding.drainDelayMilliseconds = time }
+            case "drain_timeout":
+                if let time = duration(key, value, 0...3_600_000) { general.forwarding.drainTimeoutMilliseconds = time }
+            case "access_log": if let target = accessLog(key, value) { general.forwarding.accessLog = target }
+            case "log_format":
+                if let format = word(key, value, Log.Format.allCases.map(\.rawValue)).flatMap(Log.Format.init) {
+                    general.forwarding.logFormat = format
+                }
+            case "discovery_token": general.discoveryToken = token(key, value)
+            case "on_change": general.onChange = changeHook(key, value)
+            default: unknown(key, Self.generalKeys, in: "`meta-info`")
+            }
+        }
+        if general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
+            error(
+                value,
+                "`discovery_server_port` and `request_processor_port` are both \(general.discoveryPort); they must differ"
+            )
+        }
+        if let proxyProtocol, general.forwarding.expectsProxyProtocol, general.forwarding.trustedProxies.isEmpty {
+            error(
+                proxyProtocol,
+                "`proxy_protocol` is true, then `trusted_proxies` must name those who send it: a client could say anything"
+            )
+        }
+        return general
+    }
+
+    /// An IP address to listen on.
+    private mutating func address(_ key: Value, _ value: Value) -> String? {
+        guard let text = text(key, value) else { return nil }
+        if text == "localhost" { return "127.0.0.1" }
+        if SocketAddress(literal: text, port: 0) != nil { return text }
+        error(
+            value,
+            "`\(key.text)` is `\(Text.shown(text.utf8))`; an IPv4 or IPv6 address is needed, such as 127.0.0.1 or ::")
+        return nil
+    }
+
+    private static let limitKeys = ["head_size", "header_count", "body_size", "connections"]
+
+    private mutating func limits(_ value: Value, _ settings: inout ForwarderSettings) {
+        guard value.kind == .mapping else {
+            return error(
+                value, "`limits` is \(value.kind.name); a map of \(list(Self.limitKeys)) is needed")
+        }
+        for (key, value) in value.members {
+            switch key.text {
+            case "head_size":
+                let range = Limits.headBytesRange
+                if let size = size(key, value, UInt64(range.lowerBound)...UInt64(range.upperBound)) {
+                    settings.headBytes = Int(clamping: size)
+                }
+            case "header_count":
+                if let count = integer(key, value, Limits.headFieldsRange) { settings.headFields = count }
+            case "body_size": settings.bodyBytes = size(key, value, 0...UInt64(Int64.max)) ?? settings.bodyBytes
+            case "connections":
+                settings.connections = integer(key, value, 1...Limits.instanceConnectionsMaximum)
+            default: unknown(key, Self.limitKeys, in: "`limits`")
+            }
+        }
+    }
+
+    private static let clientTimeoutKeys = ["head", "idle"]
+
+    private mutating func clientTimeouts(_ value: Value, _ settings: inout ForwarderSettings) {
+        guard value.kind == .mapping else {
+            return error(value, "`timeouts` is \(value.kind.name); a map of \(list(Self.clientTimeoutKeys)) is needed")
+        }
+        for (key, value) in value.members {
+            switch key.text {
+            case "head":
+                if let time = duration(key, value, 1...3_600_000) { settings.headTimeoutMilliseconds = time }
+            case "idle":
+                if let time = duration(key, value, 1...86_400_000) { settings.clientIdleTimeoutMilliseconds = time }
+            default: unknown(key, Self.clientTimeoutKeys, in: "`timeouts` of `meta-info`")
+            }
+        }
+    }
+
+    /// A list of addresses and blocks, or one of them.
+    private mutating func addressRanges(_ key: Value, _ value: Value) -> [AddressRange] {
+        var ranges: [AddressRange] = []
+        for element in value.kind == .sequence ? Array(value.elements) : [value] {
+            if let text = element.string, let range = AddressRange(text) {
+                ranges.append(range)
+            } else {
+                let found =
+                    element.string.map { "`\(Text.shown($0.utf8))`" } ?? element.kind.name
+                error(
+                    element,
+                    "`\(key.text)` holds \(found); an address or a block such as 10.0.0.0/8 or fd00::/8 is needed, without bits set behind the prefix"
+                )
+            }
+        }
+        if ranges.count > Limits.trustedProxies {
+            error(value, "`\(key.text)` holds \(ranges.count) entries; at most \(Limits.trustedProxies) are allowed")
+        }
+        return ranges
+    }
+
+    private mutating func accessLog(_ key: Value, _ value: Value) -> AccessLogTarget? {
+        // YAML 1.1 habits: `off` unquoted is text in the core schema, `false` is what some write for it.
+        if value.boolean == false { return .off }
+        guard let text = text(key, value) else { return nil }
+        let target = AccessLogTarget(text)
+        if case .file(let path) = target, !path.hasPrefix("/") {
+            error(value, "`access_log` is `\(Text.shown(text.utf8))`; `off`, `stderr` or an absolute path is needed")
+            return nil
+        }
+        return target
+    }
+
+    /// A bearer token (RFC 6750 2.1). It is a secret: messages do not show it.
+    private mutating func token(_ key: Value, _ value: Value) -> String? {
+        guard let text = value.string, text.utf8.count >= 16, text.utf8.count <= 1024,
+            text.utf8.allSatisfy({ Grammar.isToken($0) || $0 == 0x2f || $0 == 0x3d })
+        else {
+            error(
+                value,
+                "`\(key.text)` is no bearer token; 16 to 1024 letters, digits and -._~+/= are needed, such as `openssl rand -hex 32` makes"
+            )
+            return nil
+        }
+        return text
+    }
+
+    private mutating func changeHook(_ key: Value, _ value: Value) -> ChangeHook? {
+        guard let text = text(key, value) else { return nil }
+        do {
+            return try ChangeHook(text)
+        } catch {
+            self.error(value, "`\(key.text)` is `\(Text.shown(text.utf8))`: \(error.reason)")
+            return nil
+        }
+    }
+}

@@ -1,0 +1,123 @@
+import Shared
+
+/// One line per exchange, gathered and written in large pieces between turns of the loop. Whole lines only, so that several
+/// forwarders may share a file; what cannot be written is dropped and counted, never waited for.
+struct AccessLog {
+    private(set) var target = AccessLogTarget.off
+    private var format = Log.Format.text
+    private var descriptor = Descriptor.none
+    private var isRegularFile = false
+    private var pending: [UInt8] = []
+    /// Lines since the last warning that were not written.
+    private var dropped = 0
+    /// Said once per trouble, not per line.
+    private var isInTrouble = false
+    private let log: Log
+
+    init(log: Log) { self.log = log }
+
+    var isOn: Bool { target != .off }
+    var hasPending: Bool { !pending.isEmpty }
+    /// Enough for a write without waiting for the timer.
+    var isLarge: Bool { pending.count >= Limits.accessLogWriteBytes }
+
+    mutating func configure(_ settings: ForwarderSettings) {
+        format = settings.logFormat
+        guard settings.accessLog != target else { return }
+        flush()
+        close()
+        target = settings.accessLog
+        isInTrouble = false
+        open()
+    }
+
+    mutating func add(_ record: AccessRecord, _ outcome: AccessRecord.Outcome, requestID: String) {
+        guard isOn else { return }
+        let line = record.line(format, outcome, requestID: requestID)
+        guard pending.count + line.count <= Limits.accessLogBytes else {
+            dropped += 1
+            return
+        }
+        pending.append(contentsOf: line)
+    }
+
+    /// Writes what has been gathered, as far as it can be written without waiting.
+    mutating func flush() {
+        guard hasPending else { return }
+        if !descriptor.isOpen { open() }
+        guard descriptor.isOpen else { return drop() }
+        while hasPending {
+            // A pipe takes up to 4096 bytes whole (pipe(7), PIPE_BUF).
+            let limit = isRegularFile ? Limits.accessLogWriteBytes : 4096
+            if !isRegularFile, !descriptor.isWritable { return }
+            let end = wholeLines(limit)
+            let result = descriptor.write(pending.span.extracting(first: end))
+            guard let count = result.count else {
+                if result.isAgain { return }
+                complain("\(result.error)")
+                return drop()
+            }
+            pending.removeFirst(count)
+            isInTrouble = false
+        }
+        if dropped > 0 {
+            log.warning("access log: \(dropped) lines could not be written and were dropped")
+            dropped = 0
+        }
+    }
+
+    /// As many whole lines as fit; at least one.
+    private func wholeLines(_ limit: Int) -> Int {
+        if pending.count <= limit { return pending.count }
+        if let last = pending[..<limit].lastIndex(of: 0x0a) { return last + 1 }
+        return (pending.firstIndex(of: 0x0a) ?? pending.count - 1) + 1
+    }
+
+    private mutating func drop() {
+        dropped += pending.lazy.filter { $0 == 0x0a }.count
+        pending.removeAll()
+    }
+
+    /// The file has been renamed, or somebody says that it has.
+    mutating func reopen() {
+        flush()
+        close()
+        open()
+    }
+
+    /// Looks whether the path names another file now: whoever rotates logs need not tell.
+    mutating func checkRename() {
+        guard case .file(let path) = target, descriptor.isOpen, isRegularFile else { return }
+        if let named = try? Files.status(path, followsLink: true), let mine = try? Files.status(of: descriptor),
+            named.device == mine.device, named.inode == mine.inode
+        {
+            return
+        }
+        reopen()
+    }
+
+    private mutating func open() {
+        switch target {
+        case .off: break
+        case .standardError: descriptor = .standardError
+        case .file(let path):
+            do {
+                descriptor = try Files.openForAppending(path)
+                isRegularFile = try Files.status(of: descriptor).kind == .file
+            } catch {
+                complain("\(path) cannot be opened: \(error)")
+            }
+        }
+    }
+
+    private mutating func close() {
+        if case .file = target { descriptor.close() }
+        descriptor = .none
+        isRegularFile = false
+    }
+
+    private mutating func complain(_ reason: String) {
+        if !isInTrouble { log.error("access log: \(reason); lines are dropped until it can be written") }
+        isInTrouble = true
+    }
+}

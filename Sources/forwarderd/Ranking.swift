@@ -1,0 +1,83 @@
+import Shared
+
+/// Which instances a request may go to, best first. Pure: the facts of the instances go in, groups come out; they are made
+/// again when a fact changes, and a request only has one picked from the first group with room (Balancer).
+struct Ranking: Equatable {
+    /// Instances among which the balance policy picks.
+    struct Group: Equatable {
+        var slots: [Int32] = []
+        /// For turns: each as often as its weight says, reduced to lowest terms.
+        var turns: [Int] = []
+        var totalTurns = 0
+        /// How far a turn goes on: prime to `totalTurns`, so that all come round, and near its golden section, so that an
+        /// instance's turns are spread.
+        var stride = 1
+
+        init(_ members: [(slot: Int32, weight: Int)]) {
+            slots = members.map(\.slot)
+            let divisor = members.reduce(0) { Self.greatestCommonDivisor($0, $1.weight) }
+            turns = members.map { $0.weight / max(1, divisor) }
+            totalTurns = turns.reduce(0, +)
+            stride = max(1, totalTurns * 618 / 1000)
+            while stride > 1, Self.greatestCommonDivisor(stride, totalTurns) != 1 { stride -= 1 }
+        }
+
+        private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int {
+            b == 0 ? a : greatestCommonDivisor(b, a % b)
+        }
+    }
+
+    /// Candidates: of each priority first the equals, then the rest.
+    var groups: [Group] = []
+    /// When no candidate is left: never polled yet, then those that only this forwarder's own evidence excludes.
+    var lastResort: [Group] = []
+
+    /// What the ranking looks at.
+    struct Facts: Equatable {
+        var isCandidate: Bool
+        var status: InstanceStatus
+        var isDraining: Bool
+        var isEjected: Bool
+        var isSuspect: Bool
+        var priority: Priority
+        /// Whole points; nil with too little evidence: counts as the tier's median.
+        var availability: Int?
+        var hasAddress: Bool
+        var weight = 1
+    }
+
+    static let entersWithin = 5
+
+    init() {}
+
+    /// `byAvailability`: only those of nearly the best availability are equals; otherwise all of a tier.
+    init(_ instances: [(slot: Int32, facts: Facts)], byAvailability: Bool = true) {
+        func group(_ members: some Sequence<(slot: Int32, facts: Facts)>) -> Group {
+            Group(members.map { ($0.slot, $0.facts.weight) })
+        }
+        for priority in Priority.allCases {
+            let tier = instances.filter { $0.facts.priority == priority && $0.facts.isCandidate }
+            if tier.isEmpty { continue }
+            guard byAvailability else {
+                groups.append(group(tier))
+                continue
+            }
+            let known = tier.compactMap(\.facts.availability).sorted()
+            let median = known.isEmpty ? 100 : known[known.count / 2]
+            let ranked = tier.sorted { $0.facts.availability ?? median > $1.facts.availability ?? median }
+            let best = ranked[0].facts.availability ?? median
+            var count = ranked.prefix { $0.facts.availability ?? median >= best - Self.entersWithin }.count
+            // Fewer than half of the tier: the next in order join, or the few would carry it all.
+            count = max(count, (ranked.count + 1) / 2)
+            groups.append(group(ranked[..<count]))
+            if count < ranked.count { groups.append(group(ranked[count...])) }
+        }
+        let unknown = instances.filter {
+            $0.facts.status == .unknown && !$0.facts.isDraining && !$0.facts.isEjected && $0.facts.hasAddress
+        }
+        let doubted = instances.filter {
+            $0.facts.status == .up && !$0.facts.isDraining && $0.facts.hasAddress && !$0.facts.isCandidate
+        }
+        lastResort = [unknown, doubted].filter { !$0.isEmpty }.map(group)
+    }
+}

@@ -1,0 +1,198 @@
+import Shared
+
+/// The beginning of an exchange: a head is read, it is decided where the request goes, and the canonical request is written.
+extension Forwarder {
+    /// Reads a head from the input and begins its exchange. False: the head is not whole yet.
+    mutating func beginRequest(_ slot: Int) -> Bool {
+        let downstreams = downstreams
+        do throws(HTTPFault) {
+            guard try requestHead.parse(downstreams[slot].input.bytes, bounds: requestBounds) else { return false }
+        } catch {
+            downstreams[slot].exchange = Exchange()
+            if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
+            downstreams[slot].requestIsComplete = false
+            downstreams[slot].requestID = (random.next(), random.next())
+            answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
+            return true
+        }
+        begin(slot)
+        return true
+    }
+
+    private mutating func begin(_ slot: Int) {
+        let downstreams = downstreams
+        downstreams[slot].state = .exchange
+        downstreams[slot].hasResponseHead = false
+        downstreams[slot].exchange = Exchange()
+        downstreams[slot].exchange.isHead = requestHead.method == .head
+        downstreams[slot].exchange.isIdempotent = requestHead.method.isIdempotent
+        downstreams[slot].exchange.clientIsHTTP10 = requestHead.minorVersion == 0
+        downstreams[slot].exchange.keepsClient = requestHead.keepsAlive && !isDraining
+        downstreams[slot].requestBody = BodyDecoder(
+            requestHead.framing, status: 400,
+            excluding: requestHead.fields.nominated.isEmpty
+                ? [] : requestHead.fields.nominatedNames(in: downstreams[slot].input.bytes))
+        downstreams[slot].requestIsChunked = requestHead.framing == .chunked
+        downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
+        downstreams[slot].requestBodyBytes = 0
+        downstreams[slot].requestID = (random.next(), random.next())
+        if accessLog.isOn { beginRecord(slot) }
+        switch decide(slot) {
+        case .own(let own):
+            downstreams[slot].input.consume(requestHead.byteCount)
+            answer(slot, own)
+        case .forward(let service, let matched):
+            forward(slot, service, matched)
+        }
+    }
+
+    private func beginRecord(_ slot: Int) {
+        let bytes = downstreams[slot].input.bytes
+        let record = AccessRecord(client: downstreams[slot].peer)
+        record.method = bytes.array(requestHead.methodStart, requestHead.methodCount)
+        record.target = bytes.array(requestHead.targetStart, requestHead.targetCount)
+        if record.target.isEmpty { record.target = [requestHead.form == .asterisk ? 0x2a : 0x2f] }
+        record.minorVersion = requestHead.minorVersion
+        record.received(requestHead.byteCount)
+        if requestHead.fields.hasRequestID,
+            let line = requestHead.fields.lines.first(where: { $0.name == .xRequestID })
+        {
+            record.requestID = bytes.array(Int(line.valueStart), min(128, Int(line.valueCount)))
+        }
+        downstreams[slot].record = record
+    }
+
+    private enum Decision {
+        case own(OwnAnswer)
+        case forward(service: Int, matched: Int)
+    }
+
+    /// Where a request goes: to a service, or it is answered here.
+    private func decide(_ slot: Int) -> Decision {
+        let head = requestHead
+        let bytes = downstreams[slot].input.bytes
+        if head.fields.hasUnknownExpect {
+            return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
+        }
+        if head.method == .trace || head.method == .options, head.fields.maxForwardsIsZero {
+            // We are the last one that was meant (RFC 9110 7.6.2).
+            return .own(OwnAnswer(200, "Success", error: nil))
+        }
+        if let limit = settings.bodyBytes, let length = head.fields.contentLength, length > limit {
+            return .own(
+                OwnAnswer(413, "A body of more than \(ByteSize.text(limit))", error: "http_request_error"))
+        }
+        if settings.answersReady, head.pathCount == 16, bytes.spells("/.serverpy/ready", at: head.targetStart) {
+            return ready()
+        }
+        guard version != nil else {
+            return .own(
+                OwnAnswer(
+                    503, OwnAnswer.failureWords, error: "destination_unavailable",
+                    cause: "no snapshot from the discovery server yet"))
+        }
+        if head.fields.viaCount > 0, loops(head, bytes) {
+            return .own(
+                OwnAnswer(
+                    508, OwnAnswer.failureWords, error: "proxy_loop_detected",
+                    cause: "this request has passed here more than 8 times"))
+        }
+        if head.form == .asterisk {
+            guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
+            return .forward(service: root, matched: 0)
+        }
+        if let route = routes.route(bytes, head.targetStart, head.pathCount) {
+            return .forward(service: route.service, matched: route.matched)
+        }
+        if head.pathCount <= 1, settings.answersReady { return .own(OwnAnswer(200, "Success", error: nil)) }
+        return .own(OwnAnswer(404, "No API found with provided endpoint", error: "destination_not_found"))
+    }
+
+    private func ready() -> Decision {
+        let isReady = version != nil && !isDraining
+        return .own(
+            OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
+    }
+
+    /// Our own Via more than 8 times (http.md): a loop.
+    private func loops(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
+        var own = 0
+        for line in head.fields.lines where line.name == .via {
+            let end = Int(line.valueStart) + Int(line.valueCount)
+            var index = Int(line.valueStart)
+            while index + identity.via.count <= end {
+                if bytes[index] == 0x20, index + 1 + identity.via.count <= end,
+                    bytes.equals(identity.via, at: index + 1, count: identity.via.count)
+                {
+                    let behind = index + 1 + identity.via.count
+                    if behind == end || bytes[behind] == 0x2c || bytes[behind] == 0x20 { own += 1 }
+                }
+                index += 1
+            }
+        }
+        return own > 8
+    }
+
+    private mutating func forward(_ slot: Int, _ service: Int, _ matched: Int) {
+        let downstreams = downstreams
+        downstreams[slot].request = requestBuffers.lease()
+        guard downstreams[slot].request.isLeased else {
+            downstreams[slot].input.consume(requestHead.byteCount)
+            return answer(
+                slot,
+                OwnAnswer(503, OwnAnswer.failureWords, error: "proxy_internal_error", cause: "no buffers are left"))
+        }
+        downstreams[slot].exchange.service = service
+        services[service].active += 1
+        if case .hash(let by) = services[service].policy.balance {
+            downstreams[slot].exchange.key = HashKey.value(
+                by, requestHead, downstreams[slot].input.bytes, client: downstreams[slot].peer)
+        }
+        if let record = downstreams[slot].record {
+            record.service = services[service].name
+            let route = downstreams[slot].input.bytes.array(requestHead.targetStart, matched)
+            record.route = matched == 0 ? "/" : String(decoding: route, as: UTF8.self)
+        }
+        if !downstreams[slot].offeredUpgrade.isEmpty { downstreams[slot].offeredUpgrade = [] }
+        let upgrades = requestHead.fields.upgradeIndex >= 0 && offersUpgrade(slot)
+        downstreams[slot].request.removeAll()
+        let host = ForwardedRequest.write(
+            requestHead, downstreams[slot].input.bytes, skipping: services[service].policy.stripsPrefix ? matched : 0,
+            upgrades: upgrades, isTrusted: downstreams[slot].isTrusted,
+            peer: downstreams[slot].peer, requestID: downstreams[slot].requestID, identity: identity,
+            authority: defaultAuthority(service), to: &downstreams[slot].request)
+        downstreams[slot].requestHost = services[service].policy.sendsInstanceHost ? host : nil
+        downstreams[slot].requestSent = 0
+        downstreams[slot].input.consume(requestHead.byteCount)
+        do throws(HTTPFault) {
+            try appendBody(slot)
+        } catch {
+            return answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
+        }
+        connectSomewhere(slot, after: nil)
+    }
+
+    /// Whether the request's Upgrade is passed on (RFC 9110 7.8): offered by HTTP/1.1 in one field, without a body; never to
+    /// HTTP/2, which an instance would take for its own connection's.
+    private mutating func offersUpgrade(_ slot: Int) -> Bool {
+        let head = requestHead
+        guard head.minorVersion == 1, head.fields.connectionUpgrade, head.framing == .none,
+            head.fields.lines.count(where: { $0.name == .upgrade }) == 1
+        else { return false }
+        let line = head.fields.lines[head.fields.upgradeIndex]
+        let offered = downstreams[slot].input.bytes.array(Int(line.valueStart), Int(line.valueCount)).map {
+            $0 &- 0x41 < 26 ? $0 | 0x20 : $0
+        }
+        let protocols = UpgradeProtocols.list(offered)
+        guard !protocols.isEmpty, protocols.allSatisfy({ !$0.starts(with: "h2".utf8) && !$0.starts(with: "http".utf8) })
+        else { return false }
+        downstreams[slot].offeredUpgrade = offered
+        return true
+    }
+
+    /// The Host for a request that has none: HTTP/1.0.
+    private func defaultAuthority(_ service: Int) -> [UInt8] {
+        guard let first = services[service].instances.first else { return Array("localhost".utf8) }
+        return instances[Int(first)].authority
+    }
+}
