@@ -40,6 +40,9 @@ final class Client {
 
     deinit { descriptor.close() }
 
+    /// Sends the end of the stream; reading goes on.
+    func endSending() { Socket.shutdownWrite(descriptor) }
+
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     func send(_ bytes: [UInt8]) throws {
@@ -81,6 +84,15 @@ final class Client {
         while try receive() {}
         defer { received = [] }
         return String(decoding: received, as: UTF8.self)
+    }
+
+    /// Exactly so many bytes.
+    func read(count: Int) throws -> [UInt8] {
+        while received.count < count {
+            guard try receive() else { throw Fault(description: "closed after \(received.count) of \(count) bytes") }
+        }
+        defer { received.removeFirst(count) }
+        return Array(received[..<count])
     }
 
     /// What has come up to and with `text`; it is taken.

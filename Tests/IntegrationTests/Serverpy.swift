@@ -140,6 +140,8 @@ final class Running: Sendable {
 final class Serverpy {
     let running: Running
     let directory: String
+    /// Instances that live as long as it does.
+    var instances: [StubInstance] = []
     private(set) var requests: UInt16 = 0
     private(set) var discovery: UInt16 = 0
 

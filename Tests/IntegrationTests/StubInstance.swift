@@ -11,6 +11,8 @@ final class StubInstance: Sendable {
         case bytesAndClose(String)
         /// The connection is closed without a byte.
         case close
+        /// These bytes, then whatever comes is sent back; at its end `bye`, and the end.
+        case echo(String)
         /// Pieces, each sent when the test calls `release`.
         case pieces([String])
     }
@@ -19,6 +21,7 @@ final class StubInstance: Sendable {
     private final class Core: Sendable {
         let heads = Mutex<[String]>([])
         let trailers = Mutex<[String]>([])
+        let bodies = Mutex<[[UInt8]]>([])
         let gate = DispatchSemaphore(value: 0)
         let arrived = DispatchSemaphore(value: 0)
         let pieceSent = DispatchSemaphore(value: 0)
@@ -37,6 +40,9 @@ final class StubInstance: Sendable {
 
     /// Heads of requests other than polls, in order.
     var received: [String] { core.heads.withLock { $0 } }
+
+    /// Bodies of the same requests.
+    var bodies: [[UInt8]] { core.bodies.withLock { $0 } }
 
     /// The trailers that were worth forwarding, of requests with a chunked body.
     var trailers: [String] { core.trailers.withLock { $0 } }
@@ -100,6 +106,7 @@ final class StubInstance: Sendable {
             if decoder.isChunked, let trailers = try? decoder.forwardableTrailers() {
                 core.trailers.withLock { $0.append(String(decoding: trailers, as: UTF8.self)) }
             }
+            core.bodies.withLock { $0.append(body) }
             core.heads.withLock { $0.append(text) }
             core.arrived.signal()
             switch core.handler(text, body) {
@@ -108,6 +115,14 @@ final class StubInstance: Sendable {
                 _ = send(descriptor, bytes)
                 return
             case .close: return
+            case .echo(let bytes):
+                guard send(descriptor, bytes) else { return }
+                repeat {
+                    guard send(descriptor, input) else { return }
+                    input = []
+                } while receive(descriptor, &input)
+                _ = send(descriptor, "bye")
+                return
             case .pieces(let pieces):
                 for piece in pieces {
                     core.gate.wait()
@@ -127,7 +142,10 @@ final class StubInstance: Sendable {
     }
 
     private static func send(_ descriptor: Descriptor, _ text: String) -> Bool {
-        let bytes = Array(text.utf8)
+        send(descriptor, Array(text.utf8))
+    }
+
+    private static func send(_ descriptor: Descriptor, _ bytes: [UInt8]) -> Bool {
         var sent = 0
         while sent < bytes.count {
             guard let count = descriptor.send(bytes.span.extracting(sent..<bytes.count)).count else { return false }
@@ -137,9 +155,11 @@ final class StubInstance: Sendable {
     }
 
     /// A service of stubs, as configuration JSON; polled once at the start and then seldom.
-    static func service(_ ports: [UInt16], paths: String = "\"/a\"", polling: String = "") -> String {
+    static func service(
+        _ ports: [UInt16], paths: String = "\"/a\"", polling: String = "", policy: String = ""
+    ) -> String {
         let servers = ports.map { "\"127.0.0.1:\($0)\"" }.joined(separator: ",")
         return
-            "\"stub\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"\(polling)}, \"apis\": [\(paths)]}"
+            "\"stub\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"\(polling)}, \"apis\": [\(paths)]\(policy)}"
     }
 }
