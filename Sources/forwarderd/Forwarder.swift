@@ -100,6 +100,7 @@ struct Forwarder: ~Copyable {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
+            closeEndedIdleUpstreams()
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()

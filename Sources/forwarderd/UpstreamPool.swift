@@ -180,6 +180,23 @@ extension Forwarder {
 
     // MARK: Kept connections
 
+    /// An end, or bytes that nobody asked for, on connections that are only kept: seen before any request of this turn may
+    /// take one of them.
+    mutating func closeEndedIdleUpstreams() {
+        for index in 0..<loop.readyCount {
+            let event = loop.readyEvent(index)
+            guard event.token.kind == EventKind.upstream.rawValue,
+                upstreams.holds(event.token.slot, event.token.generation), upstreams[event.token.slot].state == .idle
+            else { continue }
+            upstreamReady(event.token.slot, event.readiness)
+        }
+    }
+
+    /// What the kernel said at the beginning of this turn is still fresh.
+    private var knowsIdleUpstreams: Bool {
+        loop.takenEvents <= Limits.eventsBeforeLookingAgain && !loop.mayHaveMore
+    }
+
     /// The most recently used kept connection that is still good.
     private mutating func takeIdle(_ instance: Int, idempotent: Bool) -> Int? {
         while instances[instance].idleHead >= 0 {
@@ -192,12 +209,15 @@ extension Forwarder {
                     return nil
                 }
             }
-            // An end, or bytes that nobody asked for, may have come after the last event.
-            let peeked = upstreams[upstream].descriptor.peek()
-            guard peeked.count == nil, peeked.isAgain else {
-                removeIdle(upstream)
-                closeUpstream(upstream)
-                continue
+            // An end, or bytes that nobody asked for, may have come after the last event. For a request that may be sent
+            // twice the turn's events will do, unless they are old.
+            if !idempotent || !knowsIdleUpstreams {
+                let peeked = upstreams[upstream].descriptor.peek()
+                guard peeked.count == nil, peeked.isAgain else {
+                    removeIdle(upstream)
+                    closeUpstream(upstream)
+                    continue
+                }
             }
             removeIdle(upstream)
             return upstream
