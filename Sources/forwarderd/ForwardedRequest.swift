@@ -73,12 +73,14 @@ enum ForwardedRequest {
     }
 
     private static func writeFields(_ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
-        let fields = head.fields
-        let hasNominated = !fields.nominated.isEmpty
-        for line in fields.lines {
+        let hasNominated = !head.fields.nominated.isEmpty
+        var index = 0
+        while index < head.fields.lines.count {
+            let line = head.fields.lines[index]
+            index &+= 1
             switch line.name {
             case .other, .expect, .date, .trailer:
-                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+                if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             case .contentLength, .via, .xRequestID:
                 break
             case .maxForwards:
@@ -86,7 +88,7 @@ enum ForwardedRequest {
                     writeDecremented(line, bytes, &out)
                     continue
                 }
-                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+                if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             case .host, .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
                 .proxyAuthorization, .http2Settings, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
                 continue

@@ -21,9 +21,11 @@ enum ForwardedResponse {
         out.append(UInt8(ascii: " "))
         out.append(bytes.extracting(head.reasonStart..<head.reasonStart &+ head.reasonCount))
         out.append("\r\n")
-        let fields = head.fields
-        let hasNominated = !fields.nominated.isEmpty
-        for line in fields.lines {
+        let hasNominated = !head.fields.nominated.isEmpty
+        var index = 0
+        while index < head.fields.lines.count {
+            let line = head.fields.lines[index]
+            index &+= 1
             switch line.name {
             case .contentLength:
                 // Not beside chunks, not in 1xx and 204 (RFC 9110 8.6).
@@ -35,17 +37,17 @@ enum ForwardedResponse {
             case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
                 .expect,
                 .maxForwards:
-                if hasNominated, fields.isNominated(line, in: bytes) { continue }
+                if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             }
             ForwardedRequest.writeLine(line, bytes, &out)
         }
         if head.status == 101 {
             // The change of protocol is between these two neighbours: the client hears it from us.
             out.append("Connection: upgrade\r\n")
-            ForwardedRequest.writeLine(fields.lines[fields.upgradeIndex], bytes, &out)
+            ForwardedRequest.writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
         }
         if !head.isInterim {
-            if !fields.hasDate {
+            if !head.fields.hasDate {
                 out.append("Date: ")
                 out.append(date)
                 out.append("\r\n")

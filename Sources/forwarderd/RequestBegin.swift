@@ -69,20 +69,21 @@ extension Forwarder {
 
     /// Where a request goes: to a service, or it is answered here.
     private func decide(_ slot: Int) -> Decision {
-        let head = requestHead
         let bytes = downstreams[slot].input.bytes
-        if head.fields.hasUnknownExpect {
+        if requestHead.fields.hasUnknownExpect {
             return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
         }
-        if head.method == .trace || head.method == .options, head.fields.maxForwardsIsZero {
+        if requestHead.method == .trace || requestHead.method == .options, requestHead.fields.maxForwardsIsZero {
             // We are the last one that was meant (RFC 9110 7.6.2).
             return .own(OwnAnswer(200, "Success", error: nil))
         }
-        if let limit = settings.bodyBytes, let length = head.fields.contentLength, length > limit {
+        if let limit = settings.bodyBytes, let length = requestHead.fields.contentLength, length > limit {
             return .own(
                 OwnAnswer(413, "A body of more than \(ByteSize.text(limit))", error: "http_request_error"))
         }
-        if settings.answersReady, head.pathCount == 16, bytes.spells("/.serverpy/ready", at: head.targetStart) {
+        if settings.answersReady, requestHead.pathCount == 16,
+            bytes.spells("/.serverpy/ready", at: requestHead.targetStart)
+        {
             return ready()
         }
         guard version != nil else {
@@ -91,20 +92,20 @@ extension Forwarder {
                     503, OwnAnswer.failureWords, error: "destination_unavailable",
                     cause: "no snapshot from the discovery server yet"))
         }
-        if head.fields.viaCount > 0, loops(head, bytes) {
+        if requestHead.fields.viaCount > 0, loops(requestHead, bytes) {
             return .own(
                 OwnAnswer(
                     508, OwnAnswer.failureWords, error: "proxy_loop_detected",
                     cause: "this request has passed here more than 8 times"))
         }
-        if head.form == .asterisk {
+        if requestHead.form == .asterisk {
             guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
             return .forward(service: root, matched: 0)
         }
-        if let route = routes.route(bytes, head.targetStart, head.pathCount) {
+        if let route = routes.route(bytes, requestHead.targetStart, requestHead.pathCount) {
             return .forward(service: route.service, matched: route.matched)
         }
-        if head.pathCount <= 1, settings.answersReady { return .own(OwnAnswer(200, "Success", error: nil)) }
+        if requestHead.pathCount <= 1, settings.answersReady { return .own(OwnAnswer(200, "Success", error: nil)) }
         return .own(OwnAnswer(404, "No API found with provided endpoint", error: "destination_not_found"))
     }
 
