@@ -7,8 +7,7 @@ public struct Configuration: Equatable, Sendable {
     public struct General: Equatable, Sendable {
         public var discoveryName = "Discovery Server"
         public var requestProcessorName = "Request Processor"
-        /// Nil: loopback, IPv4.
-        public var discoveryHost: String?
+        public var discoveryHost = "127.0.0.1"
         public var discoveryPort: UInt16 = 8008
         /// Nil: all interfaces, IPv4 and IPv6.
         public var requestProcessorHost: String?

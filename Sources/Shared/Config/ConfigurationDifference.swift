@@ -56,7 +56,7 @@ public struct ConfigurationDifference: Equatable, Sendable {
         }
         changed("discovery_server_name", old.discoveryName, new.discoveryName)
         changed("request_processor_name", old.requestProcessorName, new.requestProcessorName)
-        changed("discovery_server_host", old.discoveryHost ?? "127.0.0.1", new.discoveryHost ?? "127.0.0.1")
+        changed("discovery_server_host", old.discoveryHost, new.discoveryHost)
         changed("discovery_server_port", old.discoveryPort, new.discoveryPort)
         changed("request_processor_host", old.requestProcessorHost ?? "all", new.requestProcessorHost ?? "all")
         changed("request_processor_port", old.requestProcessorPort, new.requestProcessorPort)

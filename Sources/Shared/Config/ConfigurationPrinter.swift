@@ -32,7 +32,7 @@ public enum ConfigurationPrinter {
         var out = "meta-info:\n"
         out += "  discovery_server_name: \(quoted(general.discoveryName))\n"
         out += "  request_processor_name: \(quoted(general.requestProcessorName))\n"
-        out += "  discovery_server_host: \(quoted(general.discoveryHost ?? "127.0.0.1"))\n"
+        out += "  discovery_server_host: \(quoted(general.discoveryHost))\n"
         out += "  discovery_server_port: \(general.discoveryPort)\n"
         if let host = general.requestProcessorHost { out += "  request_processor_host: \(quoted(host))\n" }
         out += "  request_processor_port: \(general.requestProcessorPort)\n"

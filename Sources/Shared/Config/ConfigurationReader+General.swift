@@ -18,7 +18,7 @@ extension ConfigurationReader {
             switch key.text {
             case "discovery_server_name": if let name = text(key, value) { general.discoveryName = name }
             case "request_processor_name": if let name = text(key, value) { general.requestProcessorName = name }
-            case "discovery_server_host": general.discoveryHost = address(key, value)
+            case "discovery_server_host": if let address = address(key, value) { general.discoveryHost = address }
             case "request_processor_host": general.requestProcessorHost = address(key, value)
             case "discovery_server_port":
                 if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }

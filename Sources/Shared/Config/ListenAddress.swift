@@ -12,7 +12,7 @@ public struct ListenAddress: Equatable, Sendable {
 
     public static func discovery(_ general: Configuration.General) -> ListenAddress {
         ListenAddress(
-            purpose: "discovery server", host: general.discoveryHost ?? "127.0.0.1", port: general.discoveryPort)
+            purpose: "discovery server", host: general.discoveryHost, port: general.discoveryPort)
     }
 
     public static func requestProcessor(_ general: Configuration.General) -> ListenAddress {
