@@ -78,7 +78,7 @@ import Testing
         let printed = ConfigurationPrinter.yaml(configuration)
         var (again, _) = try ConfigurationFile(path: "b.yaml", bytes: Array(printed.utf8)).configuration()
         #expect(again.general.discoveryHost == "127.0.0.1", "the default is written out")
-        again.general.discoveryHost = nil
+        again.general.discoveryHost = "127.0.0.1"
         #expect(again == configuration, "\(printed)")
         #expect(configuration.services[0].instances[1].polling.headers.count == 2)
     }

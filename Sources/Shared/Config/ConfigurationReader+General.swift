@@ -1,6 +1,6 @@
 /// The key `meta-info`: ports, and what is the same for all services.
 extension ConfigurationReader {
-    private static let generalKeys = [
+    static let generalKeys = [
         "discovery_server_name", "request_processor_name", "discovery_server_host", "discovery_server_port",
         "request_processor_host", "request_processor_port", "forwarders", "limits", "timeouts", "trusted_proxies",
         "proxy_protocol", "ready_path", "drain_delay", "drain_timeout", "access_log", "log_format", "discovery_token",
@@ -75,7 +75,7 @@ extension ConfigurationReader {
         return nil
     }
 
-    private static let limitKeys = ["head_size", "header_count", "body_size", "connections"]
+    static let limitKeys = ["head_size", "header_count", "body_size", "connections"]
 
     private mutating func limits(_ value: Value, _ settings: inout ForwarderSettings) {
         guard value.kind == .mapping else {
@@ -99,7 +99,7 @@ extension ConfigurationReader {
         }
     }
 
-    private static let clientTimeoutKeys = ["head", "idle"]
+    static let clientTimeoutKeys = ["head", "idle"]
 
     private mutating func clientTimeouts(_ value: Value, _ settings: inout ForwarderSettings) {
         guard value.kind == .mapping else {

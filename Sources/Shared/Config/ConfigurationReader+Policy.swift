@@ -1,6 +1,6 @@
 /// How requests of a service are forwarded: time-outs, balance, retries, limits.
 extension ConfigurationReader {
-    private static let timeoutKeys = ["connect", "first_byte", "idle", "tunnel", "queue"]
+    static let timeoutKeys = ["connect", "first_byte", "idle", "tunnel", "queue"]
 
     mutating func timeouts(_ value: Value, _ policy: inout ServicePolicy) {
         guard value.kind == .mapping else {
@@ -43,7 +43,7 @@ extension ConfigurationReader {
         return policy
     }
 
-    private static let retryKeys = ["tries", "budget"]
+    static let retryKeys = ["tries", "budget"]
 
     /// `off`, or a map of `tries` and `budget`.
     mutating func retry(_ key: Value, _ value: Value, _ policy: inout ServicePolicy) {

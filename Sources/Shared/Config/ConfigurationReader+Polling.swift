@@ -1,6 +1,6 @@
 /// How an instance is polled, and what decides whether an answer is good.
 extension ConfigurationReader {
-    private static let pollingKeys = [
+    static let pollingKeys = [
         "method", "endpoint", "frequency", "retries", "retry_delay", "packet_limit", "priority", "timeout", "rise",
         "down_frequency", "expect", "headers", "weight",
     ]

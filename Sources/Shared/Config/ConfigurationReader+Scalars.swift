@@ -20,7 +20,9 @@ extension ConfigurationReader {
     mutating func integer(_ key: Value, _ value: Value, _ range: ClosedRange<Int>, orWord word: String? = nil)
         -> Int?
     {
-        if let number = value.unsigned, number <= UInt64(Int.max), range.contains(Int(number)) { return Int(number) }
+        // 1e3 is a whole number too.
+        let whole = value.unsigned ?? value.double.flatMap { UInt64(exactly: $0) }
+        if let number = whole, number <= UInt64(Int.max), range.contains(Int(number)) { return Int(number) }
         let found =
             value.kind == .sequence || value.kind == .mapping ? value.kind.name : "`\(Text.shown(value.text.utf8))`"
         let also = word.map { ", or `\($0)`" } ?? ""

@@ -60,7 +60,7 @@ struct ConfigurationReader {
 
     // MARK: Services
 
-    private static let serviceKeys = [
+    static let serviceKeys = [
         "servers", "polling", "apis", "balance", "retry", "timeouts", "max_connections", "queue", "host",
         "strip_prefix",
         "availability_window",
