@@ -70,7 +70,7 @@ final class Running: Sendable {
 
     init(program: String, arguments: [String], directory: String = Programs.directory) throws {
         process = Foundation.Process()
-        process.executableURL = URL(fileURLWithPath: directory + "/" + program)
+        process.executableURL = URL(fileURLWithPath: program.hasPrefix("/") ? program : directory + "/" + program)
         process.arguments = arguments
         process.standardInput = FileHandle.nullDevice
         let (output, errors) = (Pipe(), Pipe())
@@ -148,13 +148,19 @@ final class Serverpy {
     var runtimeDirectory: String { directory + "/run" }
 
     /// `services`: the configuration without `meta-info`, as JSON members. `forwarders`: nil leaves it to the configuration.
-    init(_ services: String, forwarders: Int? = 2, extra: [String] = [], general: String = "") throws {
+    /// `program` and `before`: how serverpyctl is run, if not directly.
+    init(
+        _ services: String, forwarders: Int? = 2, extra: [String] = [], general: String = "",
+        program: String = "serverpyctl", before: [String] = []
+    ) throws {
         directory = try Self.temporaryDirectory()
         let path = directory + "/c.json"
         try Self.write(services, general, to: path)
         running = try Running(
-            program: "serverpyctl",
-            arguments: ["start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state"]
+            program: program,
+            arguments: before + [
+                "start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
+            ]
                 + (forwarders.map { ["--forwarders", String($0)] } ?? []) + extra)
     }
 
