@@ -3,8 +3,6 @@
 public enum Limits {
     // MARK: Event loop
     public static let eventsPerTurn = 512
-    /// Events handled in a turn after which what the kernel said at its beginning about kept connections counts as old.
-    public static let eventsBeforeLookingAgain = 128
     /// The longest time the loop sleeps without a timer: also how soon a stopped clock is noticed.
     public static let longestSleepMilliseconds: UInt64 = 10_000
 

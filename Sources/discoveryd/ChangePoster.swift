@@ -93,13 +93,14 @@ struct ChangePoster: ~Copyable {
         let addresses =
             endpoint.literal.map { [$0] }
             ?? resolver.addresses(of: endpoint.host, port: endpoint.port, for: nil, now: loop.now)
-        guard let address = addresses.first else {
+        guard !addresses.isEmpty else {
             phase = .resolving
             if !resolver.isAsking(endpoint.host) { fail("\(endpoint.host) is not resolved", &loop) }
             return
         }
         phase = .connecting
         connection &+= 1
+        let address = addresses[tries % addresses.count]
         do {
             let connected: Bool
             (descriptor, connected) = try Socket.connect(to: address)
@@ -181,7 +182,9 @@ struct ChangePoster: ~Copyable {
         disconnect(&loop)
         tries += 1
         if tries >= Limits.changePostTries {
-            log.warning("on_change: \(hook?.url ?? ""): \(reason); given up after \(tries) tries")
+            // The path of such a URL is often a secret.
+            let receiver = hook?.endpoint.authority ?? ""
+            log.warning("on_change: \(receiver): \(reason); given up after \(tries) tries")
             if !waiting.isEmpty { waiting.removeFirst() }
             tries = 0
         }

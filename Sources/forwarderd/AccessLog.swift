@@ -16,6 +16,9 @@ struct AccessLog {
 
     init(log: Log) { self.log = log }
 
+    /// What a pipe takes whole (pipe(7), PIPE_BUF).
+    static let pipeBytes = 4096
+
     var isOn: Bool { target != .off }
     var hasPending: Bool { !pending.isEmpty }
     /// Enough for a write without waiting for the timer.
@@ -33,7 +36,12 @@ struct AccessLog {
 
     mutating func add(_ record: AccessRecord, _ outcome: AccessRecord.Outcome, requestID: String) {
         guard isOn else { return }
-        let line = record.line(format, outcome, requestID: requestID)
+        var line = record.line(format, outcome, requestID: requestID)
+        if !isRegularFile, line.count > Self.pipeBytes {
+            // It must go through in one piece, and without waiting.
+            record.shorten()
+            line = record.line(format, outcome, requestID: requestID)
+        }
         guard pending.count + line.count <= Limits.accessLogBytes else {
             dropped += 1
             return
@@ -47,8 +55,7 @@ struct AccessLog {
         if !descriptor.isOpen { open() }
         guard descriptor.isOpen else { return drop() }
         while hasPending {
-            // A pipe takes up to 4096 bytes whole (pipe(7), PIPE_BUF).
-            let limit = isRegularFile ? Limits.accessLogWriteBytes : 4096
+            let limit = isRegularFile ? Limits.accessLogWriteBytes : Self.pipeBytes
             if !isRegularFile, !descriptor.isWritable { return }
             let end = wholeLines(limit)
             let result = descriptor.write(pending.span.extracting(first: end))

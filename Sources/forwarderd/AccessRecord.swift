@@ -29,6 +29,15 @@ final class AccessRecord {
 
     private var elapsed: UInt64 { Clock.monotonicNanoseconds() &- start }
 
+    /// A line of it fits into what a pipe takes whole, however much has to be escaped.
+    func shorten() {
+        if target.count > 300 { target = target[..<300] + Array("...".utf8) }
+        if route.utf8.count > 200 { route = String(decoding: route.utf8.prefix(200), as: UTF8.self) + "..." }
+        if service.utf8.count > 100 { service = String(decoding: service.utf8.prefix(100), as: UTF8.self) + "..." }
+        if cause.utf8.count > 100 { cause = String(decoding: cause.utf8.prefix(100), as: UTF8.self) + "..." }
+        requestID = Array(requestID.prefix(64))
+    }
+
     func received(_ count: Int) { receivedBytes &+= count }
     func sent(_ count: Int) { sentBytes &+= count }
     func chosen() { chosenAfter = elapsed }

@@ -37,7 +37,7 @@ enum Balancer {
         case .roundRobin: inTurn(group, excluded, &turn, load)
         case .random: byChance(group.slots, excluded, &random, load)
         case .peakEWMA: leastWait(group.slots, excluded, &random, load)
-        case .hash: byHash(group.slots, excluded, key, load)
+        case .hash: byHash(group, excluded, key, load)
         }
     }
 
@@ -125,26 +125,29 @@ enum Balancer {
         if slots.count > 3 {
             let first = Int(random.next() % UInt64(slots.count))
             let second = (first + 1 + Int(random.next() % UInt64(slots.count - 1))) % slots.count
-            let pick = shortest([slots[first], slots[second]], excluded, load)
+            let pick = shortest([slots[first], slots[second]], excluded, &random, load)
             if case .instance = pick { return pick }
         }
-        return shortest(slots, excluded, load)
+        return shortest(slots, excluded, &random, load)
     }
 
-    private static func shortest(_ slots: [Int32], _ excluded: ExclusionSet, _ load: (Int) -> Load) -> Pick {
+    private static func shortest(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    ) -> Pick {
         var pick = Pick.none
         var best = Double.infinity
+        var ties: UInt64 = 0
         for slot in slots where !excluded.contains(slot) {
             let one = load(Int(slot))
             if one.isFull {
                 if pick == .none { pick = .full }
                 continue
             }
-            // One that has never answered is tried once, and not again before it does.
-            let wait =
-                one.latency == 0 && one.outstanding > 0
-                ? Double.greatestFiniteMagnitude : one.latency * Double(one.outstanding + 1) / Double(one.weight)
-            if wait < best {
+            // One that has never answered is tried once, and before it does only when all others are as unknown.
+            let latency = one.latency == 0 && one.outstanding > 0 ? unknownLatency : one.latency
+            let wait = latency * Double(one.outstanding + 1) / Double(one.weight)
+            ties = wait < best ? 1 : wait == best ? ties + 1 : ties
+            if wait < best || wait == best && random.next() % ties == 0 {
                 best = wait
                 pick = .instance(Int(slot))
             }
@@ -152,34 +155,33 @@ enum Balancer {
         return pick
     }
 
+    /// Microseconds: longer than anything that was measured.
+    private static let unknownLatency = 1e15
+
     /// Rendezvous hashing (Thaler, Ravishankar, 1998): each instance draws as many numbers as its weight says, the highest
     /// wins; one beyond its bounded load passes.
     private static func byHash(
-        _ slots: [Int32], _ excluded: ExclusionSet, _ key: UInt64, _ load: (Int) -> Load
+        _ group: Ranking.Group, _ excluded: ExclusionSet, _ key: UInt64, _ load: (Int) -> Load
     ) -> Pick {
-        var outstanding = 1
-        var weights = 0
-        for slot in slots {
-            let one = load(Int(slot))
-            outstanding += one.outstanding
-            weights += one.weight
-        }
+        let outstanding = group.slots.reduce(1) { $0 + load(Int($1)).outstanding }
         var pick = Pick.none
         var best: UInt64 = 0
         var loaded = Pick.none
         var bestLoaded: UInt64 = 0
-        for slot in slots where !excluded.contains(slot) {
+        for (index, slot) in group.slots.enumerated() where !excluded.contains(slot) {
             let one = load(Int(slot))
             if one.isFull {
                 if pick == .none { pick = .full }
                 continue
             }
             var score: UInt64 = 0
-            for draw in 0..<one.weight {
+            let weight = group.turns[index]
+            for draw in 0..<weight {
                 var numbers = SplitMix(seed: key ^ one.hash &+ UInt64(draw) &* 0x9e37_79b9_7f4a_7c15)
                 score = max(score, numbers.next())
             }
-            let bound = (boundedLoadPercent * outstanding * one.weight + 100 * weights - 1) / (100 * weights)
+            let whole = 100 * group.totalTurns
+            let bound = (boundedLoadPercent * outstanding * weight + whole - 1) / whole
             if one.outstanding >= bound {
                 if score >= bestLoaded {
                     bestLoaded = score
@@ -197,21 +199,25 @@ enum Balancer {
 
 /// A moving average of an instance's latency that takes a peak at once and forgets it over ten seconds (Finagle's Peak EWMA).
 struct LatencyAverage {
-    /// Microseconds; 0 before the first answer.
-    private(set) var value = 0.0
+    private var value = 0.0
     private var stamp: UInt64 = 0
 
     static let forgettingMilliseconds = 10_000.0
 
+    /// Microseconds; 0 before the first answer. A peak is forgotten by time alone too: an instance that is avoided for it comes
+    /// back.
+    func value(now: UInt64) -> Double { value * kept(now) }
+
     mutating func observe(microseconds: Double, now: UInt64) {
-        let age = Double(now &- stamp)
+        let present = value(now: now)
+        let kept = kept(now)
         stamp = now
-        if microseconds >= value {
-            value = microseconds
-        } else {
-            // e^-x by its first Padé approximant from below, which stays between 0 and 1 for all x.
-            let kept = Self.forgettingMilliseconds / (Self.forgettingMilliseconds + age)
-            value = value * kept + microseconds * (1 - kept)
-        }
+        // Not 0, which stands for no answer yet.
+        value = max(1, microseconds >= present ? microseconds : value * kept + microseconds * (1 - kept))
+    }
+
+    /// e^-x by its first Padé approximant from below, which stays between 0 and 1 for all x.
+    private func kept(_ now: UInt64) -> Double {
+        Self.forgettingMilliseconds / (Self.forgettingMilliseconds + Double(now &- stamp))
     }
 }

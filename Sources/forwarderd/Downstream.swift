@@ -59,6 +59,10 @@ struct Downstream: ~Copyable {
     /// When its present wait is over.
     var deadline: UInt64 = 0
     var lingered = 0
+    /// When it came to be between requests.
+    var restedAt: UInt64 = 0
+    /// One over the limit, which is being told so.
+    var isRefused = false
     var requestID: (UInt64, UInt64) = (0, 0)
     /// What the access log will say; nil where there is none.
     var record: AccessRecord?

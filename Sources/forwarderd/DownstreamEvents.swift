@@ -36,7 +36,11 @@ extension Forwarder {
             return false
         }
         downstreams[slot].output.consume(count)
-        setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds)
+        switch downstreams[slot].state {
+        case .tunnel: touchTunnel(slot)
+        case .exchange: if downstreams[slot].hasResponseHead { awaitBytes(slot) }
+        case .flushing, .idle, .head, .lingering: setDeadline(slot, loop.now + Limits.betweenBytesTimeoutMilliseconds)
+        }
         guard downstreams[slot].output.isEmpty else { return true }
         outputBuffers.giveBack(from: &downstreams[slot].output)
         switch downstreams[slot].state {
@@ -198,12 +202,17 @@ extension Forwarder {
         downstreams[slot].timer = .none
         if downstreams[slot].deadline > loop.now { return setDeadline(slot, downstreams[slot].deadline) }
         switch downstreams[slot].state {
-        case .idle, .lingering, .flushing, .tunnel:
+        case .idle, .lingering, .flushing:
+            closeDownstream(slot)
+        case .tunnel:
+            downstreams[slot].record?.cause = "nothing came for the time of a tunnel"
             closeDownstream(slot)
         case .head:
             if downstreams[slot].awaitsProxyHeader { return closeDownstream(slot) }
             downstreams[slot].requestIsComplete = false
             downstreams[slot].exchange = Exchange()
+            downstreams[slot].requestID = (random.next(), random.next())
+            if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
             answer(slot, OwnAnswer(408, "The request's head took too long", error: "http_request_error"))
         case .exchange:
             exchangeTimedOut(slot)
@@ -215,7 +224,8 @@ extension Forwarder {
         guard upstream >= 0 else {
             guard downstreams[slot].exchange.isQueued else { return closeDownstream(slot) }
             let time = services[downstreams[slot].exchange.service].policy.queueTimeoutMilliseconds
-            return answer(slot, .full("no instance had room for \(time) ms"))
+            return answer(
+                slot, .full("no instance had room for \(time) ms", wasSent: downstreams[slot].exchange.wasSent))
         }
         if upstreams[upstream].state == .connecting { return upstreamFailed(upstream, .connectTimeout) }
         if downstreams[slot].hasResponseHead {
@@ -241,6 +251,7 @@ extension Forwarder {
         if downstreams[slot].record != nil { writeRecord(slot, .answered) }
         if downstreams[slot].exchange.keepsClient, !isDraining {
             downstreams[slot].state = .idle
+            downstreams[slot].restedAt = loop.now
             if downstreams[slot].input.isEmpty {
                 requestBuffers.giveBack(from: &downstreams[slot].input)
                 setDeadline(slot, loop.now + settings.clientIdleTimeoutMilliseconds)
@@ -285,6 +296,12 @@ extension Forwarder {
 
     /// Ends a client connection and whatever is done for it.
     mutating func closeDownstream(_ slot: Int) {
+        if downstreams[slot].state == .tunnel, !downstreams[slot].tunnel.isOver {
+            // Neither side may take this for the proper end.
+            Socket.resetOnClose(downstreams[slot].descriptor)
+            Socket.resetOnClose(upstreams[downstreams[slot].exchange.upstream].descriptor)
+        }
+        if downstreams[slot].isRefused { refused -= 1 }
         if let record = downstreams[slot].record {
             writeRecord(
                 slot, downstreams[slot].tunnel.isOver ? .answered : record.cause.isEmpty ? .clientGone : .cut)

@@ -28,8 +28,8 @@ struct OwnAnswer {
     }
 
     /// No instance has room.
-    static func full(_ cause: String) -> OwnAnswer {
-        OwnAnswer(503, failureWords, error: "connection_limit_reached", cause: cause)
+    static func full(_ cause: String, wasSent: Bool = false) -> OwnAnswer {
+        OwnAnswer(503, failureWords, error: "connection_limit_reached", cause: cause, wasSent: wasSent)
     }
 
     static func failed(_ fault: UpstreamFault, wasSent: Bool) -> OwnAnswer {

@@ -55,7 +55,12 @@ enum ForwardedResponse {
             out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
             out.append(identity.via)
             if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
-            if closes {
+            if head.status == 426, head.fields.upgradeIndex >= 0 {
+                // What would be accepted must be said (RFC 9110 15.5.22).
+                out.append("\r\n")
+                ForwardedRequest.writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
+                out.append(closes ? "Connection: upgrade, close" : "Connection: upgrade")
+            } else if closes {
                 out.append("\r\nConnection: close")
             } else if keepAliveToHTTP10 {
                 out.append("\r\nConnection: keep-alive")

@@ -54,6 +54,10 @@ struct Forwarder: ~Copyable {
     var accessLogTimer = TimerWheel.ID.none
     /// Idle connections that may have to make room, oldest last.
     var evictable: [Evictable] = []
+    /// When a search found none.
+    var nothingEvictableAt: UInt64 = 0
+    /// Connections over the limit that are being told so.
+    var refused = 0
 
     enum Drain {
         case none
@@ -100,7 +104,6 @@ struct Forwarder: ~Copyable {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
-            closeEndedIdleUpstreams()
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
@@ -217,6 +220,8 @@ struct Forwarder: ~Copyable {
                 case .drain(let delay, let timeout):
                     beginDraining(delayMilliseconds: delay, timeoutMilliseconds: timeout)
                 case .listeners:
+                    // Whoever is leaving takes no new ones.
+                    if drain == .finishing { break }
                     listeners.replace(message.descriptors, loop)
                     continue
                 case .reopenLogs: accessLog.reopen()

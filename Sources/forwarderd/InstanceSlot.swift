@@ -33,9 +33,10 @@ struct InstanceSlot {
     }
 
     @inline(__always)
-    func load(limit: Int) -> Balancer.Load {
+    func load(limit: Int, now: UInt64) -> Balancer.Load {
         Balancer.Load(
-            outstanding: outstanding, weight: weight, isFull: outstanding >= limit, latency: latency.value, hash: hash)
+            outstanding: outstanding, weight: weight, isFull: outstanding >= limit, latency: latency.value(now: now),
+            hash: hash)
     }
 
     /// Fit to be chosen, as far as polling and this forwarder's own evidence go.

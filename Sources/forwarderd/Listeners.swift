@@ -106,7 +106,7 @@ extension Forwarder {
 
     private mutating func admit(_ descriptor: Descriptor, _ address: SocketAddress?) {
         // One over the limit takes the place of the connection that has been idle longest, or is told that there is none.
-        let hasRoom = downstreams.count < connectionLimit || evictOldestIdle()
+        let hasRoom = downstreams.count - refused < connectionLimit || evictOldestIdle()
         let slot = downstreams.insert(
             Downstream(descriptor, client: (address ?? SocketAddress(ipv4: 0, port: 0)).unmapped))
         let token = EventKind.downstream.token(slot, downstreams.generation(slot))
@@ -121,9 +121,12 @@ extension Forwarder {
             downstreams[slot].isTrusted = !settings.expectsProxyProtocol
         }
         if !hasRoom {
+            downstreams[slot].isRefused = true
+            refused += 1
             downstreams[slot].requestIsComplete = false
             return answer(slot, .full("\(connectionLimit) connections are open, which is the limit"))
         }
+        downstreams[slot].restedAt = loop.now
         // A connection that says nothing has the time of a head.
         setDeadline(slot, loop.now + settings.headTimeoutMilliseconds)
     }
@@ -137,7 +140,7 @@ extension Forwarder {
     struct Evictable {
         let slot: Int
         let generation: UInt32
-        let deadline: UInt64
+        let restedAt: UInt64
     }
 
     /// Closes the connection that has been between requests for longest. False: none is.
@@ -146,16 +149,20 @@ extension Forwarder {
             closeDownstream(oldest)
             return true
         }
-        // Looking through all is done for many at once.
+        // Looking through all is done for many at once, and not again in the same millisecond.
+        if nothingEvictableAt == loop.now { return false }
         for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
             evictable.append(
-                Evictable(slot: slot, generation: downstreams.generation(slot), deadline: downstreams[slot].deadline))
+                Evictable(slot: slot, generation: downstreams.generation(slot), restedAt: downstreams[slot].restedAt))
         }
-        evictable.sort { $0.deadline > $1.deadline }
+        evictable.sort { $0.restedAt > $1.restedAt }
         if evictable.count > Limits.evictedPerSearch {
             evictable.removeFirst(evictable.count - Limits.evictedPerSearch)
         }
-        guard let oldest = popEvictable() else { return false }
+        guard let oldest = popEvictable() else {
+            nothingEvictableAt = loop.now
+            return false
+        }
         closeDownstream(oldest)
         return true
     }
@@ -163,7 +170,7 @@ extension Forwarder {
     private mutating func popEvictable() -> Int? {
         while let candidate = evictable.popLast() {
             if downstreams.holds(candidate.slot, candidate.generation), downstreams[candidate.slot].state == .idle,
-                downstreams[candidate.slot].deadline == candidate.deadline
+                downstreams[candidate.slot].restedAt == candidate.restedAt
             {
                 return candidate.slot
             }

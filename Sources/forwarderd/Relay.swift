@@ -150,7 +150,7 @@ extension Forwarder {
         buffer.consume(responseHead.byteCount)
         downstreams[slot].hasResponseHead = true
         downstreams[slot].record?.status = 101
-        downstreams[slot].record?.firstByte()
+        noteAnswer(slot)
         let isHere = sendOutgoing(slot, buffer.bytes)
         buffer.removeAll()
         return isHere ? .upgraded : .gone
@@ -184,11 +184,14 @@ extension Forwarder {
             identity: identity,
             date: date, to: &outgoing)
         downstreams[slot].hasResponseHead = true
-        if let record = downstreams[slot].record {
-            record.status = responseHead.status
-            record.firstByte()
-        }
-        let instance = upstreams[upstream].instance
+        downstreams[slot].record?.status = responseHead.status
+        noteAnswer(slot)
+    }
+
+    /// The instance has answered: what that says of it.
+    private mutating func noteAnswer(_ slot: Int) {
+        downstreams[slot].record?.firstByte()
+        let instance = downstreams[slot].exchange.instance
         instances[instance].passive.succeeded()
         let sentAt = downstreams[slot].exchange.sentAt
         if sentAt != 0 {

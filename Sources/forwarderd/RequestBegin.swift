@@ -49,7 +49,7 @@ extension Forwarder {
     private func beginRecord(_ slot: Int) {
         let bytes = downstreams[slot].input.bytes
         let record = AccessRecord(client: downstreams[slot].peer)
-        record.method = bytes.array(requestHead.methodStart, requestHead.methodCount)
+        record.method = bytes.array(requestHead.methodStart, min(64, requestHead.methodCount))
         record.target = bytes.array(requestHead.targetStart, requestHead.targetCount)
         if record.target.isEmpty { record.target = [requestHead.form == .asterisk ? 0x2a : 0x2f] }
         record.minorVersion = requestHead.minorVersion
@@ -147,7 +147,8 @@ extension Forwarder {
         services[service].active += 1
         if case .hash(let by) = services[service].policy.balance {
             downstreams[slot].exchange.key = HashKey.value(
-                by, requestHead, downstreams[slot].input.bytes, client: downstreams[slot].peer)
+                by, requestHead, downstreams[slot].input.bytes, client: downstreams[slot].peer,
+                trusted: downstreams[slot].isTrusted ? settings.trustedProxies : [])
         }
         if let record = downstreams[slot].record {
             record.service = services[service].name

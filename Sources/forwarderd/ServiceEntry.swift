@@ -50,7 +50,10 @@ struct WaitingQueue {
     var isFull: Bool { count >= capacity }
     var isEmpty: Bool { head == entries.count }
     /// Whoever has waited longest.
-    var first: Entry? { isEmpty ? nil : entries[head] }
+    var first: Entry? { entry(0) }
+
+    /// In the order of waiting.
+    func entry(_ index: Int) -> Entry? { index < count ? entries[head + index] : nil }
 
     mutating func append(_ entry: Entry) { entries.append(entry) }
 

@@ -13,6 +13,7 @@ extension Forwarder {
             for slot in services[index].instances { instances[Int(slot)].serviceIndex = -1 }
             services[index].instances = []
             services[index].isStale = true
+            noteRoom(index)
         }
         var stillServed = Set<String>()
         for service in snapshot.services {

@@ -28,7 +28,7 @@ extension Forwarder {
         if downstreams.holds(slot, generation) { relayToClient(upstream) }
     }
 
-    private mutating func touchTunnel(_ slot: Int) {
+    mutating func touchTunnel(_ slot: Int) {
         let service = downstreams[slot].exchange.service
         setDeadline(slot, loop.now + services[service].policy.tunnelTimeoutMilliseconds)
     }
@@ -126,9 +126,9 @@ extension Forwarder {
         if downstreams[slot].tunnel.isOver { closeDownstream(slot) }
     }
 
-    /// One side has broken: the other must see that it is not the proper end.
+    /// One side has broken.
     mutating func cutTunnel(_ slot: Int) {
-        Socket.resetOnClose(downstreams[slot].descriptor)
+        downstreams[slot].record?.cause = "one side of the tunnel has broken off"
         closeDownstream(slot)
     }
 }

@@ -4,6 +4,12 @@ import Shared
 extension Forwarder {
     /// Takes the request to an instance: the best that is not excluded and has room. `fault`: why the last one failed.
     mutating func connectSomewhere(_ slot: Int, after fault: UpstreamFault?) {
+        let service = downstreams[slot].exchange.service
+        if fault == nil, !services[service].queue.isEmpty {
+            // Nobody overtakes those who wait; at the end of the turn they go on in their order.
+            noteRoom(service)
+            return wait(slot)
+        }
         switch choose(slot) {
         case .instance(let instance):
             downstreams[slot].record?.chosen()
@@ -36,10 +42,11 @@ extension Forwarder {
     private mutating func pick(_ service: Int, _ group: Ranking.Group, _ slot: Int) -> Balancer.Pick {
         let instances = instances
         let limit = services[service].connectionsPerInstance
+        let now = loop.now
         return Balancer.pick(
             services[service].policy.balance, group, excluding: downstreams[slot].exchange.excluded,
             key: downstreams[slot].exchange.key, turn: &services[service].turn, random: &random
-        ) { instances[$0].load(limit: limit) }
+        ) { instances[$0].load(limit: limit, now: now) }
     }
 
     private mutating func rank(_ service: Int) {
@@ -58,8 +65,12 @@ extension Forwarder {
     private mutating func wait(_ slot: Int) {
         let service = downstreams[slot].exchange.service
         guard !services[service].queue.isFull else {
+            let count = services[service].queue.count
             return answer(
-                slot, .full("all instances are full and \(services[service].queue.count) requests wait already"))
+                slot,
+                .full(
+                    "all instances are full and \(count) requests wait already",
+                    wasSent: downstreams[slot].exchange.wasSent))
         }
         downstreams[slot].exchange.isQueued = true
         services[service].queue.append(
@@ -86,9 +97,14 @@ extension Forwarder {
         let waiting = servicesWithRoom
         servicesWithRoom.removeAll(keepingCapacity: true)
         for service in waiting {
-            while let entry = services[service].queue.first {
+            var index = 0
+            while let entry = services[service].queue.entry(index) {
                 switch choose(entry.slot) {
-                case .full: break
+                case .full:
+                    // One that has failed somewhere is choosy: those behind it may find room where it cannot go.
+                    if downstreams[entry.slot].exchange.excluded.count == 0 { break }
+                    index += 1
+                    continue
                 case .instance(let instance):
                     leaveQueue(entry.slot)
                     downstreams[entry.slot].record?.chosen()
@@ -96,7 +112,7 @@ extension Forwarder {
                     continue
                 case .none:
                     leaveQueue(entry.slot)
-                    answer(entry.slot, .unavailable(after: nil, wasSent: false))
+                    answer(entry.slot, .unavailable(after: nil, wasSent: downstreams[entry.slot].exchange.wasSent))
                     continue
                 }
                 break
@@ -180,23 +196,6 @@ extension Forwarder {
 
     // MARK: Kept connections
 
-    /// An end, or bytes that nobody asked for, on connections that are only kept: seen before any request of this turn may
-    /// take one of them.
-    mutating func closeEndedIdleUpstreams() {
-        for index in 0..<loop.readyCount {
-            let event = loop.readyEvent(index)
-            guard event.token.kind == EventKind.upstream.rawValue,
-                upstreams.holds(event.token.slot, event.token.generation), upstreams[event.token.slot].state == .idle
-            else { continue }
-            upstreamReady(event.token.slot, event.readiness)
-        }
-    }
-
-    /// What the kernel said at the beginning of this turn is still fresh.
-    private var knowsIdleUpstreams: Bool {
-        loop.takenEvents <= Limits.eventsBeforeLookingAgain && !loop.mayHaveMore
-    }
-
     /// The most recently used kept connection that is still good.
     private mutating func takeIdle(_ instance: Int, idempotent: Bool) -> Int? {
         while instances[instance].idleHead >= 0 {
@@ -209,15 +208,13 @@ extension Forwarder {
                     return nil
                 }
             }
-            // An end, or bytes that nobody asked for, may have come after the last event. For a request that may be sent
-            // twice the turn's events will do, unless they are old.
-            if !idempotent || !knowsIdleUpstreams {
-                let peeked = upstreams[upstream].descriptor.peek()
-                guard peeked.count == nil, peeked.isAgain else {
-                    removeIdle(upstream)
-                    closeUpstream(upstream)
-                    continue
-                }
+            // An end, or bytes that nobody asked for, may have come after the last event. The turn's own events would not do: a
+            // turn can be long, and what is overlooked becomes another client's answer.
+            let peeked = upstreams[upstream].descriptor.peek()
+            guard peeked.count == nil, peeked.isAgain else {
+                removeIdle(upstream)
+                closeUpstream(upstream)
+                continue
             }
             removeIdle(upstream)
             return upstream

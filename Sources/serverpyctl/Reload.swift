@@ -85,7 +85,7 @@ extension Supervisor {
         settings.configuration = done.configuration
         Log.format = done.configuration.general.forwarding.logFormat
         if done.requests.isOpen {
-            for child in children where child.role.isForwarder && child.isRunning {
+            for child in children where child.role.isForwarder && child.isRunning && child.state != .stopping {
                 tell(child, .listeners, [done.requests])
             }
             sockets.requests.close()

@@ -173,6 +173,33 @@ import Testing
         }
     }
 
+    @Test func withoutDescriptorsAcceptingPausesAndGoesOn() throws {
+        try with({ _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") }) { _, serverpy in
+            let pid = try #require(try serverpy.pids("forwarderd").first)
+            let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count
+            let limiter = Foundation.Process()
+            limiter.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+            limiter.arguments = ["prlimit", "--pid", String(pid), "--nofile=\(open + 6):\(open + 6)"]
+            try limiter.run()
+            limiter.waitUntilExit()
+            try #require(limiter.terminationStatus == 0)
+            // The kernel accepts them all; the forwarder has descriptors for some.
+            var clients = try (0..<40).map { _ in try Client(port: serverpy.requests) }
+            #expect(serverpy.running.waitForError("accepting pauses: no more descriptors") != nil)
+            let before = try processorTicks(pid)
+            clients.removeAll()
+            #expect(try Client.get(serverpy.requests, "/a").status == 200)
+            #expect(try processorTicks(pid) - before < 50, "it spun")
+        }
+    }
+
+    /// User and system time of a process, in hundredths of a second.
+    private func processorTicks(_ pid: Int32) throws -> Int {
+        let text = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
+        let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
+        return (Int(fields[11]) ?? 0) + (Int(fields[12]) ?? 0)
+    }
+
     @Test func aClientThatGoesAwayTakesItsWorkWithIt() throws {
         try with({ _, _ in .pieces(["never"]) }) { stub, serverpy in
             for _ in 0..<20 {

@@ -62,9 +62,9 @@ public struct ConfigurationDifference: Equatable, Sendable {
         changed("request_processor_port", old.requestProcessorPort, new.requestProcessorPort)
         changed("forwarders", old.forwarders.map(String.init) ?? "auto", new.forwarders.map(String.init) ?? "auto")
         compare(old.forwarding, new.forwarding)
-        // A secret: that it has changed is all that is said.
+        // Secrets, also the path of a web hook: that they have changed is all that is said.
         if old.discoveryToken != new.discoveryToken { lines.append("~ discovery_token") }
-        changed("on_change", old.onChange?.url ?? "none", new.onChange?.url ?? "none")
+        if old.onChange != new.onChange { lines.append("~ on_change") }
     }
 
     private mutating func compare(_ old: ForwarderSettings, _ new: ForwarderSettings) {

@@ -46,7 +46,7 @@ extension ConfigurationReader {
                 }
             case "discovery_token": general.discoveryToken = token(key, value)
             case "on_change": general.onChange = changeHook(key, value)
-            default: unknown(key, Self.generalKeys, in: "`meta-info`")
+            default: unknown(key, Self.generalKeys, in: "`meta-info`", hidesSource: true)
             }
         }
         if general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
@@ -154,10 +154,10 @@ extension ConfigurationReader {
         guard let text = value.string, text.utf8.count >= 16, text.utf8.count <= 1024,
             text.utf8.allSatisfy({ Grammar.isToken($0) || $0 == 0x2f || $0 == 0x3d })
         else {
-            error(
-                value,
-                "`\(key.text)` is no bearer token; 16 to 1024 letters, digits and -._~+/= are needed, such as `openssl rand -hex 32` makes"
-            )
+            note(
+                .error, value,
+                "`\(key.text)` is no bearer token; 16 to 1024 letters, digits and -._~+/= are needed, such as `openssl rand -hex 32` makes",
+                hidesSource: true)
             return nil
         }
         return text
@@ -168,7 +168,7 @@ extension ConfigurationReader {
         do {
             return try ChangeHook(text)
         } catch {
-            self.error(value, "`\(key.text)` is `\(Text.shown(text.utf8))`: \(error.reason)")
+            note(.error, value, "`\(key.text)`: \(error.reason)", hidesSource: true)
             return nil
         }
     }

@@ -70,10 +70,11 @@ extension ConfigurationReader {
         return nil
     }
 
-    mutating func unknown(_ key: Value, _ allowed: [String], in place: String) {
+    /// `hidesSource`: what is beside the key may be a secret whose key is misspelt.
+    mutating func unknown(_ key: Value, _ allowed: [String], in place: String, hidesSource: Bool = false) {
         var message = "`\(Text.shown(key.bytes))` is not known in \(place); allowed are \(list(allowed))"
         if let near = Text.nearest(key.text, allowed) { message += " (did you mean `\(near)`?)" }
-        error(key, message)
+        note(.error, key, message, hidesSource: hidesSource)
     }
 
     func list(_ words: [String]) -> String { words.map { "`\($0)`" }.joined(separator: ", ") }

@@ -8,9 +8,11 @@ struct ConfigurationReader {
 
     mutating func error(_ value: Value, _ message: String) { note(.error, value, message) }
 
-    mutating func note(_ severity: Diagnostic.Severity, _ value: Value, _ message: String) {
+    mutating func note(
+        _ severity: Diagnostic.Severity, _ value: Value, _ message: String, hidesSource: Bool = false
+    ) {
         if diagnostics.count < Limits.diagnostics {
-            diagnostics.append(Diagnostic(severity, at: value.offset, message))
+            diagnostics.append(Diagnostic(severity, at: value.offset, message, hidesSource: hidesSource))
         }
     }
 

@@ -76,20 +76,5 @@ public struct EventLoop: ~Copyable {
         return Event(token: Token(rawValue: token), readiness: readiness)
     }
 
-    /// The events of this turn, taken or not: for those who must know of some before they act on others.
-    public var readyCount: Int { ready }
-
-    @inline(__always)
-    public func readyEvent(_ index: Int) -> Event {
-        let (token, readiness) = queue[index]
-        return Event(token: Token(rawValue: token), readiness: readiness)
-    }
-
-    /// How many events have been taken in this turn: how old what the kernel has said is.
-    public var takenEvents: Int { position }
-
-    /// There may be events that this turn did not have room for.
-    public var mayHaveMore: Bool { ready == Limits.eventsPerTurn }
-
     public mutating func nextTimer() -> Token? { timers.nextExpired() }
 }

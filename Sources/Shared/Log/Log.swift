@@ -55,11 +55,18 @@ public struct Log: Sendable {
             return
         }
         let missing = Self.dropped.exchange(0, ordering: .relaxed)
-        var text = message()
-        if text.utf8.count > 3800 { text = String(decoding: text.utf8.prefix(3800), as: UTF8.self) + "..." }
-        let line = Self.format == .json ? json(level, text, missing) : plain(level, text, missing)
+        let text = message()
+        var line = line(level, text, missing)
+        // What a pipe takes whole (pipe(7), PIPE_BUF), however much had to be escaped.
+        if line.count > 4096 {
+            line = self.line(level, String(decoding: text.utf8.prefix(600), as: UTF8.self) + "...", missing)
+        }
         // Nobody can be told that stderr is gone.
         _ = Descriptor.standardError.write(line.span)
+    }
+
+    private func line(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
+        Self.format == .json ? json(level, text, missing) : plain(level, text, missing)
     }
 
     private func plain(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {

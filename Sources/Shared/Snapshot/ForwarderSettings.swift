@@ -22,7 +22,7 @@ public struct ForwarderSettings: Equatable, Sendable {
     public var drainTimeoutMilliseconds = Limits.drainTimeoutMilliseconds
     public var accessLog = AccessLogTarget.off
     public var logFormat = Log.Format.text
-    /// `/.serverpy/ready` and `/` are answered here, unless a service claims them.
+    /// `/.serverpy/ready` is answered here, and `/` unless a service claims it.
     public var answersReady = true
 
     public init() {}

@@ -10,13 +10,15 @@ public struct AddressRange: Hashable, Sendable, CustomStringConvertible {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let address = SocketAddress(literal: String(parts[0]), port: 0) else { return nil }
         let width = address.family == .ipv4 ? 32 : 128
-        base = address
-        if parts.count == 1 {
-            prefixBits = width
-        } else {
-            guard let bits = DecimalDigits.parse(parts[1].utf8, max: UInt64(width)) else { return nil }
-            prefixBits = Int(bits)
+        var bits = width
+        if parts.count > 1 {
+            guard let written = DecimalDigits.parse(parts[1].utf8, max: UInt64(width)) else { return nil }
+            bits = Int(written)
         }
+        // Addresses are compared in their IPv4 form where they have one.
+        let isMapped = address.unmapped.family != address.family && bits >= 96
+        base = isMapped ? address.unmapped : address
+        prefixBits = isMapped ? bits - 96 : bits
         let (high, low) = Self.masks(address.family, prefixBits)
         guard base.high & ~high == 0, base.low & ~low == 0 else { return nil }
     }

@@ -7,8 +7,11 @@ public struct Diagnostic: Error, Equatable, Sendable {
     public var offset: Int
     /// What was found; what is allowed.
     public var message: String
+    /// What stands there may be a secret, which is nobody's business.
+    public var hidesSource: Bool
 
-    public init(_ severity: Severity = .error, at offset: Int, _ message: String) {
+    public init(_ severity: Severity = .error, at offset: Int, _ message: String, hidesSource: Bool = false) {
+        self.hidesSource = hidesSource
         self.severity = severity
         self.offset = offset
         self.message = message
@@ -62,6 +65,7 @@ public struct DiagnosticPrinter: Sendable {
         var out = ""
         for diagnostic in diagnostics.sorted(by: { $0.offset < $1.offset }) {
             out += headline(diagnostic) + "\n"
+            if diagnostic.hidesSource { continue }
             if let (line, caret) = excerpt(diagnostic.offset) {
                 out += line + "\n" + (caret.isEmpty ? "" : caret + "\n")
             }
