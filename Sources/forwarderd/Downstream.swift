@@ -59,6 +59,8 @@ struct Downstream: ~Copyable {
     /// When its present wait is over.
     var deadline: UInt64 = 0
     var lingered = 0
+    /// At least one request has been answered on it.
+    var hasServed = false
     /// When it came to be between requests.
     var restedAt: UInt64 = 0
     /// One over the limit, which is being told so.

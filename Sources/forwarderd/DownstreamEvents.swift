@@ -5,10 +5,9 @@ extension Forwarder {
     mutating func downstreamReady(_ slot: Int, _ readiness: Readiness) {
         // A reset, or both directions closed: whatever is being done for this client is cancelled.
         let isTunnel = downstreams[slot].state == .tunnel
-        if readiness.contains(.error) { return isTunnel ? cutTunnel(slot) : closeDownstream(slot) }
-        if readiness.contains(.hangUp) {
+        if !readiness.isDisjoint(with: [.error, .hangUp]) {
             guard isTunnel else { return closeDownstream(slot) }
-            // Both directions of the connection have ended; what the client sent before is still to be relayed.
+            // What the client sent before its end, or before the connection broke, is still to be relayed.
             downstreams[slot].mayRead = true
             downstreams[slot].sawEnd = true
         }
@@ -252,6 +251,7 @@ extension Forwarder {
         if downstreams[slot].exchange.keepsClient, !isDraining {
             downstreams[slot].state = .idle
             downstreams[slot].restedAt = loop.now
+            downstreams[slot].hasServed = true
             if downstreams[slot].input.isEmpty {
                 requestBuffers.giveBack(from: &downstreams[slot].input)
                 setDeadline(slot, loop.now + settings.clientIdleTimeoutMilliseconds)
@@ -297,9 +297,12 @@ extension Forwarder {
     /// Ends a client connection and whatever is done for it.
     mutating func closeDownstream(_ slot: Int) {
         if downstreams[slot].state == .tunnel, !downstreams[slot].tunnel.isOver {
-            // Neither side may take this for the proper end.
-            Socket.resetOnClose(downstreams[slot].descriptor)
-            Socket.resetOnClose(upstreams[downstreams[slot].exchange.upstream].descriptor)
+            // Neither side may take this for the proper end; but a reset would eat what is still on its way.
+            for descriptor in [
+                downstreams[slot].descriptor, upstreams[downstreams[slot].exchange.upstream].descriptor,
+            ] where Socket.unacknowledgedBytes(descriptor) == 0 {
+                Socket.resetOnClose(descriptor)
+            }
         }
         if downstreams[slot].isRefused { refused -= 1 }
         if let record = downstreams[slot].record {

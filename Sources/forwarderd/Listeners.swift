@@ -151,7 +151,8 @@ extension Forwarder {
         }
         // Looking through all is done for many at once, and not again in the same millisecond.
         if nothingEvictableAt == loop.now { return false }
-        for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
+        for slot in 0..<downstreams.highWater
+        where downstreams.isInUse(slot) && downstreams[slot].state == .idle && downstreams[slot].hasServed {
             evictable.append(
                 Evictable(slot: slot, generation: downstreams.generation(slot), restedAt: downstreams[slot].restedAt))
         }
@@ -170,7 +171,9 @@ extension Forwarder {
     private mutating func popEvictable() -> Int? {
         while let candidate = evictable.popLast() {
             if downstreams.holds(candidate.slot, candidate.generation), downstreams[candidate.slot].state == .idle,
-                downstreams[candidate.slot].restedAt == candidate.restedAt
+                downstreams[candidate.slot].restedAt == candidate.restedAt,
+                // Its next request may be here already.
+                downstreams[candidate.slot].descriptor.peek().isAgain
             {
                 return candidate.slot
             }

@@ -15,9 +15,7 @@ extension Forwarder {
             services[index].isStale = true
             noteRoom(index)
         }
-        var stillServed = Set<String>()
         for service in snapshot.services {
-            stillServed.insert(service.name)
             let index = serviceByName[service.name] ?? makeService(service.name, &paths)
             paths[index] = service.paths
             services[index].policy = service.policy

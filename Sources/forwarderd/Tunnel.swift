@@ -42,7 +42,13 @@ extension Forwarder {
                 let result = upstreams[upstream].descriptor.send(downstreams[slot].input.bytes)
                 guard let count = result.count else {
                     // The next event says when there is room.
-                    return result.isAgain ? () : cutTunnel(slot)
+                    if result.isAgain { return }
+                    // It takes nothing more; what it said before is still to be read.
+                    downstreams[slot].tunnel.toldInstance = true
+                    requestBuffers.giveBack(from: &downstreams[slot].input)
+                    upstreams[upstream].sawEnd = true
+                    upstreams[upstream].mayRead = true
+                    return relayToClient(upstream)
                 }
                 downstreams[slot].input.consume(count)
                 downstreams[slot].record?.received(count)

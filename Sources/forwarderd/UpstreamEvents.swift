@@ -32,9 +32,11 @@ extension Forwarder {
             if upstreams.holds(upstream, generation), upstreams[upstream].mayRead { readResponse(upstream) }
         case .tunnel:
             let slot = upstreams[upstream].downstream
-            if readiness.contains(.error) { return cutTunnel(slot) }
-            if !readiness.isDisjoint(with: [.peerClosed, .hangUp]) { upstreams[upstream].sawEnd = true }
-            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp]) { upstreams[upstream].mayRead = true }
+            // An error comes behind what was received before it.
+            if !readiness.isDisjoint(with: [.peerClosed, .hangUp, .error]) { upstreams[upstream].sawEnd = true }
+            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
+                upstreams[upstream].mayRead = true
+            }
             let generation = upstreams.generation(upstream)
             relayToClient(upstream)
             if upstreams.holds(upstream, generation), readiness.contains(.writable) { relayToInstance(slot) }
@@ -182,14 +184,13 @@ extension Forwarder {
     mutating func upstreamFailed(_ upstream: Int, _ fault: UpstreamFault) {
         let slot = upstreams[upstream].downstream
         let isReused = upstreams[upstream].isReused
-        let instance = upstreams[upstream].instance
         closeUpstream(upstream)
         downstreams[slot].exchange.upstream = -1
         judge(slot, fault, isReused: isReused)
-        leaveInstance(instance)
     }
 
-    /// Counts the evidence and does what the retry law says.
+    /// Counts the evidence and does what the retry law says. The request no longer occupies the instance, before anything else
+    /// is begun.
     mutating func judge(_ slot: Int, _ fault: UpstreamFault, isReused: Bool) {
         let instance = downstreams[slot].exchange.instance
         // A failed reused connection accuses nobody.
@@ -200,13 +201,18 @@ extension Forwarder {
         switch downstreams[slot].exchange.failed(fault, isReused: isReused, budget: budget, tries: tries) {
         case .freshConnection:
             beginRetry(slot)
+            // It stays at this instance, whose slot must not be freed in between.
             connect(slot, to: instance, fresh: true)
+            leaveInstance(instance)
         case .nextInstance:
+            leaveInstance(instance)
             beginRetry(slot)
             connectSomewhere(slot, after: fault)
         case .answer:
+            leaveInstance(instance)
             answer(slot, .failed(fault, wasSent: downstreams[slot].exchange.wasSent))
         case .cut:
+            leaveInstance(instance)
             downstreams[slot].record?.cause = fault.words
             // The client must see that the answer is not whole.
             Socket.resetOnClose(downstreams[slot].descriptor)

@@ -64,6 +64,7 @@ extension Forwarder {
     /// All that could take the request are full: it waits its turn, or is refused at once where too many wait already.
     private mutating func wait(_ slot: Int) {
         let service = downstreams[slot].exchange.service
+        if services[service].queue.isFull { dropHalfClosed(service) }
         guard !services[service].queue.isFull else {
             let count = services[service].queue.count
             return answer(
@@ -76,6 +77,19 @@ extension Forwarder {
         services[service].queue.append(
             WaitingQueue.Entry(slot: slot, generation: downstreams.generation(slot)))
         setDeadline(slot, loop.now + services[service].policy.queueTimeoutMilliseconds)
+    }
+
+    /// A client that has ended its side may still want its answer, but more likely it has given up: under pressure its place
+    /// goes to one that has not.
+    private mutating func dropHalfClosed(_ service: Int) {
+        for index in 0..<services[service].queue.count {
+            guard let entry = services[service].queue.entry(index), downstreams[entry.slot].sawEnd else { continue }
+            return answer(
+                entry.slot,
+                .full(
+                    "the client has ended its side and others wait",
+                    wasSent: downstreams[entry.slot].exchange.wasSent))
+        }
     }
 
     mutating func leaveQueue(_ slot: Int) {
@@ -189,7 +203,6 @@ extension Forwarder {
 
     /// No connection was even begun.
     private mutating func neverConnected(_ slot: Int, _ instance: Int, _ error: Errno) {
-        leaveInstance(instance)
         downstreams[slot].exchange.begin(instance: instance, upstream: -1)
         judge(slot, .connect(error), isReused: false)
     }

@@ -38,7 +38,14 @@ final class Client {
         try queue.modify(descriptor, token: 0, interest: [.readable])
     }
 
-    deinit { descriptor.close() }
+    private var isClosed = false
+
+    func close() {
+        if !isClosed { descriptor.close() }
+        isClosed = true
+    }
+
+    deinit { close() }
 
     /// Sends the end of the stream; reading goes on.
     func endSending() { Socket.shutdownWrite(descriptor) }

@@ -120,6 +120,58 @@ import Testing
             stub.received.compactMap { $0.split(separator: " ").dropFirst().first } == ["/a?0", "/a?1", "/a?2"])
     }
 
+    @Test func nobodyOvertakesThoseWhoWait() throws {
+        let stub = try StubInstance { _, _ in .bytes(Self.ok) }
+        let gate = try StubInstance { _, _ in .pieces([Self.ok]) }
+        let serverpy = try Serverpy(
+            "\"one\": {\"servers\": [\"127.0.0.1:\(gate.port)\"], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"}, \"apis\": [\"/a\"], \"max_connections\": 1}",
+            forwarders: 1
+        ).ready()
+        serverpy.instances = [stub, gate]
+        let greedy = try Client(port: serverpy.requests)
+        try greedy.send(String(repeating: "GET /a?greedy HTTP/1.1\r\nHost: h\r\n\r\n", count: 20))
+        #expect(gate.waitForRequest())
+        let other = try Client(port: serverpy.requests)
+        try other.send("GET /a?other HTTP/1.1\r\nHost: h\r\n\r\n")
+        _ = try Client.get(serverpy.requests, "/")
+        for _ in 0..<3 { gate.release() }
+        #expect(try other.read().status == 200, "after the greedy one's first, not after all of its requests")
+        #expect(gate.received.prefix(2).map { $0.contains("greedy") } == [true, false])
+        for _ in 0..<20 { gate.release() }
+    }
+
+    @Test func whoeverCannotGoWhereThereIsRoomHoldsNobodyUp() throws {
+        let first = try StubInstance { head, _ in head.contains("fails") ? .close : .pieces([Self.ok]) }
+        let second = try StubInstance { _, _ in .pieces([Self.ok]) }
+        let polling = "\"method\": \"health\", \"endpoint\": \"/health\""
+        let serverpy = try Serverpy(
+            "\"s\": {\"servers\": {\"127.0.0.1:\(first.port)\": {\(polling), \"priority\": \"high\"}, \"127.0.0.1:\(second.port)\": {\(polling), \"priority\": \"low\"}}, \"apis\": [\"/a\"], \"max_connections\": 1}",
+            forwarders: 1
+        ).ready()
+        serverpy.instances = [first, second]
+        func send(_ path: String) throws -> Client {
+            let client = try Client(port: serverpy.requests)
+            try client.send("GET \(path) HTTP/1.1\r\nHost: h\r\n\r\n")
+            return client
+        }
+        let atFirst = try send("/a")
+        #expect(first.waitForRequest())
+        let atSecond = try send("/a")
+        #expect(second.waitForRequest(), "the next priority where the first is full")
+        first.release()
+        #expect(try atFirst.read().status == 200)
+        let choosy = try send("/a/fails")
+        #expect(first.waitForRequest())
+        let other = try send("/a")
+        #expect(first.waitForRequest(), "it does not wait behind the one that cannot go there")
+        first.release()
+        #expect(try other.read().status == 200)
+        second.release()
+        #expect(try atSecond.read().status == 200)
+        second.release()
+        #expect(try choosy.read().status == 200)
+    }
+
     @Test func waitingForRoomHasItsTime() throws {
         let stub = try StubInstance { _, _ in .pieces([Self.ok]) }
         let serverpy = try start([stub], policy: ", \"max_connections\": 1, \"timeouts\": {\"queue\": 0.2}")

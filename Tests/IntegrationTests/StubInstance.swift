@@ -25,6 +25,7 @@ final class StubInstance: Sendable {
         let gate = DispatchSemaphore(value: 0)
         let arrived = DispatchSemaphore(value: 0)
         let pieceSent = DispatchSemaphore(value: 0)
+        let broken = DispatchSemaphore(value: 0)
         let handler: @Sendable (_ head: String, _ body: [UInt8]) -> Answer
         let readsBody: Bool
 
@@ -52,6 +53,9 @@ final class StubInstance: Sendable {
 
     /// Waits until another piece has been sent.
     func waitForPiece() -> Bool { core.pieceSent.wait(timeout: .now() + 20) == .success }
+
+    /// Waits until an echo has ended with an error.
+    func waitForBreak() -> Bool { core.broken.wait(timeout: .now() + 20) == .success }
 
     /// Lets the next piece go.
     func release() { core.gate.signal() }
@@ -117,10 +121,20 @@ final class StubInstance: Sendable {
             case .close: return
             case .echo(let bytes):
                 guard send(descriptor, bytes) else { return }
-                repeat {
-                    guard send(descriptor, input) else { return }
-                    input = []
-                } while receive(descriptor, &input)
+                var chunk = [UInt8](repeating: 0, count: 65536)
+                while true {
+                    guard send(descriptor, input) else {
+                        core.broken.signal()
+                        return
+                    }
+                    var span = chunk.mutableSpan
+                    guard let count = descriptor.receive(into: &span).count else {
+                        core.broken.signal()
+                        return
+                    }
+                    if count == 0 { break }
+                    input = Array(chunk[..<count])
+                }
                 _ = send(descriptor, "bye")
                 return
             case .pieces(let pieces):

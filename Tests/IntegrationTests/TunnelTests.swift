@@ -108,11 +108,23 @@ import Testing
         }
     }
 
+    @Test func aTunnelThatBreaksIsNoProperEndForTheOtherSide() throws {
+        try with({ _, _ in .echo(Self.changed) }) { client, stub, _ in
+            try client.send(offer)
+            _ = try client.readSome(until: "\r\n\r\n")
+            try client.send("half a mess")
+            #expect(try client.read(count: 11).count == 11)
+            Socket.resetOnClose(client.descriptor)
+            client.close()
+            #expect(stub.waitForBreak(), "the instance sees a reset")
+        }
+    }
+
     @Test func aSilentTunnelEndsAfterItsTime() throws {
         try with(policy: ", \"timeouts\": {\"tunnel\": 0.3}", { _, _ in .echo(Self.changed) }) { client, _, _ in
             try client.send(offer)
             _ = try client.readSome(until: "\r\n\r\n")
-            #expect(try client.readToEnd() == "")
+            #expect(throws: Errno.connectionReset) { try client.readToEnd() }
         }
     }
 

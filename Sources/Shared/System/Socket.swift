@@ -123,6 +123,13 @@ public enum Socket {
             socket.rawValue, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
     }
 
+    /// Bytes that were sent and that the peer has not acknowledged; tcp(7), SIOCOUTQ.
+    public static func unacknowledgedBytes(_ socket: Descriptor) -> Int {
+        var count: Int32 = 0
+        let result = unsafe withUnsafeMutablePointer(to: &count) { unsafe ioctl(socket.rawValue, UInt(TIOCOUTQ), $0) }
+        return result == 0 ? Int(count) : 0
+    }
+
     /// A non-blocking pair of connected Unix sockets that keep message boundaries, close-on-exec.
     public static func sequencedPair() throws(Errno) -> (Descriptor, Descriptor) {
         var pair: (Int32, Int32) = (-1, -1)

@@ -77,5 +77,10 @@ public struct SignalQueue: Sendable {
     public static func restoreChildSignal() { Glibc.signal(SIGCHLD, SIG_DFL) }
 
     /// A write to a closed connection is an error code, not a death.
-    public static func ignoreBrokenPipes() { Glibc.signal(SIGPIPE, SIG_IGN) }
+    ///
+    /// Likewise SIGXFSZ: a write beyond a file size limit gives EFBIG.
+    public static func ignoreBrokenPipes() {
+        Glibc.signal(SIGPIPE, SIG_IGN)
+        Glibc.signal(SIGXFSZ, SIG_IGN)
+    }
 }
