@@ -5,8 +5,9 @@ extension Forwarder {
     /// Reads a head from the input and begins its exchange. False: the head is not whole yet.
     mutating func beginRequest(_ slot: Int) -> Bool {
         let downstreams = downstreams
+        let bounds = requestBounds
         do throws(HTTPFault) {
-            guard try requestHead.parse(downstreams[slot].input.bytes, bounds: requestBounds) else { return false }
+            guard try requestHead.parse(downstreams[slot].input.bytes, bounds: bounds) else { return false }
         } catch {
             downstreams[slot].exchange = Exchange()
             if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
