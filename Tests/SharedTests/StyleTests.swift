@@ -69,4 +69,13 @@ import Testing
         #expect(configurations >= 1)
         for path in ["deploy/example.json"] { _ = try ConfigurationFile.read(Self.root + "/" + path).configuration() }
     }
+
+    @Test func theReadmeExplainsEveryKeyOfTheConfiguration() throws {
+        let text = try String(contentsOfFile: Self.root + "/README.md", encoding: .utf8)
+        let keys =
+            ConfigurationReader.serviceKeys + ConfigurationReader.pollingKeys + ConfigurationReader.generalKeys
+            + ConfigurationReader.limitKeys + ConfigurationReader.timeoutKeys + ConfigurationReader.clientTimeoutKeys
+            + ConfigurationReader.retryKeys + BalancePolicy.names
+        for key in keys { #expect(text.contains("`\(key)`"), "\(key)") }
+    }
 }
