@@ -81,14 +81,15 @@ struct Forwarder: ~Copyable {
         self.listeners = listeners
         self.subscriber = subscriber
         accessLog = AccessLog(log: daemon.log)
-        // Each exchange needs two descriptors; some are needed for everything else.
-        let connections = max(16, (daemon.openFiles - 64 - Limits.refusedConnections) / 2)
-        downstreams = Slab(capacity: min(Limits.clientConnections, connections) + Limits.refusedConnections)
-        upstreams = Slab(capacity: min(Limits.instanceConnections, connections))
+        // Each exchange needs two descriptors, a client that rests or is slow one; some are needed for everything else.
+        let descriptors = max(32, daemon.openFiles - 64 - Limits.refusedConnections)
+        let clients = min(Limits.clientConnections, descriptors * 5 / 8)
+        downstreams = Slab(capacity: clients + Limits.refusedConnections)
+        upstreams = Slab(capacity: min(Limits.instanceConnections, descriptors * 3 / 8))
         requestBuffers = BufferPool(
-            bufferBytes: Limits.requestBufferBytes, limit: connections * 3, keep: 128)
+            bufferBytes: Limits.requestBufferBytes, limit: descriptors * 2, keep: 128)
         outputBuffers = BufferPool(
-            bufferBytes: Limits.outputBufferBytes, limit: connections + Limits.refusedConnections, keep: 16)
+            bufferBytes: Limits.outputBufferBytes, limit: clients + Limits.refusedConnections, keep: 16)
     }
 
     // MARK: The loop

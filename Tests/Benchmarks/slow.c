@@ -1,0 +1,26 @@
+// Slow clients: each sends one byte of a head or of a body a second, for ever. usage: slow PORT CONNECTIONS head|body PATH
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (argc < 5) return 64;
+    int port = atoi(argv[1]), count = atoi(argv[2]), body = !strcmp(argv[3], "body"), *fds = calloc(count, sizeof *fds);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char head[512]; int length = snprintf(head, sizeof head, body ? "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" : "GET %s HTTP/1.1\r\nHost: a\r\nX-Slow: ", argv[4]);
+    for (int i = 0; i < count; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(fds[i], (void *)&to, sizeof to)) { perror("connect"); return 1; }
+        send(fds[i], head, length, MSG_NOSIGNAL);
+    }
+    printf("connected\n"); fflush(stdout);
+    // Spread over the second in steps of 10 ms.
+    for (int step = 0;; step = (step + 1) % 100) {
+        for (int i = step; i < count; i += 100) send(fds[i], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        nanosleep(&(struct timespec){0, 10000000}, 0);
+    }
+}
