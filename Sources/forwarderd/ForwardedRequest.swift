@@ -5,8 +5,8 @@ struct Identity {
     /// The pseudonym in Via (RFC 9110 7.6.3).
     let via: [UInt8]
 
-    init(hostName: String) {
-        let name = hostName.utf8.filter(Grammar.isToken).prefix(64)
+    init(name: String) {
+        let name = name.utf8.filter(Grammar.isToken).prefix(64)
         via = name.isEmpty ? Array("serverpy".utf8) : Array(name)
     }
 }

@@ -5,7 +5,7 @@ import Shared
 /// HTTP parsers of Shared).
 struct Forwarder: ~Copyable {
     let daemon: Daemon
-    let identity = Identity(hostName: Process.hostName())
+    var identity = Identity(name: Process.hostName())
     var loop: EventLoop
     let signals: SignalQueue
     var isRunning = true

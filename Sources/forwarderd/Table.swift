@@ -55,6 +55,7 @@ extension Forwarder {
         requestBounds = RequestHead.Bounds(
             bytes: settings.headBytes, targetBytes: min(Limits.targetBytes, settings.headBytes),
             fields: settings.headFields)
+        identity = Identity(name: settings.via ?? Process.hostName())
         accessLog.configure(settings)
     }
 

@@ -222,7 +222,7 @@ import Testing
         #expect(isWhole)
         var out = Buffer(capacity: Limits.requestBufferBytes)
         ForwardedRequest.write(
-            head, bytes.span, peer: Array("192.0.2.7".utf8), requestID: (1, 2), identity: Identity(hostName: "me"),
+            head, bytes.span, peer: Array("192.0.2.7".utf8), requestID: (1, 2), identity: Identity(name: "me"),
             authority: Array("inst:1".utf8), to: &out)
         return String(decoding: out.bytes.array(0, out.count), as: UTF8.self)
     }

@@ -298,6 +298,17 @@ import Testing
 
     // MARK: Readiness and draining
 
+    @Test func theNameInViaIsTheInstallations() throws {
+        let stub = try stub()
+        let serverpy = try start([stub], general: ", \"via\": \"edge-1\"")
+        #expect(try Client.get(serverpy.requests, "/a").values("Via") == ["1.1 edge-1"])
+        #expect(stub.received[0].contains("Via: 1.1 edge-1\r\n"))
+        let loop = "Via: " + Array(repeating: "1.1 edge-1", count: 9).joined(separator: ", ") + "\r\n"
+        #expect(try Client.get(serverpy.requests, "/a", headers: loop).status == 508)
+        #expect(
+            try Client.get(serverpy.requests, "/a", headers: loop.replacing("edge-1", with: "edge-2")).status == 200)
+    }
+
     @Test func ownPathsCanBeSwitchedOff() throws {
         let serverpy = try start([try stub()], general: ", \"ready_path\": false")
         #expect(try Client.get(serverpy.requests, "/.serverpy/ready").status == 404)

@@ -65,6 +65,7 @@ enum ConfigurationFixtures {
         ("meta-info: {trusted_proxies: [10.0.0.1/8]}", "without bits set behind the prefix"),
         ("meta-info: {trusted_proxies: [proxy.internal]}", "an address or a block"),
         ("meta-info: {proxy_protocol: true}", "`trusted_proxies` must name those who send it"),
+        ("meta-info: {via: a b}", "letters, digits"),
         ("meta-info: {access_log: access.log}", "an absolute path"),
         ("meta-info: {log_format: xml}", "allowed are `text`, `json`"),
         ("meta-info: {discovery_token: short}", "no bearer token"),
@@ -103,6 +104,7 @@ enum ConfigurationFixtures {
           trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.1]
           proxy_protocol: true
           ready_path: false
+          via: edge-1
           drain_delay: 1
           drain_timeout: 2
           access_log: /var/log/serverpy.log

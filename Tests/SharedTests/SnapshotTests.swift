@@ -29,6 +29,7 @@ import Testing
         settings.accessLog = .file("/x")
         settings.logFormat = .json
         settings.answersReady = false
+        settings.via = "v"
         return settings
     }
 

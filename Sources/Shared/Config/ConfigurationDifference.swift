@@ -80,6 +80,7 @@ public struct ConfigurationDifference: Equatable, Sendable {
         changed("timeouts.idle") { Duration.text($0.clientIdleTimeoutMilliseconds) }
         changed("trusted_proxies") { "[\($0.trustedProxies.map(\.description).joined(separator: ", "))]" }
         changed("proxy_protocol") { String($0.expectsProxyProtocol) }
+        changed("via") { $0.via ?? "the host's name" }
         changed("ready_path") { String($0.answersReady) }
         changed("drain_delay") { Duration.text($0.drainDelayMilliseconds) }
         changed("drain_timeout") { Duration.text($0.drainTimeoutMilliseconds) }

@@ -49,6 +49,7 @@ public enum ConfigurationPrinter {
                 "  trusted_proxies: [\(settings.trustedProxies.map { quoted($0.description) }.joined(separator: ", "))]\n"
         }
         out += "  proxy_protocol: \(settings.expectsProxyProtocol)\n  ready_path: \(settings.answersReady)\n"
+        if let via = settings.via { out += "  via: \(quoted(via))\n" }
         out += "  drain_delay: \(time(settings.drainDelayMilliseconds))\n"
         out += "  drain_timeout: \(time(settings.drainTimeoutMilliseconds))\n"
         out += "  access_log: \(quoted(settings.accessLog.text))\n  log_format: \(settings.logFormat.rawValue)\n"

@@ -3,7 +3,8 @@ extension ConfigurationReader {
     static let generalKeys = [
         "discovery_server_name", "request_processor_name", "discovery_server_host", "discovery_server_port",
         "request_processor_host", "request_processor_port", "forwarders", "limits", "timeouts", "trusted_proxies",
-        "proxy_protocol", "ready_path", "drain_delay", "drain_timeout", "access_log", "log_format", "discovery_token",
+        "proxy_protocol", "via", "ready_path", "drain_delay", "drain_timeout", "access_log", "log_format",
+        "discovery_token",
         "on_change",
     ]
 
@@ -34,6 +35,7 @@ extension ConfigurationReader {
             case "proxy_protocol":
                 proxyProtocol = key
                 if let flag = flag(key, value) { general.forwarding.expectsProxyProtocol = flag }
+            case "via": if let name = via(key, value) { general.forwarding.via = name }
             case "ready_path": if let flag = flag(key, value) { general.forwarding.answersReady = flag }
             case "drain_delay":
                 if let time = duration(key, value, 0...3_600_000) { general.forwarding.drainDelayMilliseconds = time }
@@ -135,6 +137,16 @@ extension ConfigurationReader {
             error(value, "`\(key.text)` holds \(ranges.count) entries; at most \(Limits.trustedProxies) are allowed")
         }
         return ranges
+    }
+
+    /// A pseudonym (RFC 9110 7.6.3): a token.
+    private mutating func via(_ key: Value, _ value: Value) -> String? {
+        if let text = value.string, !text.isEmpty, text.utf8.count <= 64, text.utf8.allSatisfy(Grammar.isToken) {
+            return text
+        }
+        let found = value.string.map { "`\(Text.shown($0.utf8))`" } ?? value.kind.name
+        error(value, "`\(key.text)` is \(found); 1 to 64 letters, digits and !#$%&'*+-.^_`|~ are needed")
+        return nil
     }
 
     private mutating func accessLog(_ key: Value, _ value: Value) -> AccessLogTarget? {

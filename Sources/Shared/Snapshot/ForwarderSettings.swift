@@ -25,6 +25,9 @@ public struct ForwarderSettings: Equatable, Sendable {
     /// `/.serverpy/ready` is answered here, and `/` unless a service claims it.
     public var answersReady = true
 
+    /// The pseudonym in Via (RFC 9110 7.6.3); nil: the host's name.
+    public var via: String?
+
     public init() {}
 
     public func isTrusted(_ address: SocketAddress) -> Bool { trustedProxies.contains { $0.contains(address) } }
@@ -57,6 +60,7 @@ public struct ForwarderSettings: Equatable, Sendable {
         if expectsProxyProtocol { writer.field("proxy_protocol", true) }
         if accessLog != standard.accessLog { writer.field("access_log", accessLog.text) }
         if logFormat != standard.logFormat { writer.field("log_format", logFormat.rawValue) }
+        if let via { writer.field("via", via) }
         if !answersReady { writer.field("ready_path", false) }
     }
 
@@ -75,6 +79,7 @@ public struct ForwarderSettings: Equatable, Sendable {
         expectsProxyProtocol = message["proxy_protocol"]?.boolean ?? false
         accessLog = message["access_log"]?.string.map(AccessLogTarget.init) ?? .off
         logFormat = message["log_format"]?.string.flatMap(Log.Format.init) ?? .text
+        via = message["via"]?.string
         answersReady = message["ready_path"]?.boolean ?? true
     }
 }
