@@ -74,6 +74,7 @@ enum ForwardedRequest {
 
     private static func writeFields(_ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
         let hasNominated = !head.fields.nominated.isEmpty
+        var run = FieldRun()
         var index = 0
         while index < head.fields.lines.count {
             let line = head.fields.lines[index]
@@ -85,6 +86,7 @@ enum ForwardedRequest {
                 break
             case .maxForwards:
                 if head.method == .trace || head.method == .options {
+                    run.flush(bytes, &out)
                     writeDecremented(line, bytes, &out)
                     continue
                 }
@@ -93,8 +95,9 @@ enum ForwardedRequest {
                 .proxyAuthorization, .http2Settings, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost:
                 continue
             }
-            writeLine(line, bytes, &out)
+            run.add(line, bytes, &out)
         }
+        run.flush(bytes, &out)
     }
 
     @inline(__always)

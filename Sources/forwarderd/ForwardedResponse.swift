@@ -22,6 +22,7 @@ enum ForwardedResponse {
         out.append(bytes.extracting(head.reasonStart..<head.reasonStart &+ head.reasonCount))
         out.append("\r\n")
         let hasNominated = !head.fields.nominated.isEmpty
+        var run = FieldRun()
         var index = 0
         while index < head.fields.lines.count {
             let line = head.fields.lines[index]
@@ -39,8 +40,9 @@ enum ForwardedResponse {
                 .maxForwards:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             }
-            ForwardedRequest.writeLine(line, bytes, &out)
+            run.add(line, bytes, &out)
         }
+        run.flush(bytes, &out)
         if head.status == 101 {
             // The change of protocol is between these two neighbours: the client hears it from us.
             out.append("Connection: upgrade\r\n")

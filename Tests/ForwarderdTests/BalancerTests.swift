@@ -142,7 +142,7 @@ import Testing
         for entry in entries { queue.append(entry) }
         for entry in entries where entry.slot % 3 == 0 { queue.remove(entry) }
         var order: [Int] = []
-        while let first = queue.first {
+        while let first = queue.entry(0) {
             order.append(first.slot)
             queue.remove(first)
         }

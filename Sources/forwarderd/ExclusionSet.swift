@@ -1,0 +1,22 @@
+/// Instances that failed a request: it does not go to them again.
+struct ExclusionSet {
+    private var slots = InlineArray<8, Int32>(repeating: -1)
+    private(set) var count = 0
+
+    mutating func insert(_ slot: Int) {
+        if count < 8 {
+            slots[count] = Int32(truncatingIfNeeded: slot)
+            count &+= 1
+        }
+    }
+
+    @inline(__always)
+    func contains(_ slot: Int32) -> Bool {
+        var index = 0
+        while index < count {
+            if slots[index] == slot { return true }
+            index &+= 1
+        }
+        return false
+    }
+}
