@@ -116,7 +116,7 @@ extension Forwarder {
             OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
     }
 
-    /// Our own Via more than 8 times (http.md): a loop.
+    /// Our own Via more than 8 times: a loop.
     private func loops(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
         var own = 0
         for line in head.fields.lines where line.name == .via {

@@ -166,12 +166,14 @@ extension Forwarder {
                 }
             case .needsMore: break
             case .end:
-                downstreams[slot].requestIsComplete = true
                 if downstreams[slot].requestIsChunked {
+                    // Bad trailers are an incomplete request: nothing behind them is read as the next one.
+                    let trailers = try downstreams[slot].requestBody.forwardableTrailers()
                     downstreams[slot].request.append("0\r\n")
-                    downstreams[slot].request.append(try downstreams[slot].requestBody.forwardableTrailers())
+                    downstreams[slot].request.append(trailers)
                     downstreams[slot].request.append("\r\n")
                 }
+                downstreams[slot].requestIsComplete = true
             }
             downstreams[slot].input.consume(position)
             downstreams[slot].record?.received(position)
