@@ -5,7 +5,7 @@ enum PollCause: UInt8, Sendable {
     case ok = 0
     case refused, timedOut, reset, badStatus, badHTTP, unresolved, unreachable, closed, ownFault
 
-    /// The original's words for how it ended (serverpy.md).
+    /// The original's words for how it ended.
     var finalStatus: String {
         switch self {
         case .ok: "active"

@@ -23,7 +23,7 @@ public enum Grammar {
         ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe).contains(byte)
     }
 
-    /// Bytes of a request target: visible ASCII without `#` (http.md: no control, space, DEL, non-ASCII).
+    /// Bytes of a request target: visible ASCII without `#`: no control, space, DEL, non-ASCII.
     @inlinable @inline(__always)
     public static func isTarget(_ byte: UInt8) -> Bool { byte > 0x20 && byte < 0x7f && byte != 0x23 }
 
