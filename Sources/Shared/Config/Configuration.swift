@@ -157,47 +157,54 @@ public struct Endpoint: Equatable, Hashable, Sendable {
     /// Parses `host`, `host:port`, `[IPv6]:port`, with or without `http://` or `https://` and a final `/`.
     /// Throws what is wrong as a sentence.
     public init(_ text: String) throws(AddressFault) {
-        var rest = Substring(text)
+        // Bytes: configurations hold a hundred thousand of these.
+        var rest = Array(text.utf8)[...]
+        func shown(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
         scheme = .http
-        let lower = text.lowercased()
-        if lower.hasPrefix("http://") {
-            rest = rest.dropFirst(7)
-        } else if lower.hasPrefix("https://") {
-            scheme = .https
-            rest = rest.dropFirst(8)
-        } else if let colons = text.firstRange(of: "://") {
-            throw AddressFault("the scheme `\(text[..<colons.lowerBound])` is not known; http:// and https:// are")
+        if let colon = rest.indices.first(where: { rest[$0...].starts(with: "://".utf8) }) {
+            let name = shown(rest[..<colon])
+            guard let known = Scheme(rawValue: name.lowercased()) else {
+                throw AddressFault("the scheme `\(name)` is not known; http:// and https:// are")
+            }
+            scheme = known
+            rest = rest[(colon + 3)...]
         }
-        if rest.hasSuffix("/") { rest = rest.dropLast() }
-        if rest.contains("/") { throw AddressFault("an address has no path; API paths belong in `apis`") }
-        if rest.contains("@") { throw AddressFault("an address has no user name or password") }
+        if rest.last == UInt8(ascii: "/") { rest = rest.dropLast() }
+        if rest.contains(UInt8(ascii: "/")) {
+            throw AddressFault("an address has no path; API paths belong in `apis`")
+        }
+        if rest.contains(UInt8(ascii: "@")) { throw AddressFault("an address has no user name or password") }
         if rest.isEmpty { throw AddressFault("the address is empty; allowed are host, host:port and [IPv6]:port") }
-        var port: Substring?
-        if rest.first == "[" {
-            guard let close = rest.firstIndex(of: "]") else {
+        var port: ArraySlice<UInt8>?
+        if rest.first == UInt8(ascii: "[") {
+            guard let close = rest.firstIndex(of: UInt8(ascii: "]")) else {
                 throw AddressFault("the ] of an IPv6 address is missing")
             }
-            host = String(rest[rest.index(after: rest.startIndex)..<close])
+            host = shown(rest[(rest.startIndex + 1)..<close])
             guard host.contains(":"), SocketAddress(literal: host, port: 0) != nil else {
                 throw AddressFault("`\(host)` is not an IPv6 address")
             }
-            let behind = rest[rest.index(after: close)...]
-            if behind.first == ":" {
+            let behind = rest[(close + 1)...]
+            if behind.first == UInt8(ascii: ":") {
                 port = behind.dropFirst()
             } else if !behind.isEmpty {
-                throw AddressFault("found `\(behind)` after ]; :port is allowed there")
+                throw AddressFault("found `\(shown(behind))` after ]; :port is allowed there")
             }
         } else {
-            let parts = rest.split(separator: ":", omittingEmptySubsequences: false)
-            if parts.count > 2 { throw AddressFault("an IPv6 address must be in brackets: [\(rest)]:port") }
-            host = String(parts[0])
-            if parts.count == 2 { port = parts[1] }
+            let colon = rest.firstIndex(of: UInt8(ascii: ":"))
+            if let colon {
+                port = rest[(colon + 1)...]
+                if rest[(colon + 1)...].contains(UInt8(ascii: ":")) {
+                    throw AddressFault("an IPv6 address must be in brackets: [\(shown(rest))]:port")
+                }
+            }
+            host = shown(rest[..<(colon ?? rest.endIndex)])
             if let reason = Self.hostFault(host) { throw AddressFault(reason) }
         }
         hasExplicitPort = port != nil
         if let port {
-            guard let number = DecimalDigits.parse(port.utf8, max: 65535), number > 0 else {
-                throw AddressFault("the port `\(port)` is not a number from 1 to 65535")
+            guard let number = DecimalDigits.parse(port, max: 65535), number > 0 else {
+                throw AddressFault("the port `\(shown(port))` is not a number from 1 to 65535")
             }
             self.port = UInt16(number)
         } else {
@@ -209,20 +216,21 @@ public struct Endpoint: Equatable, Hashable, Sendable {
     private static func hostFault(_ host: String) -> String? {
         if host.isEmpty { return "the host is missing" }
         if host.utf8.count > 253 { return "the host name has \(host.utf8.count) characters; at most 253 are allowed" }
-        let name = host.hasSuffix(".") ? host.dropLast() : Substring(host)
-        let labels = name.split(separator: ".", omittingEmptySubsequences: false)
-        if labels.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) {
+        let bytes = Array(host.utf8)
+        let labels = (bytes.last == UInt8(ascii: ".") ? bytes.dropLast() : bytes[...]).split(
+            separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        if labels.allSatisfy({ !$0.isEmpty && $0.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) {
             return SocketAddress(literal: host, port: 0) == nil ? "`\(host)` is not an IPv4 address" : nil
         }
         for label in labels {
             if label.isEmpty { return "the host name `\(host)` has an empty part" }
-            if label.utf8.count > 63 {
-                return "a part of the host name has \(label.utf8.count) characters; at most 63 are allowed"
+            if label.count > 63 {
+                return "a part of the host name has \(label.count) characters; at most 63 are allowed"
             }
-            if label.hasPrefix("-") || label.hasSuffix("-") {
+            if label.first == UInt8(ascii: "-") || label.last == UInt8(ascii: "-") {
                 return "a part of the host name `\(host)` begins or ends with -"
             }
-            for byte in label.utf8 {
+            for byte in label {
                 switch byte {
                 case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x5f: break
                 default: return "the host name `\(host)` holds a character other than letters, digits, - and _"
