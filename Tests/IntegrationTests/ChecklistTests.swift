@@ -258,6 +258,36 @@ import Testing
         }
     }
 
+    @Test func whatAnInstanceMustKnowOfUpgradesAndTrailersComesThrough() throws {
+        let required =
+            "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: a/1, b\r\nContent-Length: 0\r\n\r\n"
+        try with({ head, _ in .bytes(head.contains("/426") ? required : Self.ok) }) { client, stub, _ in
+            try client.send("GET /a/426 HTTP/1.1\r\nHost: h\r\n\r\n")
+            let answer = try client.read()
+            // RFC 9110 15.5.22: it says to what.
+            #expect(answer.status == 426 && answer.values("Upgrade") == ["a/1, b"])
+            #expect(answer.values("Connection").map { $0.lowercased() } == ["upgrade"])
+            // RFC 9110 10.1.4: trailers are understood on this side too; other codings of the transfer are ours to say.
+            try client.succeeds("GET /a HTTP/1.1\r\nHost: h\r\nTE: gzip;q=0.5, trailers\r\nConnection: TE\r\n\r\n")
+            #expect(lines(stub.received.last).filter { $0.hasPrefix("TE:") } == ["TE: trailers"])
+            #expect(lines(stub.received.last).contains("Connection: TE"))
+            try client.succeeds("GET /a HTTP/1.1\r\nHost: h\r\nTE: gzip\r\nConnection: TE\r\n\r\n")
+            #expect(stub.received.last?.contains("TE:") == false)
+        }
+    }
+
+    @Test func whatWeSetCannotBeRemovedByNamingIt() throws {
+        try with { client, stub, _ in
+            try client.succeeds(
+                "GET /a HTTP/1.1\r\nHost: h\r\nConnection: X-Request-Id, Host, Via, X-Forwarded-For, Content-Length\r\n"
+                    + "X-Request-Id: theirs\r\n\r\n")
+            let names = lines(stub.received.last).map { $0.prefix { $0 != ":" } }
+            for name in ["Host", "Via", "X-Forwarded-For", "X-Request-Id"] {
+                #expect(names.filter { $0 == name }.count == 1, "\(name)")
+            }
+        }
+    }
+
     @Test func aRequestThatGoesInCirclesEnds() throws {
         try with { client, stub, serverpy in
             try client.succeeds("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -58,10 +58,14 @@ import Testing
             + String(repeating: "z", count: 65_000)
         let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
         try with({ head, _ in
-            head.contains("/poison") ? .bytes(whole + evil) : .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
-        }) { _, serverpy in
+            head.contains("/poison")
+                ? .pieces([whole + evil]) : .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+        }) { stub, serverpy in
             for _ in 0..<10 {
+                stub.release()
                 let poisoned = try Client.get(serverpy.requests, "/a/poison")
+                // What is sent after the next request has gone out is beyond any proxy.
+                #expect(stub.waitForPiece())
                 #expect(poisoned.body.count == 65_000)
                 let next = try Client.get(serverpy.requests, "/a")
                 #expect(next.text == "good")

@@ -120,6 +120,23 @@ import Testing
             stub.received.compactMap { $0.split(separator: " ").dropFirst().first } == ["/a?0", "/a?1", "/a?2"])
     }
 
+    @Test func whoWaitsForAServiceThatIsRemovedIsToldSo() throws {
+        let stub = try StubInstance { _, _ in .pieces([Self.ok]) }
+        let serverpy = try start([stub], policy: ", \"max_connections\": 1, \"queue\": 2")
+        let clients = try (0..<2).map { _ in try Client(port: serverpy.requests) }
+        try clients[0].send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        try clients[1].send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        _ = try Client.get(serverpy.requests, "/")
+        try serverpy.configure(StubInstance.service([stub.port], paths: "\"/b\"").replacing("stub", with: "other"))
+        #expect(try serverpy.reload().status == 0)
+        let answer = try clients[1].read()
+        #expect(answer.status == 503, "\(answer.text)")
+        stub.release()
+        #expect(try clients[0].read().status == 200, "what has begun is finished")
+        #expect(try Client.get(serverpy.requests, "/a").status == 404)
+    }
+
     @Test func nobodyOvertakesThoseWhoWait() throws {
         let stub = try StubInstance { _, _ in .bytes(Self.ok) }
         let gate = try StubInstance { _, _ in .pieces([Self.ok]) }
@@ -325,7 +342,7 @@ import Testing
         // Still accepting, but not ready; the first answers may come before the signal has arrived.
         var ready = try Client.get(serverpy.requests, "/.serverpy/ready")
         while ready.status == 200 { ready = try Client.get(serverpy.requests, "/.serverpy/ready") }
-        #expect(ready.status == 503 && ready.text.contains("draining"))
+        #expect(ready.status == 503 && ready.text.contains("draining") && ready.values("Retry-After") == ["1"])
         #expect(try Client.get(serverpy.requests, "/a").status == 200)
         try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
         #expect(try client.read().values("Connection") == ["close"])
