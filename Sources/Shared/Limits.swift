@@ -85,7 +85,23 @@ public enum Limits {
     public static let ejectionMaximumMilliseconds: UInt64 = 60_000
 
     // MARK: Polling
+    /// Polls under way for less than the time below; those that hang for longer delay nobody.
     public static let pollsInFlight = 512
+    public static let pollYouthMilliseconds: UInt64 = 100
+    /// Beyond this the loop has stood still, and polls that ran meanwhile say nothing.
+    public static let stallMilliseconds: UInt64 = 500
+    /// How long doubt about oneself is shown after its cause.
+    public static let doubtShownMilliseconds: UInt64 = 10_000
+    /// A poll is repeated so much later when it could not be made, and at most so much later when it is void.
+    public static let ownFaultDelayMilliseconds: UInt64 = 1_000
+    public static let voidPollDelayMilliseconds: UInt64 = 250
+    /// Over how much time polls are spread that are overdue all at once.
+    public static let overdueSpreadMilliseconds: UInt64 = 5_000
+    /// Fewer failing instances are no mass failure, and within which time at most they count together.
+    public static let massFailureInstances = 5
+    public static let massFailureWindowMilliseconds: UInt64 = 60_000
+    /// Between two published changes of one instance.
+    public static let changeGapMilliseconds: UInt64 = 100
     public static let pollBodyBytes = 64 * 1024
     public static let pollHeadBytes = 16 * 1024
     public static let pollTimeoutMilliseconds: UInt64 = 5_000

@@ -7,7 +7,7 @@ struct APIConnection: ~Copyable {
     var output: [UInt8] = []
     var outputStart = 0
     /// The rest of an answer that is made as it is sent.
-    var cursor: StatisticsCursor?
+    var cursor: AnswerCursor?
     var isChunked = true
     var closesAfterAnswer = false
     var timer = TimerWheel.ID.none
@@ -194,18 +194,23 @@ struct API: ~Copyable {
         out.append(contentsOf: "Date: \(Timestamp(wallMilliseconds: Clock.wallMilliseconds()).httpDate)\r\n".utf8)
         out.append(
             contentsOf:
-                "Server: serverpy/\(Version.current)\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+                "Server: serverpy/\(Version.current)\r\nContent-Type: \(answer.contentType)\r\nCache-Control: no-store\r\n"
                 .utf8)
         for (name, value) in answer.headers { out.append(contentsOf: "\(name): \(value)\r\n".utf8) }
         var mustClose = closes
         connections[slot].isChunked = true
         switch answer.body {
+        case .bytes(let bytes) where answer.status == 304:
+            // RFC 9110 15.4.5: no content, and no length that would be another's.
+            if mustClose { out.append(contentsOf: "Connection: close\r\n".utf8) }
+            out.append(contentsOf: [0x0d, 0x0a])
+            assert(bytes.isEmpty)
         case .bytes(let bytes):
             out.append(contentsOf: "Content-Length: \(bytes.count)\r\n".utf8)
             if mustClose { out.append(contentsOf: "Connection: close\r\n".utf8) }
             out.append(contentsOf: [0x0d, 0x0a])
             if !isHead { out.append(contentsOf: bytes) }
-        case .statistics(let cursor):
+        case .pieces(let cursor):
             if head.minorVersion == 0 {
                 // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
                 connections[slot].isChunked = false

@@ -9,7 +9,9 @@ struct DiscoveryState {
     var isLoopbackOnly = true
     let startedAt = Clock.wallMilliseconds()
 
-    static let paths = ["/", "/health", "/ready", "/stats", "/dump"]
+    var measures = PollMeasures()
+
+    static let paths = ["/", "/health", "/ready", "/stats", "/dump", "/metrics"]
 
     func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry) -> APIAnswer {
         if isLoopbackOnly, !hasLocalHost(head, bytes) {
@@ -63,15 +65,36 @@ struct DiscoveryState {
                 $0.field("status", isReady ? "ready" : "the first round of polls is not done")
             }
         case "/stats", "/dump":
+            // Weak: what changes with time alone (availability) is the same for as long as nothing was polled.
+            let tag = "W/\"\(registry.version)-\(registry.polls)\""
+            if path == "/stats", Self.lists(tag, head, bytes) {
+                return APIAnswer(status: 304, headers: [("ETag", tag)], body: .bytes([]))
+            }
             let parameters = Self.parameters(query)
+            let cursor = StatisticsCursor(
+                withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"])
             return APIAnswer(
-                status: 200,
-                body: .statistics(
-                    StatisticsCursor(
-                        withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"]))
-            )
+                status: 200, headers: path == "/stats" ? [("ETag", tag)] : [], body: .pieces(.statistics(cursor)))
+        case "/metrics":
+            let cursor = MetricsCursor(measures, isDegraded: !degraded.isEmpty, startedAt: startedAt)
+            return APIAnswer(
+                status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: .pieces(.metrics(cursor)))
         default:
             return .json(404) { $0.field("status", "No such path") }
+        }
+    }
+
+    /// Whether If-None-Match names this entity tag (RFC 9110 13.1.2); what it lists is compared as text.
+    private static func lists(_ tag: String, _ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
+        head.fields.lines.contains { line in
+            guard bytes.equalsIgnoringCase("if-none-match", at: Int(line.nameStart), count: Int(line.nameCount)) else {
+                return false
+            }
+            let value = String(decoding: bytes.array(Int(line.valueStart), Int(line.valueCount)), as: UTF8.self)
+            return value.split(separator: ",").contains { entry in
+                let entry = entry.drop { $0 == " " }
+                return entry == "*" || entry.hasPrefix(tag)
+            }
         }
     }
 

@@ -20,6 +20,8 @@ struct Discoveryd: ~Copyable {
     /// The version that a reload made, until every forwarder has applied it.
     private var reloading: SnapshotVersion?
     private var reloadTimer = TimerWheel.ID.none
+    /// Changes that came too soon after others are published then.
+    private var publishTimer = TimerWheel.ID.none
     /// Connections with work left over from a turn in which others had to go first.
     private var unfinished: [Token] = []
 
@@ -67,12 +69,22 @@ struct Discoveryd: ~Copyable {
         self.subscriberListener = subscriberListener
         self.apiListener = apiListener
         self.ownSocketPath = ownSocketPath
-        poller = Poller(registry, resolver, log: daemon.log)
+        // Beside polls: subscribers, the HTTP port's connections, and what every process needs.
+        let others = 64 + Limits.subscribers + Limits.apiConnections
+        poller = Poller(
+            registry, resolver, descriptors: max(64, daemon.openFiles - others), log: daemon.log)
         publisher = Publisher(log: daemon.log)
         changePoster = ChangePoster(registry.general.onChange, log: daemon.log)
         Log.format = registry.general.forwarding.logFormat
         api = API(log: daemon.log)
-        if let address = try? Socket.localAddress(apiListener) { state.isLoopbackOnly = address.unmapped.isLoopback }
+        noteAPIAddress()
+    }
+
+    /// Where the HTTP port is: who may ask it, and where a connection of our own must succeed.
+    private mutating func noteAPIAddress() {
+        guard let address = try? Socket.localAddress(apiListener) else { return }
+        state.isLoopbackOnly = address.unmapped.isLoopback
+        poller.canary = address.isUnspecified ? .loopback(port: address.port) : address
     }
 
     private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (
@@ -130,6 +142,10 @@ struct Discoveryd: ~Copyable {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
+            if loop.lateMilliseconds > Limits.stallMilliseconds {
+                poller.doubt.stalled(for: loop.lateMilliseconds, now: loop.now)
+                log.warning("stood still for \(loop.lateMilliseconds) ms; failed polls that ran meanwhile are repeated")
+            }
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
@@ -149,6 +165,9 @@ struct Discoveryd: ~Copyable {
             publisher.publish(changes, registry, &loop)
         }
         publisher.settle(registry, &loop)
+        if let due = registry.deferredUntil, !publishTimer.isScheduled {
+            publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
+        }
         let statusChanges = registry.takeStatusChanges()
         if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
@@ -158,6 +177,8 @@ struct Discoveryd: ~Copyable {
         _ = registry.takeChanges()
         state.isReady = true
         publisher.open(registry, &loop)
+        // What reading the configuration took is not needed again.
+        Process.returnFreeMemory()
         let up = registry.instances.lazy.filter { $0.health.status == .up }.count
         daemon.notifier.ready("\(up) of \(registry.instances.count) instances up")
         log.debug("first round done: \(up) of \(registry.instances.count) instances up")
@@ -185,7 +206,7 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout, .changePostTimeout:
+            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue:
             break
         }
     }
@@ -206,6 +227,8 @@ struct Discoveryd: ~Copyable {
 
     private mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
         let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
+        state.degraded = poller.doubt.reasons(now: loop.now)
+        state.measures = poller.measures
         if api.ready(slot, readiness, registry, state, &loop) { unfinished.append(token) }
     }
 
@@ -230,7 +253,7 @@ struct Discoveryd: ~Copyable {
         loop.remove(apiListener)
         apiListener.close()
         apiListener = listener
-        if let address = try? Socket.localAddress(listener) { state.isLoopbackOnly = address.unmapped.isLoopback }
+        noteAPIAddress()
         resumeAccepting(1)
     }
 
@@ -311,6 +334,10 @@ struct Discoveryd: ~Copyable {
         case .pollDue: poller.pollDue(token.slot, &registry, &loop)
         case .nameTimeout: poller.nameTimedOut(token.slot, &registry, &loop)
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
+        case .pollRoom: poller.roomDue(&registry, &loop)
+        case .publishDue:
+            publishTimer = .none
+            registry.releaseDeferred(now: loop.now)
         case .resumeAccepting: resumeAccepting(token.slot)
         case .reloadTimeout: reloadTimedOut()
         case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)

@@ -12,6 +12,8 @@ enum EventKind: UInt8 {
     /// A probe's socket, its time-out, an instance's next poll, the end of waiting for its name, a postponed accusation.
     case probe, probeTimeout, pollDue, nameTimeout, accusationDue
     case icmp4, icmp6
+    /// Polls that wait may begin; changes that came too soon are published.
+    case pollRoom, publishDue
     /// The subscribers' heartbeat, the latest end of the first round.
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.

@@ -16,8 +16,18 @@ struct Health: Equatable, Sendable {
     private(set) var status = InstanceStatus.unknown
     private(set) var isSuspect = false
     /// Failed retries in this series.
-    private var failedRetries = 0
-    private var goodInRow = 0
+    private(set) var failedRetries: UInt16 = 0
+    private(set) var goodInRow: UInt16 = 0
+
+    init() {}
+
+    /// As it was saved.
+    init(status: InstanceStatus, isSuspect: Bool, failedRetries: UInt16, goodInRow: UInt16) {
+        self.status = status
+        self.isSuspect = isSuspect
+        self.failedRetries = status == .up ? failedRetries : 0
+        self.goodInRow = status == .down ? goodInRow : 0
+    }
 
     /// When to poll again, and what for.
     struct Next: Equatable, Sendable {
@@ -32,7 +42,8 @@ struct Health: Equatable, Sendable {
         let polledBefore = status != .unknown
         // Our own fault says nothing of the instance: try again soon.
         if result.cause == .ownFault {
-            return purpose == .accusation ? nil : Next(delayMilliseconds: 1000, purpose: purpose, isExact: false)
+            return purpose == .accusation
+                ? nil : Next(delayMilliseconds: Limits.ownFaultDelayMilliseconds, purpose: purpose, isExact: false)
         }
         if result.isGood {
             isSuspect = false
@@ -41,8 +52,8 @@ struct Health: Equatable, Sendable {
             case .unknown: status = .up
             case .up: break
             case .down:
-                goodInRow += 1
-                if goodInRow >= polling.rise { status = .up }
+                goodInRow = goodInRow &+ 1
+                if Int(goodInRow) >= polling.rise { status = .up }
             }
         } else {
             goodInRow = 0
@@ -67,8 +78,8 @@ struct Health: Equatable, Sendable {
     mutating func confirmSuspicion() { if status == .up { isSuspect = true } }
 
     private mutating func fail(_ polling: Polling) -> Next {
-        if failedRetries < polling.retries {
-            failedRetries += 1
+        if Int(failedRetries) < polling.retries {
+            failedRetries = failedRetries &+ 1
             return Next(delayMilliseconds: polling.retryDelayMilliseconds, purpose: .retry, isExact: true)
         }
         failedRetries = 0

@@ -1,60 +1,71 @@
 import Shared
 
-/// The last polls of one instance: a ring of packets in chunks of 64, each chunk with its base time, so that a packet is
-/// 8 bytes. Grows as it fills, forgets whole chunks.
+/// The last polls of one instance: a ring of packets in chunks that live in a common arena. Grows as it fills, forgets whole
+/// chunks.
 struct History: Sendable {
-    static let chunkPackets = 64
-
-    private struct Chunk: Sendable {
-        var baseMilliseconds: UInt64
-        var firstSequence: UInt64
-        var packets: [UInt64]
-    }
-
-    private var chunks: [Chunk] = []
-    /// Packets kept; a smaller one takes effect with the next packet.
-    var limit: Int
+    /// Its chunks in the arena, oldest first; a few places at the front may be free already.
+    private var chunks: [UInt32] = []
+    private var first: UInt32 = 0
     /// The sequence number of the oldest packet kept; it and `endSequence` only grow.
     private(set) var startSequence: UInt64 = 0
     private(set) var endSequence: UInt64 = 0
+    /// Packets kept; a smaller one takes effect with the next packet.
+    var limit: Int {
+        get { Int(storedLimit) }
+        set { storedLimit = UInt32(clamping: newValue) }
+    }
+    private var storedLimit: UInt32
 
-    init(limit: Int) { self.limit = limit }
+    init(limit: Int) { storedLimit = UInt32(clamping: limit) }
 
     var count: Int { Int(endSequence - startSequence) }
 
-    /// Adds a poll that began at a wall-clock time.
-    mutating func append(startedAt wall: UInt64, _ result: PollResult) {
-        let needsChunk =
-            if let last = chunks.last {
-                last.packets.count == Self.chunkPackets || wall < last.baseMilliseconds
-                    || wall - last.baseMilliseconds > UInt64(UInt32.max)
-            } else {
-                true
-            }
-        if needsChunk { chunks.append(Chunk(baseMilliseconds: wall, firstSequence: endSequence, packets: [])) }
-        let last = chunks.count - 1
-        let offset = UInt32(truncatingIfNeeded: wall - chunks[last].baseMilliseconds)
-        chunks[last].packets.append(Packet(offsetMilliseconds: offset, result).rawValue)
+    /// Adds a poll that began at `wall` on the wall clock and at `monotonic` on the other, milliseconds both. Within a chunk the
+    /// steps are the monotonic clock's: a wall clock that is set begins a new chunk.
+    mutating func append(wall: UInt64, monotonic: UInt64, outcome: PollOutcome, in arena: inout HistoryArena) {
+        let offset = chunks.last.flatMap { arena.offset(in: $0, wall: wall, monotonic: monotonic) }
+        if let offset, let last = chunks.last {
+            arena.append(Packet(offsetMilliseconds: offset, outcome), to: last)
+        } else {
+            let chunk = arena.allocate(wall: wall, monotonic: monotonic, sequence: endSequence)
+            arena.append(Packet(offsetMilliseconds: 0, outcome), to: chunk)
+            chunks.append(chunk)
+        }
         endSequence += 1
-        while let first = chunks.first, count - first.packets.count >= limit {
-            startSequence += UInt64(first.packets.count)
-            chunks.removeFirst()
+        while let oldest = first < chunks.count ? chunks[Int(first)] : nil,
+            count - arena.count(of: oldest) >= limit
+        {
+            startSequence += UInt64(arena.count(of: oldest))
+            arena.free(oldest)
+            first += 1
+        }
+        // The places of freed chunks are used again before the list grows.
+        if first >= 8, Int(first) * 4 >= chunks.count {
+            chunks.removeFirst(Int(first))
+            first = 0
         }
     }
 
     /// The packet of a sequence number with its start on the wall clock; nil when it was overwritten or is not there yet.
-    /// At most `limit` packets are shown, though up to 63 more may be kept.
-    func packet(_ sequence: UInt64) -> (startedAt: UInt64, Packet)? {
-        guard sequence >= firstShown, sequence < endSequence else { return nil }
-        var low = 0
+    /// At most `limit` packets are shown, though a chunk more may be kept.
+    func packet(_ sequence: UInt64, in arena: borrowing HistoryArena) -> (startedAt: UInt64, PollOutcome)? {
+        guard sequence >= firstShown, sequence < endSequence, first < chunks.count else { return nil }
+        var low = Int(first)
         var high = chunks.count - 1
         while low < high {
             let middle = (low + high + 1) / 2
-            if chunks[middle].firstSequence <= sequence { low = middle } else { high = middle - 1 }
+            if arena.firstSequence(of: chunks[middle]) <= sequence { low = middle } else { high = middle - 1 }
         }
-        let packet = Packet(rawValue: chunks[low].packets[Int(sequence - chunks[low].firstSequence)])
-        return (chunks[low].baseMilliseconds + packet.offsetMilliseconds, packet)
+        let chunk = chunks[low]
+        let packet = arena.packet(Int(sequence - arena.firstSequence(of: chunk)), of: chunk)
+        return (arena.baseWall(of: chunk) &+ packet.offsetMilliseconds, packet.outcome)
     }
 
     var firstShown: UInt64 { max(startSequence, endSequence > UInt64(limit) ? endSequence - UInt64(limit) : 0) }
+
+    /// The instance is gone: its chunks are free for others.
+    mutating func clear(in arena: inout HistoryArena) {
+        for chunk in chunks[Int(first)...] { arena.free(chunk) }
+        self = History(limit: limit)
+    }
 }

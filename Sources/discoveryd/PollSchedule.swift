@@ -14,4 +14,7 @@ struct PollSchedule: Sendable {
         if isFirst { return max(1, UInt64(Double(next.delayMilliseconds) * share)) }
         return UInt64(Double(next.delayMilliseconds) * (0.9 + 0.2 * share))
     }
+
+    /// Some time up to so many milliseconds.
+    mutating func within(_ milliseconds: UInt64) -> UInt64 { UInt64(Double(milliseconds) * random.nextUnit()) }
 }

@@ -5,7 +5,8 @@ extension Poller {
     /// `registry` has taken over from `previous`; its `former` names who is who.
     mutating func reload(_ registry: inout Registry, after previous: Registry, _ loop: inout EventLoop) {
         var old = courses
-        courses = registry.instances.map { Self.course($0.configuration) }
+        courses = [Course](repeating: Course(), count: registry.instances.count)
+        configure(registry)
         var begins: [Int] = []
         var renamed: [Int: Int] = [:]
         var queued: [Int] = []
@@ -14,22 +15,18 @@ extension Poller {
                 begins.append(id)
                 continue
             }
-            let before = previous.instances[former].configuration
-            let after = registry.instances[id].configuration
-            let isSame =
-                before.endpoint == after.endpoint && before.polling.method == after.polling.method
-                && before.polling.headers == after.polling.headers
+            let before = previous.polling(former)
+            let after = registry.polling(id)
+            let isSame = before.method == after.method && before.headers == after.headers
             guard isSame else {
                 end(&old[former], &loop)
                 courses[id].isFirst = old[former].isFirst
                 begins.append(id)
                 continue
             }
-            let request = courses[id].request
             courses[id] = old[former]
-            courses[id].request = request
             renamed[former] = id
-            move(id, registry.instances[id].configuration.polling, &loop)
+            move(id, registry.polling(id), &loop)
             if courses[id].isQueued { queued.append(id) }
             old[former].isTaken = true
         }
@@ -44,7 +41,8 @@ extension Poller {
 
     /// Its timers and probes get its new id; a shorter frequency takes effect now.
     private mutating func move(_ id: Int, _ polling: Polling, _ loop: inout EventLoop) {
-        for (_, slot) in courses[id].probes { prober.rename(slot, id) }
+        let probes = courses[id].probes
+        for index in 0..<probes.count { prober.rename(probes[index], id) }
         if courses[id].timer.isScheduled {
             let latest = loop.now + max(polling.frequencyMilliseconds, polling.downFrequencyMilliseconds)
             let dueAt = min(courses[id].dueAt, latest)
@@ -54,7 +52,7 @@ extension Poller {
         }
         if courses[id].nameTimer.isScheduled {
             loop.cancel(&courses[id].nameTimer)
-            courses[id].nameTimer = loop.schedule(EventKind.nameTimeout.token(id), at: courses[id].nameDueAt)
+            courses[id].nameTimer = loop.schedule(EventKind.nameTimeout.token(id), after: polling.timeoutMilliseconds)
         }
         if courses[id].accusationTimer.isScheduled {
             loop.cancel(&courses[id].accusationTimer)
@@ -66,11 +64,11 @@ extension Poller {
     /// An instance that is gone, or is polled in another way from now on.
     private mutating func end(_ course: inout Course, _ loop: inout EventLoop) {
         course.isTaken = true
-        if course.isRunning, !course.isQueued { inFlight -= 1 }
+        if course.isRunning, !course.isQueued { admission.end(course.ticket) }
         loop.cancel(&course.timer)
         loop.cancel(&course.nameTimer)
         loop.cancel(&course.accusationTimer)
-        for (_, slot) in course.probes { prober.removeProbe(slot, &loop) }
-        course.probes = []
+        for index in 0..<course.probes.count { prober.removeProbe(course.probes[index], &loop) }
+        course.probes = ProbeList()
     }
 }

@@ -3,89 +3,58 @@ import Shared
 /// Drives polls: when each instance is due, over which addresses, and what becomes of the results. The law is in `Health`,
 /// the timing in `PollSchedule`, the sockets in `Prober`.
 struct Poller: ~Copyable {
-    /// One instance's polling as it goes.
-    struct Course {
-        var purpose = Health.Purpose.regular
-        var isRunning = false
-        var isFresh = true
-        /// Waits for its name to be resolved.
-        var isWaitingForName = false
-        /// Came due or was accused while a poll was running.
-        var isDueAgain = false
-        var isAccusedAgain = false
-        var outstanding = 0
-        var best: PollResult?
-        var answering: [SocketAddress] = []
-        var startedAt: UInt64 = 0
-        /// The next poll.
-        var timer = TimerWheel.ID.none
-        var dueAt: UInt64 = 0
-        /// The end of waiting for its name.
-        var nameTimer = TimerWheel.ID.none
-        var nameDueAt: UInt64 = 0
-        var accusationTimer = TimerWheel.ID.none
-        var accusedAt: UInt64?
-        /// An accusation that came too soon after another waits for its time.
-        var isAccusationPostponed = false
-        /// The poll that runs was accused meanwhile: its failure confirms.
-        var wasAccused = false
-        /// Waits for one of the polls in flight to end.
-        var isQueued = false
-        var isFirst = true
-        var probes: [(address: SocketAddress, slot: Int)] = []
-        var request: [UInt8] = []
-        var lastGood = false
-        /// While a reload goes on: its successor has it, or it has ended.
-        var isTaken = false
-    }
-
     var courses: [Course]
     var prober: Prober
     let resolver: Resolver
     private var schedule = PollSchedule(seed: SystemRandom.word())
-    var inFlight = 0
+    var admission = PollAdmission()
+    var doubt = SelfDoubt()
+    var measures = PollMeasures()
     /// Due, but too many are under way.
     var waiting: [Int] = []
     var waitingStart = 0
+    private var roomTimer = TimerWheel.ID.none
     private var isBeginningWaiting = false
+    /// Where a connection of our own must succeed if the network is well: the discovery port.
+    var canary: SocketAddress?
     private let log: Log
     /// Instances that have not had their first result.
     var firstRoundRemaining: Int
 
-    init(_ registry: Registry, _ resolver: Resolver, log: Log) {
+    /// `descriptors`: how many polls may have.
+    init(_ registry: Registry, _ resolver: Resolver, descriptors: Int, log: Log) {
         self.log = log
         self.resolver = resolver
         prober = Prober(
             // Only what is used is touched; a reload may bring more instances.
-            capacity: min((1 << 24) - 1, max(registry.instances.count * 2, 65_536) * Limits.addressesPerName), log: log)
-        courses = registry.instances.map { Self.course($0.configuration) }
+            capacity: min((1 << 24) - 1, max(registry.instances.count * 2, 65_536) * Limits.addressesPerName),
+            descriptors: descriptors, log: log)
+        courses = [Course](repeating: Course(), count: registry.instances.count)
         firstRoundRemaining = courses.count
+        configure(registry)
     }
 
-    static func course(_ instance: Instance) -> Course {
-        var course = Course()
-        if case .health(let path) = instance.polling.method { course.request = request(path, instance) }
-        return course
-    }
-
-    /// The bytes of a health poll.
-    private static func request(_ path: String, _ instance: Instance) -> [UInt8] {
-        var fields = instance.polling.headers
-        func add(_ name: String, _ value: String) {
-            if !fields.contains(where: { $0.name.lowercased() == name.lowercased() }) {
-                fields.insert(PollHeader(name: name, value: value), at: 0)
-            }
-        }
-        add("Accept", "*/*")
-        add("User-Agent", "serverpy/\(Version.current)")
-        add("Host", instance.endpoint.authority)
-        let lines = fields.map { "\($0.name): \($0.value)\r\n" }.joined()
-        return Array("GET \(path) HTTP/1.1\r\n\(lines)\r\n".utf8)
+    mutating func configure(_ registry: Registry) {
+        doubt.configure(timeoutMilliseconds: registry.plans.map(\.polling.timeoutMilliseconds).max() ?? 0)
     }
 
     /// Polls everything at once, as many at a time as the limit allows.
     mutating func start(_ registry: inout Registry, _ loop: inout EventLoop) {
-        for id in courses.indices { due(id, .regular, &registry, &loop) }
+        for id in courses.indices where !courses[id].timer.isScheduled { due(id, .regular, &registry, &loop) }
+    }
+
+    /// What was known before this process is known again: polls come when they were due. Those overdue are spread.
+    mutating func resume(_ id: Int, dueIn delay: Int64, lastGood: Bool, _ registry: Registry, _ loop: inout EventLoop) {
+        guard courses[id].isFirst else { return }
+        courses[id].isFirst = false
+        courses[id].lastGood = lastGood
+        firstRoundRemaining -= 1
+        let polling = registry.polling(id)
+        let frequency =
+            registry.instances[id].health.status == .down
+            ? polling.downFrequencyMilliseconds : polling.frequencyMilliseconds
+        let overdue = schedule.within(min(frequency, Limits.overdueSpreadMilliseconds))
+        wait(id, delay > 0 ? min(UInt64(delay), frequency * 11 / 10) : overdue, &loop)
     }
 
     // MARK: Beginning
@@ -94,13 +63,19 @@ struct Poller: ~Copyable {
     mutating func pollDue(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
         guard id < courses.count else { return }
         courses[id].timer = .none
+        if doubt.hasJustStalled(now: loop.now), loop.now - courses[id].dueAt > Limits.stallMilliseconds {
+            // All came due at once: no burst.
+            let frequency = registry.polling(id).frequencyMilliseconds
+            return wait(id, schedule.within(min(frequency, Limits.overdueSpreadMilliseconds)), &loop)
+        }
         due(id, courses[id].purpose, &registry, &loop)
     }
 
     /// A forwarder was refused or reset: poll on a fresh connection, at once or 100 ms after the last accusation.
     mutating func accuse(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
         if courses[id].isRunning, !courses[id].isQueued { courses[id].wasAccused = true }
-        if let before = courses[id].accusedAt, loop.now - before < Limits.accusationGapMilliseconds {
+        let before = courses[id].accusedAt
+        if before != 0, loop.now - before < Limits.accusationGapMilliseconds {
             guard !courses[id].isAccusationPostponed else { return }
             courses[id].isAccusationPostponed = true
             courses[id].accusationTimer = loop.schedule(
@@ -137,103 +112,132 @@ struct Poller: ~Copyable {
         courses[id].purpose = purpose
         courses[id].isRunning = true
         courses[id].wasAccused = purpose == .accusation
-        guard inFlight < Limits.pollsInFlight || purpose == .accusation else {
+        guard purpose == .accusation || mayBegin(loop.now) else {
             courses[id].isQueued = true
             waiting.append(id)
-            return
+            return waitForRoom(&loop)
         }
         begin(id, &registry, &loop)
     }
 
+    private mutating func mayBegin(_ now: UInt64) -> Bool { prober.hasRoom && admission.admits(now: now) }
+
+    /// Others may begin when those under way have ended or are no longer young.
+    private mutating func waitForRoom(_ loop: inout EventLoop) {
+        guard !roomTimer.isScheduled else { return }
+        let at = admission.nextAging ?? loop.now + Limits.pollYouthMilliseconds
+        roomTimer = loop.schedule(EventKind.pollRoom.token(), at: max(at, loop.now + 1))
+    }
+
+    mutating func roomDue(_ registry: inout Registry, _ loop: inout EventLoop) {
+        roomTimer = .none
+        beginWaiting(&registry, &loop)
+        if waitingStart < waiting.count { waitForRoom(&loop) }
+    }
+
     private mutating func begin(_ id: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
-        inFlight += 1
+        let started = Clock.monotonicNanoseconds()
+        courses[id].ticket = admission.begin(now: loop.now)
         courses[id].startedAt = Clock.wallMilliseconds()
-        courses[id].best = nil
+        courses[id].beganAt = started / 1_000_000
+        if courses[id].purpose == .regular, courses[id].dueAt != 0 {
+            measures.lateness.observe(started / 1000 - min(started / 1000, courses[id].dueAt * 1000))
+        }
+        courses[id].best = .none
         courses[id].answering = []
         courses[id].outstanding = 0
         courses[id].isFresh =
             courses[id].purpose != .regular || !courses[id].lastGood || courses[id].wasAccused
-        let endpoint = registry.instances[id].configuration.endpoint
-        let addresses: [SocketAddress]
-        if let literal = endpoint.literal {
-            addresses = [literal]
-        } else {
-            addresses = resolver.addresses(of: endpoint.host, port: endpoint.port, for: id, now: loop.now)
+        switch registry.instances[id].target {
+        case .address(let address):
+            if courses[id].probes.count == 0 {
+                courses[id].probes = ProbeList(prober.makeProbe(instance: id, address: address).map { [$0] } ?? [])
+            }
+        case .name(let host, let port):
+            let addresses = resolver.addresses(of: host, port: port, for: id, now: loop.now)
             if addresses.isEmpty {
-                guard resolver.isAsking(endpoint.host) else {
+                guard resolver.isAsking(host) else {
                     return complete(id, PollResult(cause: .unresolved), &registry, &loop)
                 }
                 // The answer, or the time-out of the poll, goes on from here.
                 courses[id].isWaitingForName = true
-                loop.cancel(&courses[id].timer)
-                courses[id].timer = loop.schedule(
-                    EventKind.pollDue.token(id, 1),
-                    after: registry.instances[id].configuration.polling.timeoutMilliseconds)
+                loop.cancel(&courses[id].nameTimer)
+                courses[id].nameTimer = loop.schedule(
+                    EventKind.nameTimeout.token(id), after: registry.polling(id).timeoutMilliseconds)
                 return
             }
+            arrange(id, addresses, &loop)
         }
-        probe(id, addresses, &registry, &loop)
+        probe(id, at: started, &registry, &loop)
     }
 
-    private mutating func probe(
-        _ id: Int, _ addresses: [SocketAddress], _ registry: inout Registry, _ loop: inout EventLoop
-    ) {
-        arrange(id, addresses, &loop)
-        courses[id].outstanding = courses[id].probes.count
-        if courses[id].probes.isEmpty { return complete(id, PollResult(cause: .ownFault), &registry, &loop) }
-        let instance = registry.instances[id].configuration
-        for (_, slot) in courses[id].probes {
-            let step = prober.begin(
-                slot, instance.polling, instance.endpoint, request: courses[id].request, fresh: courses[id].isFresh,
-                &loop)
-            take(step, slot, &registry, &loop)
+    private mutating func probe(_ id: Int, at started: UInt64, _ registry: inout Registry, _ loop: inout EventLoop) {
+        let probes = courses[id].probes
+        courses[id].outstanding = UInt8(clamping: probes.count)
+        if probes.count == 0 { return complete(id, PollResult(cause: .ownFault), &registry, &loop) }
+        for index in 0..<probes.count {
+            let step = prober.begin(probes[index], fresh: courses[id].isFresh, at: started, registry, &loop)
+            take(step, probes[index], &registry, &loop)
         }
     }
 
     /// Gives each address of the instance a probe, and takes away those of addresses that are gone.
     private mutating func arrange(_ id: Int, _ addresses: [SocketAddress], _ loop: inout EventLoop) {
-        if courses[id].probes.map(\.address) == addresses { return }
-        var kept: [(SocketAddress, Int)] = []
-        for (address, slot) in courses[id].probes {
-            if addresses.contains(address) { kept.append((address, slot)) } else { prober.removeProbe(slot, &loop) }
+        let before = courses[id].probes
+        var kept: [SocketAddress: Int] = [:]
+        for index in 0..<before.count {
+            let address = prober.probes[before[index]].address
+            if addresses.contains(address) {
+                kept[address] = before[index]
+            } else {
+                prober.removeProbe(before[index], &loop)
+            }
         }
-        courses[id].probes = addresses.compactMap { address in
-            if let slot = kept.first(where: { $0.0 == address })?.1 { return (address, slot) }
-            return prober.makeProbe(instance: id, address: address).map { (address, $0) }
-        }
+        if kept.count == addresses.count, before.count == kept.count { return }
+        courses[id].probes = ProbeList(
+            addresses.compactMap { kept[$0] ?? prober.makeProbe(instance: id, address: $0) })
     }
 
     // MARK: Ending
 
     private mutating func take(_ step: Prober.Step, _ slot: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
         guard case .finished(let result) = step else { return }
-        let id = prober.probes[slot].instance
+        let id = Int(prober.probes[slot].instance)
         guard courses[id].isRunning, courses[id].outstanding > 0 else { return }
-        if result.isGood { courses[id].answering.append(prober.probes[slot].address) }
-        // One good address is enough.
-        if courses[id].best.map({ !$0.isGood && result.isGood }) ?? true { courses[id].best = result }
+        if result.isGood, case .name = registry.instances[id].target {
+            courses[id].answering.append(prober.probes[slot].address)
+        }
         courses[id].outstanding -= 1
-        if courses[id].outstanding == 0, let best = courses[id].best { complete(id, best, &registry, &loop) }
+        if courses[id].probes.count == 1 { return complete(id, result, &registry, &loop) }
+        // One good address is enough.
+        let best = courses[id].best.result
+        if best.map({ !$0.isGood && result.isGood }) ?? true { courses[id].best = PollOutcome(result) }
+        if courses[id].outstanding == 0, let best = courses[id].best.result { complete(id, best, &registry, &loop) }
     }
 
-    private mutating func complete(_ id: Int, _ result: PollResult, _ registry: inout Registry, _ loop: inout EventLoop)
+    private mutating func complete(_ id: Int, _ answer: PollResult, _ registry: inout Registry, _ loop: inout EventLoop)
     {
-        inFlight -= 1
+        admission.end(courses[id].ticket)
         courses[id].isRunning = false
-        courses[id].lastGood = result.isGood
-        let before = registry.instances[id].health
-        let (next, _) = registry.record(
-            id, result, purpose: courses[id].purpose, wasAccused: courses[id].wasAccused,
-            answering: courses[id].answering, startedAt: courses[id].startedAt, now: loop.now)
+        courses[id].lastGood = answer.isGood
+        let (result, voidDelay) = judge(id, answer, registry, loop.now)
+        measures.count(result)
+        let answering: [SocketAddress]? =
+            if case .name = registry.instances[id].target { courses[id].answering } else { nil }
+        let recorded = registry.record(
+            id, result, purpose: courses[id].purpose, wasAccused: courses[id].wasAccused, answering: answering,
+            wall: courses[id].startedAt, began: courses[id].beganAt, now: loop.now)
+        if result.cause == .ownFault { lookAway(id, &registry, loop.now) }
         courses[id].wasAccused = false
-        announce(id, before, result, registry)
+        if recorded.statusChanged || recorded.suspicionChanged { announce(id, recorded, result, registry) }
         let wasFirst = courses[id].isFirst
-        if wasFirst {
+        // Nothing is known of an instance that could not be polled at all.
+        if wasFirst, result.cause != .ownFault {
             courses[id].isFirst = false
             firstRoundRemaining -= 1
         }
-        if let next {
-            wait(id, schedule.delay(next, isFirst: wasFirst), &loop)
+        if let next = recorded.next {
+            wait(id, voidDelay ?? schedule.delay(next, isFirst: wasFirst), &loop)
             courses[id].purpose = next.purpose
         } else {
             courses[id].purpose = .regular
@@ -248,17 +252,66 @@ struct Poller: ~Copyable {
         }
         // Nothing is ever forgotten: who neither runs nor waits for a time is polled at the regular one.
         if !courses[id].isRunning, !courses[id].timer.isScheduled {
-            let polling = registry.instances[id].configuration.polling
-            wait(id, polling.frequencyMilliseconds, &loop)
+            wait(id, registry.polling(id).frequencyMilliseconds, &loop)
         }
         beginWaiting(&registry, &loop)
+    }
+
+    /// Whether a failure is believed. What is not is our own fault in history, and the poll is repeated after the given delay,
+    /// for two time-outs at most. Suspicion and first polls are never delayed.
+    private mutating func judge(_ id: Int, _ answer: PollResult, _ registry: Registry, _ now: UInt64) -> (
+        PollResult, delay: UInt64?
+    ) {
+        if answer.cause == .ownFault {
+            doubt.lacksDescriptors(now: now)
+            return (answer, nil)
+        }
+        let wasConfirming = courses[id].isConfirming
+        courses[id].isConfirming = false
+        let health = registry.instances[id].health
+        let isRegular = courses[id].purpose != .accusation && !courses[id].wasAccused
+        if health.status == .up, isRegular, !wasConfirming {
+            doubt.observe(
+                failed: !answer.isGood, instance: id, service: Int(registry.instances[id].service), now: now)
+        }
+        guard !answer.isGood, isRegular, health.status != .unknown else {
+            courses[id].voidSince = 0
+            return (answer, nil)
+        }
+        let timeout = registry.polling(id).timeoutMilliseconds
+        let isExhausted = courses[id].voidSince != 0 && now - courses[id].voidSince > 2 * timeout
+        let ranAcrossStall = doubt.isVoid(began: courses[id].beganAt)
+        let isMass = health.status == .up && doubt.doubtsFailures(now: now) && (!wasConfirming || !canaryAnswers())
+        guard !isExhausted, ranAcrossStall || isMass else {
+            courses[id].voidSince = 0
+            return (answer, nil)
+        }
+        if courses[id].voidSince == 0 { courses[id].voidSince = now }
+        courses[id].isConfirming = !ranAcrossStall
+        return (
+            PollResult(cause: .ownFault, durationMicroseconds: answer.durationMicroseconds),
+            min(timeout, 1 + schedule.within(Limits.voidPollDelayMilliseconds))
+        )
+    }
+
+    /// When nothing could be found out for two time-outs, the time since is neither up nor down.
+    private mutating func lookAway(_ id: Int, _ registry: inout Registry, _ now: UInt64) {
+        if courses[id].voidSince == 0 { courses[id].voidSince = now }
+        if now - courses[id].voidSince > 2 * registry.polling(id).timeoutMilliseconds { registry.lookAway(id, now: now) }
+    }
+
+    /// A connection to ourselves: if even that fails, nobody else is to blame.
+    private func canaryAnswers() -> Bool {
+        guard let canary, let (descriptor, connected) = try? Socket.connect(to: canary) else { return canary == nil }
+        defer { descriptor.close() }
+        return connected || descriptor.isWritable && Socket.pendingError(descriptor) == nil
     }
 
     /// Begins polls that had to wait. A poll that ends at once comes back here; only the outermost call works, in a loop.
     mutating func beginWaiting(_ registry: inout Registry, _ loop: inout EventLoop) {
         guard !isBeginningWaiting else { return }
         isBeginningWaiting = true
-        while inFlight < Limits.pollsInFlight, waitingStart < waiting.count {
+        while waitingStart < waiting.count, mayBegin(loop.now) {
             let id = waiting[waitingStart]
             waitingStart += 1
             guard courses[id].isQueued else { continue }
@@ -278,17 +331,14 @@ struct Poller: ~Copyable {
         courses[id].timer = loop.schedule(EventKind.pollDue.token(id), at: courses[id].dueAt)
     }
 
-    private func announce(_ id: Int, _ before: Health, _ result: PollResult, _ registry: Registry) {
-        let instance = registry.instances[id]
-        guard instance.health.status != before.status || instance.health.isSuspect != before.isSuspect else { return }
-        let name = "\(registry.services[instance.service].name) \(instance.configuration.url)"
+    private func announce(_ id: Int, _ recorded: Registry.Recorded, _ result: PollResult, _ registry: Registry) {
+        let health = registry.instances[id].health
+        let name = "\(registry.serviceName(id)) \(registry.instances[id].url)"
         let words =
-            "\(result.cause.finalStatus): \(result.cause.response(status: result.status)) in \(result.durationMilliseconds) ms"
-        if instance.health.status != before.status {
-            log(
-                instance.health.status == .up ? .info : .warning,
-                "\(name) is \(instance.health.status.rawValue) (\(words))")
-        } else if instance.health.isSuspect {
+            "\(result.cause.finalStatus): \(result.response) in \(result.durationMicroseconds / 1000) ms"
+        if recorded.statusChanged {
+            log(health.status == .up ? .info : .warning, "\(name) is \(health.status.rawValue) (\(words))")
+        } else if health.isSuspect {
             log.warning("\(name) is suspect (\(words))")
         } else {
             log.info("\(name) is no longer suspect (\(words))")
@@ -301,9 +351,7 @@ struct Poller: ~Copyable {
         _ slot: Int, _ connection: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop
     ) {
         guard prober.holds(slot, connection: connection) else { return }
-        let id = prober.probes[slot].instance
-        let step = prober.ready(
-            slot, readiness, registry.instances[id].configuration.polling, request: courses[id].request, &loop)
+        let step = prober.ready(slot, readiness, registry, &loop)
         take(step, slot, &registry, &loop)
     }
 
@@ -325,7 +373,7 @@ struct Poller: ~Copyable {
             for id in ids where id < courses.count && courses[id].isWaitingForName {
                 courses[id].isWaitingForName = false
                 loop.cancel(&courses[id].nameTimer)
-                let port = registry.instances[id].configuration.endpoint.port
+                guard case .name(_, let port) = registry.instances[id].target else { continue }
                 let addresses = (answer.addresses ?? []).map { address in
                     var address = address
                     address.port = port
@@ -334,7 +382,8 @@ struct Poller: ~Copyable {
                 if addresses.isEmpty {
                     complete(id, PollResult(cause: .unresolved), &registry, &loop)
                 } else {
-                    probe(id, addresses, &registry, &loop)
+                    arrange(id, addresses, &loop)
+                    probe(id, at: Clock.monotonicNanoseconds(), &registry, &loop)
                 }
             }
         }

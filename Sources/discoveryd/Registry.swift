@@ -1,166 +1,175 @@
 import Shared
 
-/// One instance as discoveryd knows it: what the configuration says and what its polls have shown.
-struct RegisteredInstance {
-    let service: Int
-    let configuration: Instance
-    var health = Health()
-    var history: History
-    var availability: Availability
-    var isDraining = false
-    /// Addresses that answered the last poll.
-    var answering: [SocketAddress] = []
-    /// Wall clock, milliseconds; 0 for never.
-    var firstCheckedAt: UInt64 = 0
-    var lastCheckedAt: UInt64 = 0
-    var lastFailureAt: UInt64 = 0
-    var lastFailure = ""
-    var lastResult: PollResult?
-    /// When the status became what it is.
-    var since: UInt64 = 0
-    var polls: UInt64 = 0
-    var publishedAvailability: Int?
-
-    init(service: Int, _ configuration: Instance, window: UInt64, now: UInt64) {
-        self.service = service
-        self.configuration = configuration
-        history = History(limit: configuration.polling.packetLimit)
-        availability = Availability(windowMilliseconds: window, now: now)
-    }
-
-    /// Takes over what is known of an instance that a changed configuration names again.
-    mutating func take(_ old: RegisteredInstance, now: UInt64) {
-        health = old.health
-        history = old.history
-        history.limit = configuration.polling.packetLimit
-        // Buckets of another width cannot be taken over; the state goes on in new ones.
-        if old.availability.windowMilliseconds == availability.windowMilliseconds {
-            availability = old.availability
-        } else if health.status != .unknown {
-            availability.set(up: health.status == .up, now: now)
-        }
-        isDraining = old.isDraining
-        answering = old.answering
-        firstCheckedAt = old.firstCheckedAt
-        lastCheckedAt = old.lastCheckedAt
-        lastFailureAt = old.lastFailureAt
-        lastFailure = old.lastFailure
-        lastResult = old.lastResult
-        since = old.since
-        polls = old.polls
-        publishedAvailability = old.publishedAvailability
-    }
-
-    var state: InstanceState {
-        InstanceState(
-            status: health.status, suspect: health.isSuspect, draining: isDraining, availability: publishedAvailability,
-            addresses: answering)
-    }
-
-    var snapshotInstance: (Int) -> SnapshotInstance {
-        { id in
-            SnapshotInstance(
-                id: id, url: configuration.url, authority: configuration.endpoint.authority,
-                priority: configuration.polling.priority, weight: configuration.weight, state: state)
-        }
-    }
-}
-
 /// All services and instances, and which of them have changed: the one place where polls become facts.
 struct Registry {
     struct RegisteredService {
         let name: String
         let paths: [String]
         let policy: ServicePolicy
+        let availabilityWindowMilliseconds: UInt64
         /// Its instances are neighbours.
         let instances: Range<Int>
     }
 
     private(set) var services: [RegisteredService] = []
+    private var serviceByName: [String: Int] = [:]
     var instances: [RegisteredInstance] = []
+    private(set) var plans: [PollPlan] = []
+    private(set) var arena = HistoryArena()
     private(set) var version: SnapshotVersion
+    /// Polls recorded, of all instances.
+    private(set) var polls: UInt64 = 0
     /// Instances whose published state differs from the last published one.
     private(set) var changed: [Int] = []
-    private var isMarked: [Bool] = []
+    /// Instances of which something is to be saved.
+    private(set) var unsaved: [Int] = []
+    private var marks: [Marks] = []
+    /// Changes that came too soon after another of the same instance, oldest first.
+    private var deferred: [(id: Int, dueAt: UInt64)] = []
     private var statusChanges: [StatusChange] = []
     let general: Configuration.General
+    /// After a change of the configuration: the former id of each instance; nil for new ones.
+    private(set) var former: [Int?] = []
+
+    /// What is noted of an instance between two versions.
+    private struct Marks {
+        var isChanged = false
+        var isUnsaved = false
+        var isDeferred = false
+        /// Milliseconds of the monotonic clock, cut to 32 bits; 0 for never.
+        var changedAt: UInt32 = 0
+    }
 
     /// A changed configuration: instances that it names again keep all that is known of them. `former` says for each
     /// instance which of `previous` it was.
     init(_ configuration: Configuration, after previous: Registry, now: UInt64) {
         self.init(configuration, epoch: previous.version.epoch, now: now)
         version.number = previous.version.number + 1
+        arena = previous.arena
+        polls = previous.polls
         var known: [String: Int] = [:]
-        for (id, entry) in previous.instances.enumerated() {
-            known[previous.services[entry.service].name + "\0" + entry.configuration.url] = id
-        }
-        former = instances.map { known[services[$0.service].name + "\0" + $0.configuration.url] }
+        for (id, entry) in previous.instances.enumerated() { known[previous.name(of: entry)] = id }
+        former = instances.map { known[name(of: $0)] }
+        var isTaken = [Bool](repeating: false, count: previous.instances.count)
         for (id, old) in former.enumerated() {
             guard let old else { continue }
+            isTaken[old] = true
             instances[id].take(previous.instances[old], now: now)
+            marks[id].changedAt = previous.marks[old].changedAt
+        }
+        for (id, taken) in isTaken.enumerated() where !taken {
+            var history = previous.instances[id].history
+            history.clear(in: &arena)
         }
     }
-
-    /// After a change of the configuration: the former id of each instance; nil for new ones.
-    private(set) var former: [Int?] = []
 
     init(_ configuration: Configuration, epoch: UInt64, now: UInt64) {
         general = configuration.general
         version = SnapshotVersion(epoch: epoch, number: 1)
+        instances.reserveCapacity(configuration.instanceCount)
+        services.reserveCapacity(configuration.services.count)
+        var planByPolling: [Polling: Int] = [:]
         for service in configuration.services {
             let first = instances.count
             for instance in service.instances {
+                let plan: Int
+                if let known = planByPolling[instance.polling] {
+                    plan = known
+                } else {
+                    plan = plans.count
+                    planByPolling[instance.polling] = plan
+                    plans.append(PollPlan(instance.polling))
+                }
                 instances.append(
                     RegisteredInstance(
-                        service: services.count, instance, window: service.availabilityWindowMilliseconds, now: now))
+                        service: services.count, instance, plan: plan, window: service.availabilityWindowMilliseconds,
+                        now: now))
             }
+            serviceByName[service.name] = services.count
             services.append(
                 RegisteredService(
-                    name: service.name, paths: service.paths, policy: service.policy, instances: first..<instances.count
-                ))
+                    name: service.name, paths: service.paths, policy: service.policy,
+                    availabilityWindowMilliseconds: service.availabilityWindowMilliseconds,
+                    instances: first..<instances.count))
         }
-        isMarked = [Bool](repeating: false, count: instances.count)
+        marks = [Marks](repeating: Marks(), count: instances.count)
     }
 
-    /// Records a poll. Returns when to poll next (nil: the present schedule stands) and whether what forwarders must
-    /// know has changed.
+    func polling(_ id: Int) -> Polling { plans[Int(instances[id].plan)].polling }
+
+    func serviceName(_ id: Int) -> String { services[Int(instances[id].service)].name }
+
+    /// Service and address, by which an instance is known whatever its id.
+    private func name(of entry: RegisteredInstance) -> String { services[Int(entry.service)].name + "\0" + entry.url }
+
+    func packet(_ sequence: UInt64, of id: Int) -> (startedAt: UInt64, PollOutcome)? {
+        instances[id].history.packet(sequence, in: arena)
+    }
+
+    /// Bytes that histories take.
+    var historyBytes: Int { arena.bytes }
+
+    // MARK: Polls
+
+    /// What a poll has led to.
+    struct Recorded {
+        /// When to poll next; nil: the present schedule stands.
+        let next: Health.Next?
+        let statusChanged: Bool
+        let suspicionChanged: Bool
+    }
+
+    /// Records a poll that began at `wall` (wall clock) and `began` (monotonic), milliseconds. `answering`: which of a name's
+    /// addresses have answered; nil where the address is written.
     mutating func record(
-        _ id: Int, _ result: PollResult, purpose: Health.Purpose, wasAccused: Bool, answering: [SocketAddress],
-        startedAt wall: UInt64,
-        now: UInt64
-    ) -> (next: Health.Next?, changed: Bool) {
-        let before = instances[id].state
-        let polling = instances[id].configuration.polling
-        let next = instances[id].health.receive(result, purpose: purpose, polling: polling)
+        _ id: Int, _ result: PollResult, purpose: Health.Purpose, wasAccused: Bool, answering: [SocketAddress]?,
+        wall: UInt64, began: UInt64, now: UInt64
+    ) -> Recorded {
+        let before = instances[id].facts
+        let outcome = PollOutcome(result)
+        let next = instances[id].health.receive(result, purpose: purpose, polling: polling(id))
         if wasAccused, !result.isGood, result.cause != .ownFault { instances[id].health.confirmSuspicion() }
         let status = instances[id].health.status
-        if result.isGood { instances[id].answering = answering }
-        instances[id].polls += 1
-        instances[id].history.append(startedAt: wall, result)
-        instances[id].lastResult = result
+        if result.isGood { instances[id].answered(answering) }
+        instances[id].polls &+= 1
+        polls &+= 1
+        appendHistory(id, outcome, wall: wall, began: began)
+        instances[id].lastResult = outcome
         if instances[id].firstCheckedAt == 0 { instances[id].firstCheckedAt = wall }
         instances[id].lastCheckedAt = wall
         if !result.isGood {
             instances[id].lastFailureAt = wall
-            instances[id].lastFailure = result.cause.response(status: result.status)
+            instances[id].lastFailure = outcome
         }
-        if status != before.status {
-            instances[id].since = wall
-            // That a new instance is up is no news.
-            if general.onChange != nil, before.status != .unknown || status != .up {
-                statusChanges.append(
-                    StatusChange(
-                        service: services[instances[id].service].name, instance: instances[id].configuration.url,
-                        previous: before.status, status: status,
-                        response: result.cause.response(status: result.status), at: wall))
-            }
-        }
-        if status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
-        instances[id].publishedAvailability = instances[id].availability.points(now: now)
-        let changed = instances[id].state != before
-        if changed { mark(id) }
-        return (next, changed)
+        let suspicionChanged = instances[id].health.isSuspect != before.isSuspect
+        if suspicionChanged { instances[id].suspectCause = outcome }
+        if status != before.status { noteStatus(id, before.status, result, wall) }
+        if result.cause != .ownFault, status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
+        instances[id].reckonAvailability(now: now)
+        if instances[id].facts != before { change(id, now: now) }
+        return Recorded(next: next, statusChanged: status != before.status, suspicionChanged: suspicionChanged)
     }
+
+    private mutating func appendHistory(_ id: Int, _ outcome: PollOutcome, wall: UInt64, began: UInt64) {
+        instances[id].history.append(wall: wall, monotonic: began, outcome: outcome, in: &arena)
+    }
+
+    private mutating func noteStatus(_ id: Int, _ previous: InstanceStatus, _ result: PollResult, _ wall: UInt64) {
+        let status = instances[id].health.status
+        instances[id].since = wall
+        instances[id].statusCause = PollOutcome(result)
+        if previous != .unknown { instances[id].changes &+= 1 }
+        // That a new instance is up is no news.
+        if general.onChange != nil, previous != .unknown || status != .up {
+            statusChanges.append(
+                StatusChange(
+                    service: serviceName(id), instance: instances[id].url, previous: previous, status: status,
+                    response: result.response, at: wall))
+        }
+    }
+
+    /// For some time nobody has been able to look at the instance: that time is neither up nor down.
+    mutating func lookAway(_ id: Int, now: UInt64) { instances[id].availability.set(up: nil, now: now) }
 
     /// What `on_change` is to be told.
     mutating func takeStatusChanges() -> [StatusChange] {
@@ -168,10 +177,49 @@ struct Registry {
         return statusChanges
     }
 
-    private mutating func mark(_ id: Int) {
-        if !isMarked[id] {
-            isMarked[id] = true
-            changed.append(id)
+    // MARK: Changes
+
+    /// The instance's facts have changed. At most ten changes a second of one instance are published: what comes sooner after
+    /// another waits, and goes out as it is then.
+    private mutating func change(_ id: Int, now: UInt64) {
+        save(id)
+        guard !marks[id].isChanged, !marks[id].isDeferred else { return }
+        let since = UInt32(truncatingIfNeeded: now) &- marks[id].changedAt
+        guard marks[id].changedAt == 0 || UInt64(since) >= Limits.changeGapMilliseconds else {
+            marks[id].isDeferred = true
+            deferred.append((id, now + Limits.changeGapMilliseconds - UInt64(since)))
+            return
+        }
+        mark(id, now: now)
+    }
+
+    private mutating func mark(_ id: Int, now: UInt64) {
+        guard !marks[id].isChanged else { return }
+        marks[id].isChanged = true
+        marks[id].changedAt = max(1, UInt32(truncatingIfNeeded: now))
+        changed.append(id)
+    }
+
+    private mutating func save(_ id: Int) {
+        guard !marks[id].isUnsaved else { return }
+        marks[id].isUnsaved = true
+        unsaved.append(id)
+    }
+
+    /// When the next change that waits is due; nil: nothing waits.
+    var deferredUntil: UInt64? { deferred.first?.dueAt }
+
+    /// Publishes what has waited long enough.
+    mutating func releaseDeferred(now: UInt64) {
+        let waiting = deferred
+        deferred.removeAll(keepingCapacity: true)
+        for entry in waiting {
+            if entry.dueAt <= now {
+                marks[entry.id].isDeferred = false
+                mark(entry.id, now: now)
+            } else {
+                deferred.append(entry)
+            }
         }
     }
 
@@ -179,14 +227,21 @@ struct Registry {
     mutating func takeChanges() -> [Int] {
         guard !changed.isEmpty else { return [] }
         version.number += 1
-        for id in changed { isMarked[id] = false }
+        for id in changed { marks[id].isChanged = false }
         defer { changed.removeAll(keepingCapacity: true) }
         return changed
     }
 
+    /// The instances that have changed since the last call, for the saved snapshot.
+    mutating func takeUnsaved() -> [Int] {
+        for id in unsaved { marks[id].isUnsaved = false }
+        defer { unsaved.removeAll(keepingCapacity: true) }
+        return unsaved
+    }
+
     /// The instance of a service by its address as written.
     func find(service: String, instance: String) -> Int? {
-        guard let found = services.first(where: { $0.name == service }) else { return nil }
-        return found.instances.first { instances[$0].configuration.url == instance }
+        guard let found = serviceByName[service] else { return nil }
+        return services[found].instances.first { instances[$0].url == instance }
     }
 }

@@ -3,7 +3,7 @@ import Shared
 let usage = """
     usage: discoveryd -c FILE [options]
 
-    Polls the instances of a configuration, serves /health, /stats and /dump, and pushes snapshots to forwarders over
+    Polls the instances of a configuration, serves /health, /stats, /dump and /metrics, and pushes snapshots to forwarders over
     discovery.sock. Usually started by `serverpyctl start -c FILE`.
 
       -c, --config FILE      the configuration (JSON or YAML)
@@ -16,20 +16,9 @@ let usage = """
     """
 
 func run(_ options: Options, _ level: Log.Level) -> Int32 {
-    let path = options["config"] ?? ""
     guard let daemon = Daemon(program: "discoveryd", level: level) else { return ExitCode.failed }
     do {
-        var file = ConfigurationFile(path: path, bytes: [])
-        if let memory = daemon.inherited.first("configuration") {
-            file.bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
-            memory.close()
-        } else {
-            file = try ConfigurationFile.read(path)
-        }
-        let (configuration, _) = try file.configuration()
-        let runtime = Directories.runtime(options["runtime-dir"])
-        let state = try StateDirectory(path: Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
-        var discoveryd = try Discoveryd.make(daemon, configuration, state, runtimeDirectory: runtime)
+        var discoveryd = try prepare(daemon, options)
         return discoveryd.run()
     } catch let refusal as ConfigurationFile.Refusal {
         try? Descriptor.standardError.writeAll(Array(refusal.text.utf8))
@@ -42,6 +31,22 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
         daemon.log.error("\(error)")
     }
     return ExitCode.failed
+}
+
+/// Reads the configuration, which is not kept as it was written.
+func prepare(_ daemon: Daemon, _ options: Options) throws -> Discoveryd {
+    let path = options["config"] ?? ""
+    var file = ConfigurationFile(path: path, bytes: [])
+    if let memory = daemon.inherited.first("configuration") {
+        file.bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
+        memory.close()
+    } else {
+        file = try ConfigurationFile.read(path)
+    }
+    let (configuration, _) = try file.configuration()
+    let runtime = Directories.runtime(options["runtime-dir"])
+    let state = try StateDirectory(path: Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
+    return try Discoveryd.make(daemon, configuration, state, runtimeDirectory: runtime)
 }
 
 let config = Options.Spec("config", "c", value: "FILE", help: "the configuration")

@@ -91,40 +91,153 @@ import Testing
 }
 
 @Suite struct HistoryTests {
+    private func outcome(_ cause: PollCause, _ status: UInt16 = 0, _ microseconds: UInt64 = 0) -> PollOutcome {
+        PollOutcome(PollResult(cause: cause, status: status, durationMicroseconds: microseconds))
+    }
+
     @Test func keepsTheNewestPacketsUpToTheLimit() {
+        var arena = HistoryArena()
         var history = History(limit: 100)
         for index in 0..<1000 as Range<UInt64> {
             history.append(
-                startedAt: 1_000_000 + index * 10, PollResult(cause: .ok, status: 200, durationMilliseconds: index))
+                wall: 1_000_000 + index * 10, monotonic: 500 + index * 10, outcome: outcome(.ok, 200, index), in: &arena)
         }
         #expect(history.endSequence == 1000)
         #expect(history.firstShown == 900)
-        #expect(history.packet(899) == nil)
-        #expect(history.packet(1000) == nil)
-        #expect(history.packet(900)?.startedAt == 1_009_000)
-        #expect(history.packet(999)?.1.status == 200)
-        #expect(history.count <= 100 + History.chunkPackets)
+        #expect(history.packet(899, in: arena) == nil)
+        #expect(history.packet(1000, in: arena) == nil)
+        for sequence in 900..<1000 as Range<UInt64> {
+            let (startedAt, outcome) = history.packet(sequence, in: arena) ?? (0, .none)
+            #expect(startedAt == 1_000_000 + sequence * 10)
+            #expect(outcome == self.outcome(.ok, 200, sequence))
+        }
+        #expect(history.count <= 100 + HistoryArena.chunkPackets)
     }
 
     @Test func aClockThatGoesBackBeginsAChunkAnew() {
+        var arena = HistoryArena()
         var history = History(limit: 10)
-        history.append(startedAt: 5000, PollResult(cause: .ok))
-        history.append(startedAt: 1000, PollResult(cause: .refused))
-        #expect(history.packet(0)?.startedAt == 5000)
-        #expect(history.packet(1)?.startedAt == 1000)
+        history.append(wall: 5000, monotonic: 100, outcome: outcome(.ok), in: &arena)
+        history.append(wall: 1000, monotonic: 200, outcome: outcome(.refused), in: &arena)
+        #expect(history.packet(0, in: arena)?.startedAt == 5000)
+        #expect(history.packet(1, in: arena)?.startedAt == 1000)
     }
 
-    @Test func aPacketIsEightBytesAndItsDurationWithinTwoPercent() {
-        #expect(MemoryLayout<Packet>.size == 8)
-        for exact in [0, 1, 127, 128, 129, 1000, 4999, 60_000, 86_400_000, 1 << 40] as [UInt64] {
-            let packet = Packet(
-                offsetMilliseconds: 77, PollResult(cause: .badStatus, status: 503, durationMilliseconds: exact))
+    @Test func aThousandRingsTakeEightBytesAPacketAndShareWhatIsFreed() {
+        var arena = HistoryArena()
+        var rings = [History](repeating: History(limit: 640), count: 100)
+        for step in 0..<640 as Range<UInt64> {
+            for index in rings.indices {
+                rings[index].append(wall: step * 1000, monotonic: step * 1000, outcome: outcome(.ok, 200), in: &arena)
+            }
+        }
+        #expect(arena.bytes <= 8 * 100 * 640 + 8 * 256 * HistoryArena.chunkPackets)
+        let full = arena.bytes
+        for index in rings.indices { rings[index].clear(in: &arena) }
+        for step in 0..<640 as Range<UInt64> {
+            for index in rings.indices {
+                rings[index].append(wall: step, monotonic: step, outcome: outcome(.reset, 7), in: &arena)
+            }
+        }
+        #expect(arena.bytes == full)
+        #expect(rings[99].packet(639, in: arena)?.1 == outcome(.reset, 7))
+    }
+
+    @Test func aPacketKeepsItsOutcomeAndItsDurationWithinTwoPercent() {
+        for exact in [0, 1, 63, 64, 65, 127, 129, 1000, 4999, 60_000, 5_000_000, 86_400_000] as [UInt64] {
+            let packet = Packet(offsetMilliseconds: 77, outcome(.badStatus, 503, exact))
             #expect(packet.offsetMilliseconds == 77)
-            #expect(packet.cause == .badStatus)
-            #expect(packet.status == 503)
-            let error = Double(exact) - Double(packet.durationMilliseconds)
+            #expect(packet.outcome.result?.cause == .badStatus)
+            #expect(packet.outcome.result?.status == 503)
+            let error = Double(exact) - Double(packet.outcome.result?.durationMicroseconds ?? 0)
             #expect(abs(error) <= Double(exact) * 0.02)
         }
+    }
+}
+
+@Suite struct PollAdmissionTests {
+    @Test func noMoreThanTheLimitAreYoungAndThoseThatHangDelayNobody() {
+        var admission = PollAdmission(limit: 2, youthMilliseconds: 100)
+        let first = admission.begin(now: 1000)
+        _ = admission.begin(now: 1050)
+        let isFull = !admission.admits(now: 1099)
+        #expect(isFull)
+        #expect(admission.nextAging == 1100)
+        let hasRoom = admission.admits(now: 1100)
+        #expect(hasRoom)
+        // One that has aged already makes no more room when it ends.
+        admission.end(first)
+        _ = admission.begin(now: 1101)
+        let isFullAgain = !admission.admits(now: 1102)
+        #expect(isFullAgain)
+    }
+
+    @Test func endedPollsMakeRoomInWhateverOrderTheyEnd() {
+        var admission = PollAdmission(limit: 100, youthMilliseconds: 100)
+        for round in 0..<100 as Range<UInt64> {
+            let tickets = (0..<100).map { _ in admission.begin(now: round) }
+            #expect(admission.young == 100)
+            for ticket in tickets.shuffled() { admission.end(ticket) }
+            for ticket in tickets { admission.end(ticket) }
+            #expect(admission.young == 0)
+        }
+    }
+}
+
+@Suite struct MassFailureTests {
+    @Test func fiveOfTwoServicesAndMoreThanHalfMakeADoubtThatEnds() {
+        var mass = MassFailure()
+        mass.configure(1000)
+        for instance in 0..<5 { mass.observe(failed: true, instance: instance, service: 0, now: 10_000) }
+        #expect(!mass.isDoubted(now: 10_000), "one service's failure is its own")
+        mass.observe(failed: true, instance: 5, service: 1, now: 10_001)
+        #expect(mass.isDoubted(now: 10_001))
+        #expect(mass.isDoubted(now: 12_001))
+        #expect(!mass.isDoubted(now: 12_002), "no doubt outlasts two time-outs")
+    }
+
+    @Test func fourFailuresOrAMinorityAreBelieved() {
+        var mass = MassFailure()
+        mass.configure(1000)
+        for instance in 0..<4 { mass.observe(failed: true, instance: instance, service: instance, now: 10_000) }
+        #expect(!mass.isDoubted(now: 10_000))
+        for instance in 0..<100 { mass.observe(failed: false, instance: instance, service: 0, now: 10_000) }
+        for instance in 0..<90 { mass.observe(failed: true, instance: instance, service: instance, now: 10_001) }
+        #expect(!mass.isDoubted(now: 10_001))
+    }
+
+    @Test func failuresThatAreFarApartDoNotCountTogether() {
+        var mass = MassFailure()
+        mass.configure(1000)
+        for instance in 0..<20 as Range<UInt64> {
+            mass.observe(failed: true, instance: Int(instance), service: Int(instance), now: 10_000 + instance * 400)
+        }
+        #expect(!mass.isDoubted(now: 18_000))
+    }
+}
+
+@Suite struct LatencyBucketsTests {
+    @Test func aTimeLiesInItsBucketAndTheErrorIsBounded() {
+        for time in [0, 1, 15, 16, 17, 19, 20, 31, 32, 100, 999, 123_456, 5_000_000, 600_000_000] as [UInt64] {
+            let index = LatencyBuckets.index(time)
+            #expect(time < LatencyBuckets.bound(index))
+            if index > 0 {
+                #expect(time >= LatencyBuckets.bound(index - 1))
+                #expect(
+                    Double(LatencyBuckets.bound(index) - LatencyBuckets.bound(index - 1))
+                        <= 0.25 * Double(LatencyBuckets.bound(index - 1)))
+            }
+        }
+        #expect(LatencyBuckets.index(.max) == LatencyBuckets.count - 1)
+    }
+
+    @Test func theMedianOfManyIsNearTheTrueOne() {
+        var histogram = LatencyHistogram()
+        for time in 1...10_000 as ClosedRange<UInt64> { histogram.observe(time) }
+        let median = LatencyBuckets.quantile(0.5, histogram.counts) ?? 0
+        #expect(abs(median - 5000) <= 5000 * 0.125)
+        #expect(LatencyBuckets.quantile(0.5, []) == nil)
+        #expect(histogram.total == 10_000)
     }
 }
 

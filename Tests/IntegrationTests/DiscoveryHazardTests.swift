@@ -104,6 +104,65 @@ import Testing
         }
     }
 
+    @Test func metricsAreInThePrometheusTextFormat() throws {
+        try with { serverpy in
+            let answer = try Client.get(serverpy.discovery, "/metrics")
+            #expect(answer.status == 200)
+            #expect(answer.values("Content-Type") == ["text/plain; version=0.0.4; charset=utf-8"])
+            var typed: Set<Substring> = []
+            for line in answer.text.split(separator: "\n") {
+                if line.hasPrefix("# HELP ") { continue }
+                if line.hasPrefix("# TYPE ") {
+                    #expect(typed.insert(line.split(separator: " ")[2]).inserted, "a family twice: \(line)")
+                    continue
+                }
+                let name = line.prefix { $0 != "{" && $0 != " " }
+                let family = ["_bucket", "_sum", "_count"].reduce(name) { name, suffix in
+                    name.hasSuffix(suffix) && typed.contains(name.dropLast(suffix.count))
+                        ? name.dropLast(suffix.count) : name
+                }
+                #expect(typed.contains(family), "a sample without a type: \(line)")
+                #expect(Double(line.split(separator: " ").last ?? "") != nil, "no number: \(line)")
+            }
+            #expect(answer.text.contains("serverpy_instances{status=\"up\"} 1\n"))
+            #expect(answer.text.contains("serverpy_polls_total{outcome=\"ok\"} "))
+            #expect(answer.text.contains("serverpy_instance_up{service=\"stub\",instance=\"127.0.0.1:"))
+        }
+    }
+
+    @Test func statsThatHaveNotChangedAreNotSentAgain() throws {
+        try with { serverpy in
+            let tag = try #require(try Client.get(serverpy.discovery, "/stats").values("ETag").first)
+            let client = try Client(port: serverpy.discovery)
+            try client.send("GET /stats HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"x\", \(tag)\r\n\r\n")
+            let unchanged = try client.read(isHead: true)
+            #expect(unchanged.status == 304)
+            #expect(unchanged.values("ETag") == [tag])
+            try client.send("GET /stats HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: W/\"0.0-0\"\r\n\r\n")
+            #expect(try client.read().status == 200)
+        }
+    }
+
+    /// Stopped as a whole for longer than every time-out, it finds polls that have failed and due times that have passed: none
+    /// of it is the instance's fault.
+    @Test func nothingFlipsWhenDiscoverydWasStopped() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service(
+                [sample.port], paths: "\"/hello\"", polling: ", \"frequency\": 0.2, \"timeout\": 0.2"),
+            forwarders: 1
+        ).ready()
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        Signal(SIGSTOP).send(to: discoveryd)
+        Thread.sleep(forTimeInterval: 2)
+        Signal(SIGCONT).send(to: discoveryd)
+        #expect(serverpy.running.waitForError("stood still for") != nil)
+        #expect(try Client.get(serverpy.discovery, "/health").text.contains("\"state\":\"degraded\""))
+        let stats = try Client.get(serverpy.discovery, "/stats").text
+        #expect(stats.contains("\"status\":\"up\"") && stats.contains("\"changes\":0"), "\(stats)")
+        #expect(serverpy.stop() == 0)
+    }
+
     /// Instances that answer anything but HTTP, and what is said of them.
     @Test(arguments: [
         ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP"), ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),

@@ -1,6 +1,7 @@
 // The Linux calls that Swift's Glibc module does not show. _GNU_SOURCE is not defined here on
 // purpose: its types would clash with Glibc's; the few GNU functions are declared by hand.
 #pragma once
+#include <malloc.h>
 #include <sys/types.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>

@@ -81,7 +81,7 @@ public enum Priority: Int, Sendable, CaseIterable {
 }
 
 /// A range of status codes, both ends included.
-public struct StatusRange: Equatable, Sendable {
+public struct StatusRange: Hashable, Sendable {
     public var low: UInt16
     public var high: UInt16
 
@@ -94,7 +94,7 @@ public struct StatusRange: Equatable, Sendable {
 }
 
 /// A field that a health poll carries.
-public struct PollHeader: Equatable, Sendable {
+public struct PollHeader: Hashable, Sendable {
     public var name: String
     public var value: String
 
@@ -105,8 +105,8 @@ public struct PollHeader: Equatable, Sendable {
 }
 
 /// How one instance is polled.
-public struct Polling: Equatable, Sendable {
-    public enum Method: Equatable, Sendable {
+public struct Polling: Hashable, Sendable {
+    public enum Method: Hashable, Sendable {
         /// GET of this path over HTTP.
         case health(endpoint: String)
         /// TCP connect where the address has a port, ICMP echo where it has none.

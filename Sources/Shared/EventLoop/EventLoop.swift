@@ -18,7 +18,8 @@ public struct EventLoop: ~Copyable {
     private var position = 0
     /// Milliseconds of the monotonic clock, read once a turn.
     public private(set) var now: UInt64
-    /// How much later than asked the last sleep ended: our own sickness, not the peers'.
+    /// How much longer the last turn and the sleep after it took than the sleep was to last: nearly the turn's own work, or our
+    /// own sickness (stopped, starved), never the peers'.
     public private(set) var lateMilliseconds: UInt64 = 0
 
     public init() throws(Errno) {
@@ -64,7 +65,7 @@ public struct EventLoop: ~Copyable {
         position = 0
         now = Clock.monotonicMilliseconds()
         let expected = before &+ wait
-        lateMilliseconds = ready == 0 && now > expected ? now &- expected : 0
+        lateMilliseconds = now > expected ? now &- expected : 0
         timers.advance(to: now)
     }
 

@@ -165,6 +165,9 @@ public enum Process {
         return getppid() == parent
     }
 
+    /// Gives memory that is free back to the system. The corresponding C function is malloc_trim(3).
+    public static func returnFreeMemory() { _ = malloc_trim(0) }
+
     /// Raises the soft limit of open files to the hard one and returns it. setrlimit(2).
     @discardableResult
     public static func raiseOpenFileLimit() -> Int {

@@ -69,6 +69,9 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(literal: String(host), port: UInt16(port))
     }
 
+    /// 0.0.0.0 or ::, all addresses of this machine.
+    public var isUnspecified: Bool { high == 0 && low == 0 }
+
     public var isLoopback: Bool {
         switch family {
         case .ipv4: low >> 24 == 127

@@ -1,0 +1,138 @@
+import Shared
+
+/// Where an answer about all instances stands: the next instance, and for /dump the next packet and where to stop.
+struct StatisticsCursor {
+    let withPackets: Bool
+    /// Instances asked for; nil for all.
+    let service: String?
+    let instance: String?
+    private var next = 0
+    private var began = false
+    private var packet: (sequence: UInt64, end: UInt64)?
+    private var skipped: UInt64 = 0
+    private var isDone = false
+    private var writer = JSONWriter()
+
+    init(withPackets: Bool, service: String?, instance: String?) {
+        self.withPackets = withPackets
+        self.service = service
+        self.instance = instance
+    }
+
+    /// The next piece, about `limit` bytes; nil when all has been given.
+    mutating func nextPiece(_ registry: Registry, now: UInt64, limit: Int = 32 * 1024) -> [UInt8]? {
+        if isDone { return nil }
+        if !began {
+            began = true
+            writer.beginObject()
+            writer.key("service_statistics")
+            writer.beginArray()
+        }
+        while writer.bytes.count < limit {
+            if packet != nil {
+                writePackets(registry, limit)
+            } else if next < registry.instances.count {
+                if matches(registry.instances[next], registry) { beginInstance(registry, now) } else { next += 1 }
+            } else {
+                writer.endArray()
+                if withPackets {
+                    writer.field("skipped", skipped)
+                    writer.field("complete", true)
+                }
+                writer.endObject()
+                writer.endLine()
+                isDone = true
+                break
+            }
+        }
+        return writer.takePiece()
+    }
+
+    private func matches(_ entry: RegisteredInstance, _ registry: Registry) -> Bool {
+        if let service, registry.services[Int(entry.service)].name != service { return false }
+        if let instance, entry.url != instance { return false }
+        return true
+    }
+
+    private mutating func beginInstance(_ registry: Registry, _ now: UInt64) {
+        let entry = registry.instances[next]
+        writer.beginObject()
+        writer.field("instance_url", entry.url)
+        writer.field("service_name", registry.services[Int(entry.service)].name)
+        time("check_start_time", entry.firstCheckedAt)
+        time("last_checked_at", entry.lastCheckedAt)
+        time("last_failure", entry.lastFailureAt)
+        if let failure = entry.lastFailure.result { writer.field("last_failure_reason", failure.response) }
+        writer.field("status", entry.health.status.rawValue)
+        writer.field("suspect", entry.health.isSuspect)
+        writer.field("draining", entry.isDraining)
+        time("since", entry.since)
+        if let cause = entry.statusCause.result { writer.field("status_reason", cause.response) }
+        if entry.health.isSuspect, let cause = entry.suspectCause.result {
+            writer.field("suspect_reason", cause.response)
+        }
+        writer.field("changes", UInt64(entry.changes))
+        if let last = entry.lastResult.result {
+            writer.field("final_status", last.cause.finalStatus)
+            writer.field("response", last.response)
+            writer.key("duration_ms")
+            writer.value(Double(last.durationMicroseconds) / 1000)
+        }
+        var availability = entry.availability
+        writer.key("availability")
+        if let share = availability.share(now: now) {
+            writer.value((share * 10_000).rounded() / 100)
+        } else {
+            writer.null()
+        }
+        writer.field("polls", entry.polls)
+        writer.field("priority", entry.priority.name)
+        writer.field("weight", Int(entry.weight))
+        writer.key("addresses")
+        writer.beginArray()
+        for address in entry.answering { writer.value(address.description) }
+        writer.endArray()
+        if withPackets {
+            writer.key("stats_packets")
+            writer.beginArray()
+            packet = (entry.history.firstShown, entry.history.endSequence)
+        } else {
+            writer.endObject()
+            next += 1
+        }
+    }
+
+    private mutating func writePackets(_ registry: Registry, _ limit: Int) {
+        guard let packet = self.packet else { return }
+        var sequence = packet.sequence
+        let end = packet.end
+        let history = registry.instances[next].history
+        if history.firstShown > sequence {
+            skipped += min(history.firstShown, end) - sequence
+            sequence = min(history.firstShown, end)
+        }
+        while sequence < end, writer.bytes.count < limit {
+            guard let (start, outcome) = registry.packet(sequence, of: next), let poll = outcome.result else { break }
+            writer.beginObject()
+            time("start_time", start)
+            time("end_time", start + poll.durationMicroseconds / 1000)
+            writer.field("final_status", poll.cause.finalStatus)
+            writer.field("response", poll.response)
+            writer.endObject()
+            sequence += 1
+        }
+        if sequence < end {
+            self.packet = (sequence, end)
+        } else {
+            self.packet = nil
+            writer.endArray()
+            writer.endObject()
+            next += 1
+        }
+    }
+
+    private mutating func time(_ name: StaticString, _ wall: UInt64) {
+        writer.key(name.description)
+        if wall == 0 { writer.null() } else { writer.value(Timestamp.iso8601(wallMilliseconds: wall)) }
+    }
+}
