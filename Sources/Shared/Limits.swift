@@ -122,6 +122,17 @@ public enum Limits {
     public static let addressesPerName = 16
     public static let readyTimeoutMilliseconds: UInt64 = 5_000
 
+    // MARK: State on disk
+    public static let stateBytes = 256 * 1024 * 1024
+    /// Between two writes, between two signs of life, and before a failed write is tried again.
+    public static let stateGapMilliseconds: UInt64 = 100
+    public static let stateAliveMilliseconds: UInt64 = 5_000
+    public static let stateRetryMilliseconds: UInt64 = 5_000
+    /// Changes up to this size never make the file be written anew.
+    public static let stateCompactionBytes = 1024 * 1024
+    /// After so much time without a discoveryd a saved status says nothing.
+    public static let statusKeptMilliseconds: UInt64 = 60_000
+
     // MARK: Configuration
     public static let configurationBytes = 32 * 1024 * 1024
     public static let nestingDepth = 64

@@ -10,6 +10,8 @@ struct Discoveryd: ~Copyable {
     private var changePoster: ChangePoster
     private var state = DiscoveryState()
     private let stateDirectory: StateDirectory
+    private var saver: StateSaver
+    private var saveTimer = TimerWheel.ID.none
     private let daemon: Daemon
     private let signals: SignalQueue
     private let subscriberListener: Descriptor
@@ -35,9 +37,11 @@ struct Discoveryd: ~Copyable {
         let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
         let signals: SignalQueue
         let resolver: Resolver
+        let disk: DiskThread
         do throws(Errno) {
             signals = try SignalQueue([.terminate, .interrupt, .hangUp])
             resolver = try Resolver()
+            disk = try DiskThread(stateDirectory.directory)
         } catch {
             throw StartFault("threads and signals cannot be set up: \(error)")
         }
@@ -48,23 +52,26 @@ struct Discoveryd: ~Copyable {
             try loop.add(subscriberListener, EventKind.subscriberListener.token(), [.readable])
             try loop.add(apiListener, EventKind.apiListener.token(), [.readable])
             try loop.add(resolver.descriptor, EventKind.resolved.token(), [.readable])
+            try loop.add(disk.descriptor, EventKind.diskDone.token(), [.readable])
             if let control = daemon.control { try loop.add(control, EventKind.control.token(), [.readable]) }
         } catch {
             throw StartFault("a socket cannot be registered: \(error)")
         }
         return Discoveryd(
-            daemon, loop, registry, resolver, stateDirectory, signals, subscriberListener, apiListener, ownSocketPath)
+            daemon, loop, registry, resolver, stateDirectory, disk, signals, subscriberListener, apiListener,
+            ownSocketPath)
     }
 
     private init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
-        _ stateDirectory: StateDirectory,
+        _ stateDirectory: StateDirectory, _ disk: DiskThread,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?
     ) {
         self.daemon = daemon
         self.loop = loop
         self.registry = registry
         self.stateDirectory = stateDirectory
+        saver = StateSaver(disk, log: daemon.log)
         self.signals = signals
         self.subscriberListener = subscriberListener
         self.apiListener = apiListener
@@ -133,6 +140,7 @@ struct Discoveryd: ~Copyable {
         )
         _ = loop.schedule(EventKind.firstRound.token(), after: Limits.readyTimeoutMilliseconds)
         _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
+        resume()
         poller.start(&registry, &loop)
         endTurn()
         while isRunning {
@@ -156,6 +164,30 @@ struct Discoveryd: ~Copyable {
         return ExitCode.done
     }
 
+    /// Takes back what the last discoveryd has left: nothing changes its status by a restart.
+    private mutating func resume() {
+        guard let saved = stateDirectory.load(log: log) else { return }
+        let wall = Clock.wallMilliseconds()
+        let unseen = wall - min(wall, saved.aliveAt)
+        var resumed = 0
+        let places = registry.places
+        for instance in saved.instances {
+            guard let id = places[instance.service + "\0" + instance.url] else { continue }
+            registry.restore(id, instance, elapsed: wall - min(wall, instance.at), unseen: unseen, now: loop.now)
+            guard registry.instances[id].health.status != .unknown else { continue }
+            resumed += 1
+            poller.resume(id, lastGood: instance.lastResult.result?.isGood ?? false, registry, &loop)
+        }
+        log.debug("\(resumed) of \(registry.instances.count) instances are as they were left \(unseen) ms ago")
+    }
+
+    private mutating func save() {
+        guard state.isReady else { return }
+        guard let due = saver.advance(&registry, now: loop.now) else { return }
+        loop.cancel(&saveTimer)
+        saveTimer = loop.schedule(EventKind.saveDue.token(), at: due)
+    }
+
     /// What the turn has changed goes out before the loop sleeps.
     private mutating func endTurn() {
         if !publisher.isOpen {
@@ -168,6 +200,7 @@ struct Discoveryd: ~Copyable {
         if let due = registry.deferredUntil, !publishTimer.isScheduled {
             publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
         }
+        save()
         let statusChanges = registry.takeStatusChanges()
         if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
@@ -198,6 +231,9 @@ struct Discoveryd: ~Copyable {
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
             if api.connections.holds(slot, generation) { serveAPI(slot, event.readiness) }
+        case .diskDone:
+            saver.written(now: loop.now)
+            poller.doubt.storage = saver.trouble
         case .resolved:
             poller.namesResolved(&registry, &loop)
             changePoster.namesResolved(poller.resolver, &loop)
@@ -206,7 +242,7 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue:
+            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue:
             break
         }
     }
@@ -267,6 +303,7 @@ struct Discoveryd: ~Copyable {
             registry = Registry(configuration, after: previous, now: loop.now)
             poller.reload(&registry, after: previous, &loop)
             _ = registry.takeChanges()
+            saver.restart()
             changePoster.configure(registry.general.onChange, poller.resolver, &loop)
             Log.format = registry.general.forwarding.logFormat
             if publisher.isOpen { publisher.restart(registry, &loop) }
@@ -335,6 +372,7 @@ struct Discoveryd: ~Copyable {
         case .nameTimeout: poller.nameTimedOut(token.slot, &registry, &loop)
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
         case .pollRoom: poller.roomDue(&registry, &loop)
+        case .saveDue: saveTimer = .none
         case .publishDue:
             publishTimer = .none
             registry.releaseDeferred(now: loop.now)
@@ -354,7 +392,7 @@ struct Discoveryd: ~Copyable {
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
         case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
-            .icmp4, .icmp6, .changePost:
+            .icmp4, .icmp6, .changePost, .diskDone:
             break
         }
     }

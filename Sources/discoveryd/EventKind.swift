@@ -14,6 +14,8 @@ enum EventKind: UInt8 {
     case icmp4, icmp6
     /// Polls that wait may begin; changes that came too soon are published.
     case pollRoom, publishDue
+    /// State has been written to the disk, or is to be.
+    case diskDone, saveDue
     /// The subscribers' heartbeat, the latest end of the first round.
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.

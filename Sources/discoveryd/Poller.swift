@@ -43,8 +43,8 @@ struct Poller: ~Copyable {
         for id in courses.indices where !courses[id].timer.isScheduled { due(id, .regular, &registry, &loop) }
     }
 
-    /// What was known before this process is known again: polls come when they were due. Those overdue are spread.
-    mutating func resume(_ id: Int, dueIn delay: Int64, lastGood: Bool, _ registry: Registry, _ loop: inout EventLoop) {
+    /// What was known before this process is known again: its poll is due, but not with all others at once.
+    mutating func resume(_ id: Int, lastGood: Bool, _ registry: Registry, _ loop: inout EventLoop) {
         guard courses[id].isFirst else { return }
         courses[id].isFirst = false
         courses[id].lastGood = lastGood
@@ -53,8 +53,7 @@ struct Poller: ~Copyable {
         let frequency =
             registry.instances[id].health.status == .down
             ? polling.downFrequencyMilliseconds : polling.frequencyMilliseconds
-        let overdue = schedule.within(min(frequency, Limits.overdueSpreadMilliseconds))
-        wait(id, delay > 0 ? min(UInt64(delay), frequency * 11 / 10) : overdue, &loop)
+        wait(id, schedule.within(min(frequency, Limits.overdueSpreadMilliseconds)), &loop)
     }
 
     // MARK: Beginning
@@ -297,7 +296,9 @@ struct Poller: ~Copyable {
     /// When nothing could be found out for two time-outs, the time since is neither up nor down.
     private mutating func lookAway(_ id: Int, _ registry: inout Registry, _ now: UInt64) {
         if courses[id].voidSince == 0 { courses[id].voidSince = now }
-        if now - courses[id].voidSince > 2 * registry.polling(id).timeoutMilliseconds { registry.lookAway(id, now: now) }
+        if now - courses[id].voidSince > 2 * registry.polling(id).timeoutMilliseconds {
+            registry.lookAway(id, now: now)
+        }
     }
 
     /// A connection to ourselves: if even that fails, nobody else is to blame.

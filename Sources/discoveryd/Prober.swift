@@ -96,8 +96,7 @@ struct Prober: ~Copyable {
         probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
     }
 
-    private mutating func connect(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step
-    {
+    private mutating func connect(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
         probes[slot].isReused = false
         probes[slot].pollsOnConnection = 0
         connections &+= 1
@@ -142,8 +141,7 @@ struct Prober: ~Copyable {
         return sendRest(slot, registry, &loop)
     }
 
-    private mutating func sendRest(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step
-    {
+    private mutating func sendRest(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
         let id = Int(probes[slot].instance)
         registry.plans[Int(registry.instances[id].plan)].write(registry.instances[id], to: &request)
         let sent = Int(probes[slot].sent)
@@ -201,8 +199,7 @@ struct Prober: ~Copyable {
         }
     }
 
-    private mutating func readHead(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step
-    {
+    private mutating func readHead(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
         if !probes[slot].input.isLeased {
             probes[slot].input = buffers.lease()
             if !probes[slot].input.isLeased { return finish(slot, .ownFault, &loop) }

@@ -90,6 +90,15 @@ struct RegisteredInstance: Sendable {
         if answeringOfName != addresses { answeringOfName = addresses }
     }
 
+    /// Addresses that had answered before a restart.
+    mutating func restoreAddresses(_ addresses: [SocketAddress]) {
+        if case .address(let address) = target {
+            answersItself = addresses.contains(address)
+        } else {
+            answeringOfName = addresses
+        }
+    }
+
     /// Takes over what is known of an instance that a changed configuration names again.
     mutating func take(_ old: RegisteredInstance, now: UInt64) {
         health = old.health

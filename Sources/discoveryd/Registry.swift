@@ -47,8 +47,7 @@ struct Registry {
         version.number = previous.version.number + 1
         arena = previous.arena
         polls = previous.polls
-        var known: [String: Int] = [:]
-        for (id, entry) in previous.instances.enumerated() { known[previous.name(of: entry)] = id }
+        let known = previous.places
         former = instances.map { known[name(of: $0)] }
         var isTaken = [Bool](repeating: false, count: previous.instances.count)
         for (id, old) in former.enumerated() {
@@ -98,6 +97,13 @@ struct Registry {
     func polling(_ id: Int) -> Polling { plans[Int(instances[id].plan)].polling }
 
     func serviceName(_ id: Int) -> String { services[Int(instances[id].service)].name }
+
+    /// The id of each instance by service and address with a NUL between them.
+    var places: [String: Int] {
+        var places: [String: Int] = [:]
+        for (id, entry) in instances.enumerated() { places[name(of: entry)] = id }
+        return places
+    }
 
     /// Service and address, by which an instance is known whatever its id.
     private func name(of entry: RegisteredInstance) -> String { services[Int(entry.service)].name + "\0" + entry.url }
@@ -166,6 +172,32 @@ struct Registry {
                     service: serviceName(id), instance: instances[id].url, previous: previous, status: status,
                     response: result.response, at: wall))
         }
+    }
+
+    /// Takes back what was saved of an instance before this process. `unseen`: milliseconds for which nobody has looked;
+    /// after too many its status says nothing, and is polled anew.
+    mutating func restore(_ id: Int, _ saved: SavedInstance, elapsed: UInt64, unseen: UInt64, now: UInt64) {
+        if unseen <= Limits.statusKeptMilliseconds {
+            instances[id].health = Health(
+                status: saved.status, isSuspect: saved.isSuspect, failedRetries: saved.failedRetries,
+                goodInRow: saved.goodInRow)
+            instances[id].restoreAddresses(saved.addresses)
+        }
+        instances[id].isDraining = saved.isDraining
+        instances[id].firstCheckedAt = saved.firstCheckedAt
+        instances[id].lastCheckedAt = saved.lastCheckedAt
+        instances[id].lastFailureAt = saved.lastFailureAt
+        instances[id].since = saved.since
+        instances[id].lastFailure = saved.lastFailure
+        instances[id].lastResult = saved.lastResult
+        instances[id].statusCause = saved.statusCause
+        instances[id].suspectCause = saved.suspectCause
+        instances[id].polls = saved.polls
+        instances[id].changes = saved.changes
+        let window = services[Int(instances[id].service)].availabilityWindowMilliseconds
+        instances[id].availability = Availability(
+            saved.availability, windowMilliseconds: window, elapsed: elapsed, unseen: unseen, now: now)
+        instances[id].reckonAvailability(now: now)
     }
 
     /// For some time nobody has been able to look at the instance: that time is neither up nor down.

@@ -3,7 +3,7 @@ import Shared
 /// Where discoveryd keeps what must survive it. Locked: never two use one.
 struct StateDirectory {
     let path: String
-    private let directory: Descriptor
+    let directory: Descriptor
     /// How many times a discoveryd has started with this directory, this time included.
     let epoch: UInt64
 
@@ -53,5 +53,22 @@ struct StateDirectory {
                     : "the state directory \(path) cannot be used: \(error)")
         }
         self.directory = directory
+    }
+
+    /// What was saved of the instances; nil: nothing, or nothing that can be read, which is set aside.
+    func load(log: Log) -> SavedState.Loaded? {
+        let name = SavedState.fileName
+        do throws(Errno) {
+            guard let bytes = try Files.read(name, in: directory, maxBytes: Limits.stateBytes) else { return nil }
+            if let loaded = SavedState.read(bytes) {
+                if loaded.isTorn { log.warning("\(path)/\(name): its end is not whole; what stands before it is used") }
+                return loaded
+            }
+            try Files.rename(name, to: name + ".damaged", in: directory)
+            log.warning("\(path)/\(name) is not a file of ours or damaged; it is set aside as \(name).damaged")
+        } catch {
+            log.warning("\(path)/\(name) cannot be read (\(error)); all instances are polled anew")
+        }
+        return nil
     }
 }

@@ -100,7 +100,8 @@ import Testing
         var history = History(limit: 100)
         for index in 0..<1000 as Range<UInt64> {
             history.append(
-                wall: 1_000_000 + index * 10, monotonic: 500 + index * 10, outcome: outcome(.ok, 200, index), in: &arena)
+                wall: 1_000_000 + index * 10, monotonic: 500 + index * 10, outcome: outcome(.ok, 200, index), in: &arena
+            )
         }
         #expect(history.endSequence == 1000)
         #expect(history.firstShown == 900)

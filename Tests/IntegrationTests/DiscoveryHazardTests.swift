@@ -163,6 +163,31 @@ import Testing
         #expect(serverpy.stop() == 0)
     }
 
+    @Test func aKilledDiscoverydComesBackWithWhatItKnew() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service(
+                [sample.port], paths: "\"/hello\"", polling: ", \"frequency\": 60"), forwarders: 1
+        ).ready()
+        func since() throws -> Substring? {
+            let text = try Client.get(serverpy.discovery, "/stats").text
+            return text.contains("\"status\":\"up\"")
+                ? text.split(separator: ",").first { $0.hasPrefix("\"since\"") } : nil
+        }
+        let before = try #require(try since())
+        let state = serverpy.directory + "/state"
+        #expect(
+            Eventually.holds {
+                let directories = (try? Files.list(state)) ?? []
+                return directories.contains { (try? Files.status("\(state)/\($0)/instances").size) ?? 0 > 100 }
+            })
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        Signal.kill.send(to: discoveryd)
+        #expect(Eventually.holds { (try? since()) ?? nil != nil })
+        #expect(try since() == before, "the status is the one of before, not a new one")
+        #expect(serverpy.stop() == 0)
+    }
+
     /// Instances that answer anything but HTTP, and what is said of them.
     @Test(arguments: [
         ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP"), ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),

@@ -224,6 +224,25 @@ public enum Files {
         }
     }
 
+    /// Writes at the end of a file below an open directory, and waits until it is on the disk. What a failure leaves may be a part.
+    public static func append(_ bytes: [UInt8], to name: String, in directory: Descriptor) throws(Errno) {
+        let flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC
+        let file = Descriptor(
+            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags) } })
+        defer { file.close() }
+        try file.writeAll(bytes)
+        _ = try retrying { fdatasync(file.rawValue) }
+    }
+
+    /// Gives a file below an open directory another name; one that has it already is replaced.
+    public static func rename(_ name: String, to other: String, in directory: Descriptor) throws(Errno) {
+        _ = try retrying {
+            unsafe name.withCString { from in
+                unsafe other.withCString { unsafe renameat(directory.rawValue, from, directory.rawValue, $0) }
+            }
+        }
+    }
+
     public static func remove(_ name: String, in directory: Descriptor) {
         _ = unsafe name.withCString { unsafe unlinkat(directory.rawValue, $0, 0) }
     }

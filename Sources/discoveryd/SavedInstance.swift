@@ -1,0 +1,123 @@
+import Shared
+
+/// What is kept of an instance in the state directory: all that a restart must not forget, as one line of JSON.
+struct SavedInstance: Equatable, Sendable {
+    var service: String
+    var url: String
+    /// When this was true: wall clock, milliseconds.
+    var at: UInt64
+    var status: InstanceStatus
+    var isSuspect: Bool
+    var isDraining: Bool
+    var failedRetries: UInt16
+    var goodInRow: UInt16
+    var firstCheckedAt: UInt64
+    var lastCheckedAt: UInt64
+    var lastFailureAt: UInt64
+    var since: UInt64
+    var lastFailure: PollOutcome
+    var lastResult: PollOutcome
+    var statusCause: PollOutcome
+    var suspectCause: PollOutcome
+    var polls: UInt64
+    var changes: UInt32
+    var availability: Availability.Saved
+    /// Addresses that answered the last good poll.
+    var addresses: [SocketAddress]
+
+    func write(to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.field("service", service)
+        writer.field("instance", url)
+        writer.field("at", at)
+        writer.field("status", status.rawValue)
+        writer.field("suspect", isSuspect)
+        writer.field("draining", isDraining)
+        writer.field("retries", UInt64(failedRetries))
+        writer.field("good", UInt64(goodInRow))
+        writer.field("first", firstCheckedAt)
+        writer.field("last", lastCheckedAt)
+        writer.field("failed", lastFailureAt)
+        writer.field("since", since)
+        writer.key("outcomes")
+        writer.beginArray()
+        for outcome in [lastFailure, lastResult, statusCause, suspectCause] { writer.value(UInt64(outcome.rawValue)) }
+        writer.endArray()
+        writer.field("polls", polls)
+        writer.field("changes", UInt64(changes))
+        writer.field("window", availability.windowMilliseconds)
+        if let isUp = availability.isUp { writer.field("up", isUp) }
+        writer.key("buckets")
+        writer.beginArray()
+        for value in availability.buckets { writer.value(value) }
+        writer.endArray()
+        writer.key("addresses")
+        writer.beginArray()
+        for address in addresses { writer.value(address.description) }
+        writer.endArray()
+        writer.endObject()
+        writer.endLine()
+    }
+
+    /// Nil: not such a line, or one with a value that cannot be.
+    init?(_ value: Document.Value) {
+        guard let service = value["service"]?.string, let url = value["instance"]?.string,
+            let at = value["at"]?.unsigned,
+            let status = value["status"]?.string.flatMap(InstanceStatus.init(rawValue:)),
+            let window = value["window"]?.unsigned, let buckets = value["buckets"]?.elements.compactMap(\.unsigned),
+            buckets.count % 2 == 0, buckets.count <= Int(Availability.buckets) * 2,
+            let outcomes = value["outcomes"]?.elements.compactMap(\.unsigned), outcomes.count == 4
+        else { return nil }
+        func number(_ key: StaticString) -> UInt64 { value[key]?.unsigned ?? 0 }
+        self.service = service
+        self.url = url
+        self.at = at
+        self.status = status
+        isSuspect = value["suspect"]?.boolean ?? false
+        isDraining = value["draining"]?.boolean ?? false
+        failedRetries = UInt16(clamping: number("retries"))
+        goodInRow = UInt16(clamping: number("good"))
+        firstCheckedAt = number("first")
+        lastCheckedAt = number("last")
+        lastFailureAt = number("failed")
+        since = number("since")
+        let words = outcomes.map { PollOutcome(rawValue: UInt32(clamping: $0)) }
+        lastFailure = words[0]
+        lastResult = words[1]
+        statusCause = words[2]
+        suspectCause = words[3]
+        polls = number("polls")
+        changes = UInt32(clamping: number("changes"))
+        availability = Availability.Saved(
+            windowMilliseconds: window, isUp: value["up"]?.boolean, buckets: buckets)
+        addresses = (value["addresses"]?.elements ?? value.elements).prefix(Limits.addressesPerName).compactMap {
+            $0.string.flatMap(SocketAddress.init(hostPort:))
+        }
+    }
+}
+
+extension SavedInstance {
+    init(_ entry: RegisteredInstance, service: String, at wall: UInt64, now: UInt64) {
+        self.service = service
+        url = entry.url
+        at = wall
+        status = entry.health.status
+        isSuspect = entry.health.isSuspect
+        isDraining = entry.isDraining
+        failedRetries = entry.health.failedRetries
+        goodInRow = entry.health.goodInRow
+        firstCheckedAt = entry.firstCheckedAt
+        lastCheckedAt = entry.lastCheckedAt
+        lastFailureAt = entry.lastFailureAt
+        since = entry.since
+        lastFailure = entry.lastFailure
+        lastResult = entry.lastResult
+        statusCause = entry.statusCause
+        suspectCause = entry.suspectCause
+        polls = entry.polls
+        changes = entry.changes
+        var availability = entry.availability
+        self.availability = availability.saved(now: now)
+        addresses = entry.answering
+    }
+}

@@ -1,0 +1,89 @@
+import Shared
+
+/// Keeps the file of instances up to date: every change is appended within 100 ms, one write at a time. A disk that is full or
+/// gone costs nothing but memory of the past: it is said once, shown in /health, and tried again.
+struct StateSaver {
+    private let disk: DiskThread
+    private let log: Log
+    private var isBusy = false
+    /// The file is to be written as a whole: at the start, after a reload, after a failure.
+    private var needsWhole = true
+    private var wholeBytes = 0
+    private var appendedBytes = 0
+    private var pendingBytes = 0
+    private var isWhole = false
+    private var earliest: UInt64 = 0
+    private var aliveDueAt: UInt64 = 0
+    /// What cannot be written, in words; empty when all is well.
+    private(set) var trouble = ""
+
+    var descriptor: Descriptor { disk.descriptor }
+
+    init(_ disk: DiskThread, log: Log) {
+        self.disk = disk
+        self.log = log
+    }
+
+    /// Other instances are named from now on.
+    mutating func restart() { needsWhole = true }
+
+    /// Hands over what is to be written now. Returns when to be asked again; nil: when something has changed or been written.
+    mutating func advance(_ registry: inout Registry, now: UInt64) -> UInt64? {
+        guard !isBusy else { return nil }
+        let isDue = needsWhole || !registry.unsaved.isEmpty || now >= aliveDueAt
+        guard isDue else { return aliveDueAt }
+        guard now >= earliest else { return earliest }
+        let wall = Clock.wallMilliseconds()
+        var writer = JSONWriter()
+        isWhole = needsWhole || appendedBytes > max(wholeBytes, Limits.stateCompactionBytes)
+        let ids: [Int]
+        if isWhole {
+            SavedState.begin(at: wall, to: &writer)
+            _ = registry.takeUnsaved()
+            ids = registry.instances.indices.filter { registry.instances[$0].health.status != .unknown }
+        } else {
+            ids = registry.takeUnsaved()
+            if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
+        }
+        for id in ids {
+            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(
+                to: &writer)
+        }
+        pendingBytes = writer.bytes.count
+        disk.give(
+            isWhole
+                ? .replace(name: SavedState.fileName, writer.bytes) : .append(name: SavedState.fileName, writer.bytes))
+        isBusy = true
+        needsWhole = false
+        earliest = now + Limits.stateGapMilliseconds
+        aliveDueAt = now + Limits.stateAliveMilliseconds
+        return nil
+    }
+
+    /// Jobs have been done, or have failed.
+    mutating func written(now: UInt64) {
+        for outcome in disk.takeOutcomes() {
+            isBusy = false
+            if let error = outcome {
+                if trouble.isEmpty {
+                    log.error(
+                        "the state directory cannot be written (\(error)): a restart would forget what is new; tried again every \(Limits.stateRetryMilliseconds / 1000) s"
+                    )
+                }
+                trouble = "the state directory cannot be written (\(error))"
+                // What was half written is replaced.
+                needsWhole = true
+                earliest = now + Limits.stateRetryMilliseconds
+                continue
+            }
+            if !trouble.isEmpty { log.info("the state directory can be written again") }
+            trouble = ""
+            if isWhole {
+                wholeBytes = pendingBytes
+                appendedBytes = 0
+            } else {
+                appendedBytes += pendingBytes
+            }
+        }
+    }
+}
