@@ -96,6 +96,27 @@ import Testing
         }
     }
 
+    @Test func aThousandWarningsHideNoErrorAndFurtherErrorsAreCounted() {
+        let warned = (0..<1001).map {
+            "s\($0): {servers: {10.0.0.1: {method: ping, frequency: 600}}, apis: [/s\($0)]}\n"
+        }.joined()
+        #expect(refusal(warned + "bad: {servers: {10.0.0.1: {method: nonsense}}, apis: [/bad]}\n").contains("nonsense"))
+        let paths = (0..<1007).map { _ in "/a" }.joined(separator: ", ")
+        #expect(
+            refusal("s: {servers: [h], polling: {method: ping}, apis: [\(paths)]}").hasSuffix(
+                "c.yaml: and 6 more errors\n"))
+    }
+
+    @Test func whatIsNoFileIsRefusedAndNotWaitedFor() {
+        #expect(throws: ConfigurationFile.Refusal.self) { try ConfigurationFile.read("/dev/null") }
+    }
+
+    @Test func keysWithEscapesCostNoMoreThanOthers() throws {
+        let servers = (0..<20_000).map { "\"http:\\/\\/10.0.\($0 >> 8).\($0 & 255):80\": {\"method\": \"ping\"}" }
+        let text = "{\"s\": {\"servers\": {\(servers.joined(separator: ","))}, \"apis\": [\"/a\"]}}"
+        #expect(try read(text, name: "c.json").services[0].instances.count == 20_000)
+    }
+
     @Test func limitsBelowTheNumberOfForwardersAreWarnedOf() throws {
         let text = service + "  max_connections: 2\nmeta-info: {forwarders: 4, limits: {connections: 3}}\n"
         let warnings = try ConfigurationFile(path: "c.yaml", bytes: Array(text.utf8)).configuration().warnings

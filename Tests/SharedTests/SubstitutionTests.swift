@@ -41,6 +41,20 @@ import Testing
         #expect(try read(service("h", name: "'a$${HOST}'")).services[0].name == "a${HOST}")
     }
 
+    @Test func keysThatBecomeOneAreRefused() {
+        for text in [
+            "s: {servers: [h], polling: {method: ping}, apis: [/a]}\n'${NOWHERE:-s}': {servers: [h], polling: {method: ping}, apis: [/b]}\n",
+            "s:\n  servers: {h: {method: ping, frequency: 5, '${NOWHERE:-frequency}': 7}}\n  apis: [/a]\n",
+        ] {
+            do {
+                _ = try read(text)
+                Issue.record("accepted")
+            } catch {
+                #expect(error.text.contains("is there twice"), "\(error.text)")
+            }
+        }
+    }
+
     @Test(arguments: [
         ("'${NOWHERE}'", "`NOWHERE` is not set"), ("'${HOST'", "is not closed"), ("'${1A}'", "is no name"),
         ("'${}'", "is no name"), ("'${A B}'", "is no name"),

@@ -43,8 +43,9 @@ public struct ConfigurationDifference: Equatable, Sendable {
         if old.policy != new.policy || old.availabilityWindowMilliseconds != new.availabilityWindowMilliseconds {
             lines.append("~ service \(name)")
         }
-        for path in old.paths where !new.paths.contains(path) { lines.append("- route \(path) \(name)") }
-        for path in new.paths where !old.paths.contains(path) { lines.append("+ route \(path) \(name)") }
+        let (formerPaths, paths) = (Set(old.paths), Set(new.paths))
+        for path in old.paths where !paths.contains(path) { lines.append("- route \(path) \(name)") }
+        for path in new.paths where !formerPaths.contains(path) { lines.append("+ route \(path) \(name)") }
     }
 
     private mutating func compare(_ old: Configuration.General, _ new: Configuration.General) {

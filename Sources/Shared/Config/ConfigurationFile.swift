@@ -18,6 +18,10 @@ public struct ConfigurationFile: Sendable {
 
     /// Reads the file; what cannot be read is refused at its first character.
     public static func read(_ path: String) throws(Refusal) -> ConfigurationFile {
+        // A pipe may have nobody at its other end, and whoever reads it waits for ever.
+        if let kind = try? Files.status(path, followsLink: true).kind, kind == .other || kind == .socket {
+            throw Refusal(text: "\(path):1:1: error: this is a pipe, socket or device; a regular file is needed\n")
+        }
         do {
             return ConfigurationFile(path: path, bytes: try Files.read(path, maxBytes: Limits.configurationBytes))
         } catch {
@@ -64,12 +68,20 @@ public struct ConfigurationFile: Sendable {
         }
         var substitution = EnvironmentSubstitution(lookUp)
         let substituted = substitution.apply(to: document, format)
-        if !substitution.diagnostics.isEmpty { throw Refusal(text: printer.print(substitution.diagnostics)) }
+        if !substitution.diagnostics.isEmpty {
+            throw Refusal(text: printer.print(substitution.diagnostics) + rest(substitution.failures))
+        }
         var reader = ConfigurationReader()
         let configuration = reader.read(substituted)
         if reader.diagnostics.contains(where: { $0.severity == .error }) {
-            throw Refusal(text: printer.print(reader.diagnostics.filter { $0.severity == .error }))
+            throw Refusal(
+                text: printer.print(reader.diagnostics.filter { $0.severity == .error }) + rest(reader.errors))
         }
         return (configuration, reader.diagnostics)
+    }
+
+    /// What is said of errors beyond those shown.
+    private func rest(_ count: Int) -> String {
+        count <= Limits.diagnostics ? "" : "\(path): and \(count - Limits.diagnostics) more errors\n"
     }
 }

@@ -1,6 +1,10 @@
 /// Turns a document into a configuration and collects everything that is wrong with it.
 struct ConfigurationReader {
     private(set) var diagnostics: [Diagnostic] = []
+    /// How many there are of each, those beyond the limit included.
+    private(set) var errors = 0
+    private var warnings = 0
+    private var lines: LineIndex?
     /// Where each API path was claimed first, and by whom.
     private var claimed: [String: (service: String, offset: Int)] = [:]
 
@@ -11,9 +15,23 @@ struct ConfigurationReader {
     mutating func note(
         _ severity: Diagnostic.Severity, _ value: Value, _ message: String, hidesSource: Bool = false
     ) {
-        if diagnostics.count < Limits.diagnostics {
+        // However many warnings there are, no error is lost by them.
+        let count = severity == .error ? errors : warnings
+        if severity == .error { errors += 1 } else { warnings += 1 }
+        if count < Limits.diagnostics {
             diagnostics.append(Diagnostic(severity, at: value.offset, message, hidesSource: hidesSource))
         }
+    }
+
+    /// An error that names the line of another place.
+    private mutating func error(_ value: Value, after offset: Int, _ message: (_ line: Int) -> String) {
+        guard errors < Limits.diagnostics else {
+            errors += 1
+            return
+        }
+        let index = lines ?? LineIndex(value.document.source)
+        lines = index
+        error(value, message(index.line(of: offset)))
     }
 
     mutating func read(_ document: Document) -> Configuration {
@@ -194,8 +212,9 @@ struct ConfigurationReader {
         }
         let identity = "\(endpoint.host.lowercased()):\(endpoint.port)"
         if let before = seen[identity] {
-            let line = SourcePosition(offset: before, in: address.document.source).line
-            error(address, "the instance `\(Text.shown(url.utf8))` is in this service already, on line \(line)")
+            error(address, after: before) {
+                "the instance `\(Text.shown(url.utf8))` is in this service already, on line \($0)"
+            }
             return nil
         }
         seen[identity] = address.offset
@@ -224,11 +243,9 @@ struct ConfigurationReader {
             }
             let normal = PathRule.normal(path)
             if let first = claimed[normal] {
-                let line = SourcePosition(offset: first.offset, in: element.document.source).line
-                error(
-                    element,
-                    "the path `\(Text.shown(path.utf8))` is claimed already by `\(Text.shown(first.service.utf8))` on line \(line)"
-                )
+                error(element, after: first.offset) {
+                    "the path `\(Text.shown(path.utf8))` is claimed already by `\(Text.shown(first.service.utf8))` on line \($0)"
+                }
                 continue
             }
             if normal == "/.serverpy" || normal.hasPrefix("/.serverpy/ready") {

@@ -6,6 +6,8 @@
 struct EnvironmentSubstitution {
     let lookUp: (String) -> String?
     private(set) var diagnostics: [Diagnostic] = []
+    /// How many there are, those beyond the limit included.
+    private(set) var failures = 0
 
     init(_ lookUp: @escaping (String) -> String?) { self.lookUp = lookUp }
 
@@ -21,7 +23,24 @@ struct EnvironmentSubstitution {
             case .sequence, .mapping, .alias: break
             }
         }
+        for index in document.nodes.indices where document.nodes[index].kind == .mapping {
+            refuseDuplicates(index, document.source, builder)
+        }
         return Document(source: document.source, builder: builder, root: document.rootIndex)
+    }
+
+    /// Two keys may have become one.
+    private mutating func refuseDuplicates(_ mapping: Int, _ source: [UInt8], _ builder: DocumentBuilder) {
+        var keys = KeySet()
+        var key = builder.nodes[mapping].first
+        while key >= 0 {
+            let text = builder.text(key, source: source)
+            if !keys.insert(text) {
+                fail(builder.nodes[Int(key)], "the key `\(Text.shown(text))` is there twice, with what it became")
+            }
+            let value = builder.nodes[Int(key)].next
+            key = value >= 0 ? builder.nodes[Int(value)].next : -1
+        }
     }
 
     private func isOpening(_ bytes: [UInt8], _ index: Int) -> Bool {
@@ -90,7 +109,8 @@ struct EnvironmentSubstitution {
     }
 
     private mutating func fail(_ node: Document.Node, _ message: String) {
-        diagnostics.append(Diagnostic(at: Int(node.offset), message))
+        failures += 1
+        if failures <= Limits.diagnostics { diagnostics.append(Diagnostic(at: Int(node.offset), message)) }
     }
 
     private func store(_ text: [UInt8], _ index: Int, isPlain: Bool, _ builder: inout DocumentBuilder) {

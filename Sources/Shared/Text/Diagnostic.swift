@@ -44,6 +44,30 @@ public struct SourcePosition: Equatable, Sendable {
     }
 }
 
+/// Where the lines of a text begin: for many positions in one text.
+public struct LineIndex: Sendable {
+    private var starts = [0]
+
+    public init(_ source: [UInt8]) {
+        for index in source.indices {
+            let byte = source[index]
+            if byte == 0x0a || byte == 0x0d && !(index + 1 < source.count && source[index + 1] == 0x0a) {
+                starts.append(index + 1)
+            }
+        }
+    }
+
+    /// The line of a byte offset, from 1 on.
+    public func line(of offset: Int) -> Int {
+        var (low, high) = (0, starts.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if starts[middle] <= offset { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}
+
 /// Prints diagnostics the way compilers do: `FILE:LINE:COLUMN: error: message`, the line, and a caret.
 public struct DiagnosticPrinter: Sendable {
     public var file: String

@@ -176,6 +176,7 @@ struct DocumentBuilder {
     func text(_ index: Int32, source: [UInt8]) -> ArraySlice<UInt8> {
         let node = nodes[Int(index)]
         let range = Int(node.textStart)..<Int(node.textStart) + Int(node.count)
-        return node.inArena ? arena[range] : source[range]
+        // A slice of the arena would make the next text that is added copy all of it.
+        return node.inArena ? Array(arena[range])[...] : source[range]
     }
 }
