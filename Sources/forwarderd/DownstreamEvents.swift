@@ -248,13 +248,17 @@ extension Forwarder {
     /// The answer has been sent whole: the next request, or the end of the connection.
     mutating func afterAnswer(_ slot: Int) {
         if downstreams[slot].record != nil { writeRecord(slot, .answered) }
-        if downstreams[slot].exchange.keepsClient, !isDraining {
+        // Where the answer's head went out before a drain began, the client has not been told of an end: it is with its next
+        // request.
+        if downstreams[slot].exchange.keepsClient {
             downstreams[slot].state = .idle
             downstreams[slot].restedAt = loop.now
             downstreams[slot].hasServed = true
             if downstreams[slot].input.isEmpty {
                 requestBuffers.giveBack(from: &downstreams[slot].input)
-                setDeadline(slot, loop.now + settings.clientIdleTimeoutMilliseconds)
+                let idle = settings.clientIdleTimeoutMilliseconds
+                setDeadline(
+                    slot, loop.now + (drain == .finishing ? min(idle, Limits.drainIdleMilliseconds) : idle))
             }
             return
         }

@@ -51,6 +51,36 @@ import Testing
         }
     }
 
+    /// The head has said nothing of an end: so the client may send its next request, and gets its answer with the notice.
+    @Test func aDrainingForwarderClosesNoConnectionThatWasNotToldSo() throws {
+        let stub = try StubInstance { head, _ in
+            head.contains("/slow")
+                ? .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", "cd"])
+                : .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+        }
+        let serverpy = try Serverpy(StubInstance.service([stub.port]), forwarders: 1).ready()
+        let (client, other) = (try Client(port: serverpy.requests), try Client(port: serverpy.requests))
+        try other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(try other.read().status == 200)
+        try client.send("GET /a/slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        stub.release()
+        #expect(try client.readSome(until: "ab").contains("200 OK"))
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
+        Signal.terminate.send(to: forwarder)
+        let isDraining = Eventually.holds {
+            guard (try? other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")) != nil, let answer = try? other.read()
+            else { return false }
+            return answer.values("Connection") == ["close"]
+        }
+        #expect(isDraining)
+        stub.release()
+        #expect(try client.readSome(until: "cd").hasSuffix("cd"))
+        try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        let next = try client.read()
+        #expect(next.text == "good")
+        #expect(next.values("Connection") == ["close"])
+    }
+
     @Test func bytesBehindAnAnswerNeverBecomeAnotherClientsAnswer() throws {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 65000\r\nX: "
         let whole =
