@@ -41,6 +41,16 @@ import Testing
         #expect(try read(service("h", name: "'a$${HOST}'")).services[0].name == "a${HOST}")
     }
 
+    @Test func whatCannotBeReplacedHidesNoOtherError() {
+        do {
+            _ = try read("s: {servers: {'${NOWHERE}:80': {method: pinng}}, apis: [a]}\n")
+            Issue.record("accepted")
+        } catch {
+            #expect(error.text.contains("`NOWHERE` is not set"), "\(error.text)")
+            #expect(error.text.contains("pinng") && error.text.contains("does not begin with /"), "\(error.text)")
+        }
+    }
+
     @Test func keysThatBecomeOneAreRefused() {
         for text in [
             "s: {servers: [h], polling: {method: ping}, apis: [/a]}\n'${NOWHERE:-s}': {servers: [h], polling: {method: ping}, apis: [/b]}\n",

@@ -68,20 +68,22 @@ public struct ConfigurationFile: Sendable {
         }
         var substitution = EnvironmentSubstitution(lookUp)
         let substituted = substitution.apply(to: document, format)
-        if !substitution.diagnostics.isEmpty {
-            throw Refusal(text: printer.print(substitution.diagnostics) + rest(substitution.failures))
-        }
         var reader = ConfigurationReader()
         let configuration = reader.read(substituted)
-        if reader.diagnostics.contains(where: { $0.severity == .error }) {
-            throw Refusal(
-                text: printer.print(reader.diagnostics.filter { $0.severity == .error }) + rest(reader.errors))
+        // What could not be replaced is wrong in other ways, too, which is nothing new.
+        let unreplaced = Set(substitution.diagnostics.map(\.offset))
+        let others = reader.diagnostics.filter { $0.severity == .error && !unreplaced.contains($0.offset) }
+        let errors = substitution.diagnostics + others
+        if !errors.isEmpty {
+            let beyond = reader.errors - reader.diagnostics.count { $0.severity == .error }
+            let unsaid = substitution.failures - substitution.diagnostics.count
+            throw Refusal(text: printer.print(errors) + rest(beyond + unsaid))
         }
         return (configuration, reader.diagnostics)
     }
 
     /// What is said of errors beyond those shown.
     private func rest(_ count: Int) -> String {
-        count <= Limits.diagnostics ? "" : "\(path): and \(count - Limits.diagnostics) more errors\n"
+        count == 0 ? "" : "\(path): and \(count) more errors\n"
     }
 }
