@@ -336,7 +336,7 @@ struct Discoveryd: ~Copyable {
         reply(
             .refused(
                 reason:
-                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s; the others will when they can"
+                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s"
             ))
     }
 

@@ -15,7 +15,9 @@ struct Reload {
 extension Supervisor {
     /// Reads the file anew. With `dryRun` only says what would change.
     mutating func reload(_ connection: (slot: Int, generation: UInt32)?, dryRun: Bool) {
-        guard phase == .running, reloading == nil else {
+        guard phase == .running, reloading == nil, !isRollingBack else {
+            // Nobody waits for the answer to a signal or to a changed file: it is done when its time has come.
+            if connection == nil, !dryRun { mustReloadAgain = true }
             return answer(connection, .failure("another change is under way; try again", ExitCode.failed))
         }
         var next: Reload
@@ -28,6 +30,13 @@ extension Supervisor {
         } catch {
             log.error("the new configuration is rejected, the old one goes on:\n\(error.text)")
             return answer(connection, .failure(error.text, ExitCode.configuration))
+        }
+        let forwarders = next.configuration.general.forwarders
+        if settings.hasFixedForwarders, forwarders != settings.configuration.general.forwarders {
+            let reason =
+                "`forwarders` cannot be changed: `--forwarders \(settings.forwarders)` was given at the start; restart without it"
+            log.error("the reload is refused, the old configuration goes on: \(reason)")
+            return answer(connection, .failure(reason, ExitCode.failed))
         }
         if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.difference.lines)) }
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
@@ -54,9 +63,10 @@ extension Supervisor {
     private func openNewPorts(_ next: inout Reload) throws(ListenAddress.Fault) {
         let (old, new) = (settings.configuration.general, next.configuration.general)
         let (oldRequests, newRequests) = (ListenAddress.requestProcessor(old), ListenAddress.requestProcessor(new))
-        if oldRequests != newRequests { next.requests = try newRequests.listen() }
+        let own = [sockets.requests, sockets.discoveryHTTP]
+        if oldRequests != newRequests { next.requests = try newRequests.listen(beside: own) }
         let (oldDiscovery, newDiscovery) = (ListenAddress.discovery(old), ListenAddress.discovery(new))
-        if oldDiscovery != newDiscovery { next.discoveryHTTP = try newDiscovery.listen() }
+        if oldDiscovery != newDiscovery { next.discoveryHTTP = try newDiscovery.listen(beside: own) }
     }
 
     /// What a child says on its control socket.
@@ -70,8 +80,10 @@ extension Supervisor {
             for descriptor in message.descriptors { descriptor.close() }
             guard children[index].role == .discoveryd else { continue }
             switch try? ControlMessage.decode(message.bytes) {
-            case .applied(let snapshot): finishReload(snapshot)
-            case .refused(let reason): abandonReload(reason)
+            case .applied(let snapshot):
+                if isRollingBack { endRollback() } else { finishReload(snapshot) }
+            case .refused(let reason):
+                if isRollingBack { endRollback() } else { abandonReload(reason) }
             case .drain, .stop, .reopenLogs, .listeners, .configuration, nil: break
             }
         }
@@ -103,15 +115,45 @@ extension Supervisor {
         }
         log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
         answer(done.connection, .success(done.difference.lines))
+        reloadIfAsked()
     }
 
-    mutating func abandonReload(_ reason: String) {
+    /// What came while another reload was under way.
+    private mutating func reloadIfAsked() {
+        guard mustReloadAgain, phase == .running else { return }
+        mustReloadAgain = false
+        reload(nil, dryRun: false)
+    }
+
+    /// discoveryd may work with the new configuration already: it gets the old one again.
+    private mutating func rollBack() {
+        guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }),
+            let memory = try? Files.sealedMemory(name: "configuration", settings.file.bytes)
+        else { return reloadIfAsked() }
+        defer { memory.close() }
+        isRollingBack = true
+        tell(discoveryd, .configuration(path: settings.file.path), [memory])
+    }
+
+    private mutating func endRollback() {
+        isRollingBack = false
+        reloadIfAsked()
+    }
+
+    /// discoveryd is gone: its successor begins with the configuration in force.
+    mutating func discoverydEnded() {
+        isRollingBack = false
+        abandonReload("discoveryd ended meanwhile", rollsBack: false)
+    }
+
+    private mutating func abandonReload(_ reason: String, rollsBack: Bool = true) {
         guard let failed = reloading else { return }
         reloading = nil
         failed.requests.close()
         failed.discoveryHTTP.close()
         log.error("the reload failed, the old configuration goes on: \(reason)")
-        answer(failed.connection, .failure(reason, ExitCode.failed))
+        answer(failed.connection, .failure("\(reason); the old configuration goes on", ExitCode.failed))
+        if rollsBack { rollBack() } else { reloadIfAsked() }
     }
 
     /// More or fewer forwarders: new ones start, the last ones drain.

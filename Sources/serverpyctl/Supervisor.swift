@@ -30,6 +30,10 @@ struct Supervisor: ~Copyable {
     var control: ControlServer
     /// A reload under way.
     var reloading: Reload?
+    /// discoveryd has been given the old configuration again and has not answered yet.
+    var isRollingBack = false
+    /// A signal or a changed file came meanwhile.
+    var mustReloadAgain = false
     /// The file as it was when it was last read.
     var fingerprint: [Int64] = []
     let startedAt: UInt64
@@ -252,7 +256,7 @@ struct Supervisor: ~Copyable {
         children[index].pid = 0
         children[index].control.close()
         children[index].control = .none
-        if child.role == .discoveryd { abandonReload("discoveryd ended meanwhile") }
+        if child.role == .discoveryd { discoverydEnded() }
         if child.state == .stopping, phase == .running {
             // Scaled away.
             children[index].state = .ended

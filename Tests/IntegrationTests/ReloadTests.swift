@@ -61,6 +61,53 @@ import Testing
         #expect(try Client.get(serverpy.requests, "/hello").status == 200)
     }
 
+    @Test func aReloadThatAForwarderDoesNotFollowIsUndoneAndWhatCameMeanwhileIsDone() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one]), forwarders: 1).ready()
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
+        Signal(SIGSTOP).send(to: forwarder)
+        try serverpy.configure(service([one], paths: "\"/other\""))
+        let result = try serverpy.reload()
+        Signal(SIGCONT).send(to: forwarder)
+        #expect(result.status == 1)
+        #expect(result.errors.contains("0 of 1 forwarders"), "\(result.errors)")
+        #expect(Eventually.holds { (try? Client.get(serverpy.requests, "/hello").status) == 200 })
+        #expect(try Client.get(serverpy.requests, "/other").status == 404)
+        serverpy.running.signal(.hangUp)
+        #expect(serverpy.running.waitForError("reloaded, snapshot") != nil)
+        #expect(try Client.get(serverpy.requests, "/other").status == 200)
+        #expect(serverpy.stop() == 0)
+    }
+
+    @Test func anotherAddressOfTheSamePortIsOpenedBesideTheOldOne() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one])).ready()
+        let port = serverpy.requests
+        let fixed = ", \"request_processor_port\": \(port)"
+        try serverpy.configure(service([one]), general: fixed)
+        #expect(try serverpy.reload().status == 0)
+        let text = String(decoding: try Files.read(serverpy.directory + "/c.json", maxBytes: 1 << 20), as: UTF8.self)
+        let everywhere = text.replacingOccurrences(of: "\"request_processor_host\": \"127.0.0.1\", ", with: "")
+        #expect(everywhere != text)
+        try Data(everywhere.utf8).write(to: URL(fileURLWithPath: serverpy.directory + "/c.json"), options: .atomic)
+        let result = try serverpy.reload()
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(try Client.get(port, "/hello").status == 200)
+        let (other, connected) = try Socket.connect(to: SocketAddress(ipv4: 0x7f00_0002, port: port))
+        defer { other.close() }
+        #expect(connected || Eventually.holds { other.isWritable && Socket.pendingError(other) == nil })
+        #expect(serverpy.stop() == 0)
+    }
+
+    @Test func aNumberOfForwardersGivenAtTheStartIsNotChangedByAReload() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one]), forwarders: 1).ready()
+        try serverpy.configure(service([one]), general: ", \"forwarders\": 3")
+        let result = try serverpy.reload()
+        #expect(result.status == 1)
+        #expect(result.errors.contains("--forwarders 1"), "\(result.errors)")
+    }
+
     @Test func aSignalReloadsToo() throws {
         let one = try Sample("one")
         let serverpy = try Serverpy(service([one])).ready()

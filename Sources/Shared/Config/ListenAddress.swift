@@ -26,20 +26,21 @@ public struct ListenAddress: Equatable, Sendable {
         self.port = port
     }
 
-    /// Opens the port; a fault names it.
-    public func listen() throws(Fault) -> Descriptor {
+    /// Opens the port; a fault names it. `own`: listeners of ours that may have the port already, at another address.
+    public func listen(beside own: [Descriptor] = []) throws(Fault) -> Descriptor {
         do throws(Errno) {
             guard let host else {
                 do throws(Errno) {
-                    return try Socket.listen(on: SocketAddress(ipv6High: 0, low: 0, port: port), dualStack: true)
+                    return try Socket.listen(
+                        on: SocketAddress(ipv6High: 0, low: 0, port: port), dualStack: true, beside: own)
                 } catch {
                     // A system without IPv6.
                     guard error == .addressFamilyNotSupported || error == .addressNotAvailable else { throw error }
-                    return try Socket.listen(on: SocketAddress(ipv4: 0, port: port))
+                    return try Socket.listen(on: SocketAddress(ipv4: 0, port: port), beside: own)
                 }
             }
             guard let address = SocketAddress(literal: host, port: port) else { throw .invalidArgument }
-            return try Socket.listen(on: address)
+            return try Socket.listen(on: address, beside: own)
         } catch {
             let place = host.map { "\($0.contains(":") ? "[\($0)]" : $0):\(port)" } ?? "port \(port) on all interfaces"
             let reason =

@@ -9,9 +9,11 @@ public enum Socket {
     static func domain(_ family: SocketAddress.Family) -> Int32 { family == .ipv4 ? AF_INET : AF_INET6 }
 
     /// A listening TCP socket. `address` on port 0 lets the system choose: see `localAddress`.
-    /// `dualStack` makes an IPv6 wildcard serve IPv4 too (ipv6(7), IPV6_V6ONLY off).
+    /// `dualStack` makes an IPv6 wildcard serve IPv4 too (ipv6(7), IPV6_V6ONLY off). `own`: listeners of ours that may have the port
+    /// already, at an address that this one covers or that covers it (socket(7), SO_REUSEPORT).
     public static func listen(
-        on address: SocketAddress, backlog: Int32 = Limits.listenBacklog, dualStack: Bool = false
+        on address: SocketAddress, backlog: Int32 = Limits.listenBacklog, dualStack: Bool = false,
+        beside own: [Descriptor] = []
     ) throws(Errno) -> Descriptor {
         let socket = Descriptor(try retrying { Glibc.socket(domain(address.family), streamType, 0) })
         do throws(Errno) {
@@ -19,6 +21,10 @@ public enum Socket {
             // Connections inherit it, which saves a call for each.
             try setNoDelay(socket)
             if address.family == .ipv6 { try set(socket, Int32(IPPROTO_IPV6), IPV6_V6ONLY, dualStack ? 0 : 1) }
+            // The port is shared with our own only, and only while it is opened: other programs are refused as ever.
+            let sharing = own.isEmpty ? [] : own + [socket]
+            for descriptor in sharing { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
+            defer { for descriptor in sharing { try? set(descriptor, SOL_SOCKET, SO_REUSEPORT, 0) } }
             _ = try retrying { unsafe address.withSockaddr { unsafe Glibc.bind(socket.rawValue, $0, $1) } }
             _ = try retrying { Glibc.listen(socket.rawValue, backlog) }
         } catch {
