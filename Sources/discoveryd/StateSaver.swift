@@ -81,6 +81,8 @@ struct StateSaver {
             if isWhole {
                 wholeBytes = pendingBytes
                 appendedBytes = 0
+                // All instances as text are much memory that is not needed again.
+                Process.returnFreeMemory()
             } else {
                 appendedBytes += pendingBytes
             }
