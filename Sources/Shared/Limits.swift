@@ -72,8 +72,9 @@ public enum Limits {
     public static let betweenBytesTimeoutMilliseconds: UInt64 = 60_000
     public static let tunnelTimeoutMilliseconds: UInt64 = 3_600_000
     public static let queueTimeoutMilliseconds: UInt64 = 5_000
-    public static let lingerBytes = 64 * 1024
-    public static let lingerMilliseconds: UInt64 = 2_000
+    /// After the last answer: how long what a client still sends is discarded, and how long it may be silent.
+    public static let lingerMilliseconds: UInt64 = 30_000
+    public static let lingerSilenceMilliseconds: UInt64 = 2_000
     public static let drainTimeoutMilliseconds: UInt64 = 30_000
     public static let drainIdleMilliseconds: UInt64 = 5_000
     /// A reused connection idle for longer is not trusted with a request that must not run twice.
@@ -137,8 +138,9 @@ public enum Limits {
     public static let configurationBytes = 32 * 1024 * 1024
     public static let nestingDepth = 64
     public static let keyBytes = 1024
-    /// Values that a text stands for with all aliases followed.
+    /// Values that a YAML text stands for with all aliases followed; so many bytes of text count as one more.
     public static let expandedNodes = 8_000_000
+    public static let textBytesPerNode = 16
     public static let diagnostics = 1000
     public static let trustedProxies = 256
 

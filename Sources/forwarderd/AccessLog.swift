@@ -40,7 +40,8 @@ struct AccessLog {
         if !isRegularFile, line.count > Self.pipeBytes {
             // It must go through in one piece, and without waiting.
             record.shorten()
-            line = record.line(format, outcome, requestID: requestID)
+            line = record.line(
+                format, outcome, requestID: String(decoding: requestID.utf8.prefix(64), as: UTF8.self))
         }
         guard pending.count + line.count <= Limits.accessLogBytes else {
             dropped += 1

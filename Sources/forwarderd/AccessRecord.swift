@@ -16,8 +16,6 @@ final class AccessRecord {
     var status: UInt16 = 0
     /// Why the answer is ours, or was cut; empty for an instance's answer.
     var cause = ""
-    /// The client's own id; empty: ours.
-    var requestID: [UInt8] = []
     private var receivedBytes = 0
     private var sentBytes = 0
     /// Nanoseconds since `start`; 0 for never.
@@ -35,7 +33,6 @@ final class AccessRecord {
         if route.utf8.count > 200 { route = String(decoding: route.utf8.prefix(200), as: UTF8.self) + "..." }
         if service.utf8.count > 100 { service = String(decoding: service.utf8.prefix(100), as: UTF8.self) + "..." }
         if cause.utf8.count > 100 { cause = String(decoding: cause.utf8.prefix(100), as: UTF8.self) + "..." }
-        requestID = Array(requestID.prefix(64))
     }
 
     func received(_ count: Int) { receivedBytes &+= count }
@@ -52,8 +49,7 @@ final class AccessRecord {
     }
 
     /// One line with its line break.
-    func line(_ format: Log.Format, _ outcome: Outcome, requestID own: String) -> [UInt8] {
-        let id = requestID.isEmpty ? own : String(decoding: requestID, as: UTF8.self)
+    func line(_ format: Log.Format, _ outcome: Outcome, requestID id: String) -> [UInt8] {
         // Each part begins where the one before ended.
         let total = elapsed
         let queue = chosenAfter

@@ -48,6 +48,8 @@ struct Downstream: ~Copyable {
     /// The answer's body, while one is relayed.
     var responseBody = BodyDecoder(.none, status: 502)
     var responseIsChunked = false
+    /// For the client its end is the connection's.
+    var responseEndsWithConnection = false
     var hasResponseHead = false
     /// An event said that there is something to read which we have not read yet.
     var mayRead = false
@@ -58,14 +60,15 @@ struct Downstream: ~Copyable {
     var timerAt: UInt64 = 0
     /// When its present wait is over.
     var deadline: UInt64 = 0
-    var lingered = 0
+    /// When discarding what the client still sends ends at last.
+    var lingersUntil: UInt64 = 0
     /// At least one request has been answered on it.
     var hasServed = false
     /// When it came to be between requests.
     var restedAt: UInt64 = 0
     /// One over the limit, which is being told so.
     var isRefused = false
-    var requestID: (UInt64, UInt64) = (0, 0)
+    var requestID = RequestID()
     /// What the access log will say; nil where there is none.
     var record: AccessRecord?
 

@@ -208,10 +208,7 @@ extension Forwarder {
             closeDownstream(slot)
         case .head:
             if downstreams[slot].awaitsProxyHeader { return closeDownstream(slot) }
-            downstreams[slot].requestIsComplete = false
-            downstreams[slot].exchange = Exchange()
-            downstreams[slot].requestID = (random.next(), random.next())
-            if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
+            refuseHead(slot)
             answer(slot, OwnAnswer(408, "The request's head took too long", error: "http_request_error"))
         case .exchange:
             exchangeTimedOut(slot)
@@ -267,34 +264,37 @@ extension Forwarder {
         }
         // Unread bytes would turn our close into a reset, which eats the answer.
         downstreams[slot].state = .lingering
-        downstreams[slot].lingered = downstreams[slot].input.count
+        downstreams[slot].lingersUntil = loop.now + Limits.lingerMilliseconds
         requestBuffers.giveBack(from: &downstreams[slot].input)
         Socket.shutdownWrite(downstreams[slot].descriptor)
-        setDeadline(slot, loop.now + Limits.lingerMilliseconds)
+        setDeadline(slot, loop.now + Limits.lingerSilenceMilliseconds)
         downstreams[slot].mayRead = true
         unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
     }
 
+    /// Discards what the client still sends, until it ends, falls silent, or has had its time.
     mutating func linger(_ slot: Int) {
-        while downstreams[slot].lingered < Limits.lingerBytes {
+        var discarded = 0
+        while discarded < Limits.relayBytesPerTurn {
             received.removeAll()
             let result = received.receive(from: downstreams[slot].descriptor)
             guard let count = result.count, count > 0 else {
-                if result.count == nil, result.isAgain { return }
-                return closeDownstream(slot)
+                guard result.count == nil, result.isAgain else { return closeDownstream(slot) }
+                let silence = loop.now + Limits.lingerSilenceMilliseconds
+                return setDeadline(slot, min(silence, downstreams[slot].lingersUntil))
             }
-            downstreams[slot].lingered += count
+            discarded += count
         }
-        closeDownstream(slot)
+        if loop.now >= downstreams[slot].lingersUntil { return closeDownstream(slot) }
+        unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
     }
 
     /// The exchange has ended: its line for the access log.
-    private mutating func writeRecord(_ slot: Int, _ outcome: AccessRecord.Outcome) {
+    mutating func writeRecord(_ slot: Int, _ outcome: AccessRecord.Outcome) {
         guard let record = downstreams[slot].record else { return }
         downstreams[slot].record = nil
         record.tries = downstreams[slot].exchange.tries
-        let (high, low) = downstreams[slot].requestID
-        accessLog.add(record, outcome, requestID: Text.hexadecimal(high) + Text.hexadecimal(low))
+        accessLog.add(record, outcome, requestID: downstreams[slot].requestID.text)
         scheduleAccessLog()
     }
 

@@ -61,8 +61,7 @@ extension Forwarder {
         // The rest of a body is not read as the next request.
         if !downstreams[slot].requestIsComplete || isDraining { downstreams[slot].exchange.keepsClient = false }
         refreshDate()
-        let (high, low) = downstreams[slot].requestID
-        let body = own.body(requestID: Text.hexadecimal(high) + Text.hexadecimal(low))
+        let body = own.body(requestID: downstreams[slot].requestID.text)
         outgoing.removeAll()
         outgoing.append("HTTP/1.1 ")
         outgoing.append(decimal: UInt64(own.status))

@@ -83,7 +83,9 @@ struct Exchange {
     var hasForwarded = false
     /// A reused connection failed and a fresh one to the same instance was tried.
     var hasTriedFresh = false
-    /// Counted in the service's retry budget.
+    /// It has moved to another instance after a byte was sent.
+    var hasMoved = false
+    /// It moves further than that, which is counted in the service's retry budget.
     var isRetrying = false
     var excluded = ExclusionSet()
     var tries = 0
@@ -112,9 +114,15 @@ struct Exchange {
                 return .freshConnection
             }
             excluded.insert(instance)
+            guard excluded.count < tries else { return .answer }
             // The first move to another instance is always allowed, or a killed instance would fail those that it was
             // serving on new connections; the budget bounds what comes after.
-            return (budget || excluded.count == 1) && excluded.count < tries ? .nextInstance : .answer
+            if hasMoved {
+                guard isRetrying || budget else { return .answer }
+                isRetrying = true
+            }
+            hasMoved = true
+            return .nextInstance
         case .timeout, .malformed:
             return .answer
         }

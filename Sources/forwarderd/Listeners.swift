@@ -123,7 +123,7 @@ extension Forwarder {
         if !hasRoom {
             downstreams[slot].isRefused = true
             refused += 1
-            downstreams[slot].requestIsComplete = false
+            refuseHead(slot)
             return answer(slot, .full("\(connectionLimit) connections are open, which is the limit"))
         }
         downstreams[slot].restedAt = loop.now

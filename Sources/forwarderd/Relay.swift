@@ -169,6 +169,7 @@ extension Forwarder {
         case .chunked, .untilClose: clientFraming = isHTTP10 ? .untilClose : .chunked
         }
         downstreams[slot].responseIsChunked = clientFraming == .chunked
+        downstreams[slot].responseEndsWithConnection = clientFraming == .untilClose
         // An answer before the request's end: the rest of the request is not wanted.
         if clientFraming == .untilClose || !downstreams[slot].requestIsComplete || isDraining {
             downstreams[slot].exchange.keepsClient = false

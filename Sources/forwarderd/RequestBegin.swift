@@ -9,15 +9,27 @@ extension Forwarder {
         do throws(HTTPFault) {
             guard try requestHead.parse(downstreams[slot].input.bytes, bounds: bounds) else { return false }
         } catch {
-            downstreams[slot].exchange = Exchange()
-            if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
-            downstreams[slot].requestIsComplete = false
-            downstreams[slot].requestID = (random.next(), random.next())
+            refuseHead(slot)
             answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
             return true
         }
         begin(slot)
         return true
+    }
+
+    /// Makes ready for an answer to a head that was not understood.
+    mutating func refuseHead(_ slot: Int) {
+        downstreams[slot].exchange = Exchange()
+        downstreams[slot].exchange.isHead = beginsWithHEAD(slot)
+        if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
+        downstreams[slot].requestIsComplete = false
+        downstreams[slot].requestID.make(random.next(), random.next())
+    }
+
+    /// What can be known of a bad head: an answer to HEAD has no body, whatever else is wrong.
+    private func beginsWithHEAD(_ slot: Int) -> Bool {
+        let bytes = downstreams[slot].input.bytes
+        return bytes.spells("HEAD ", at: 0) || bytes.spells("\r\nHEAD ", at: 0)
     }
 
     private mutating func begin(_ slot: Int) {
@@ -36,7 +48,10 @@ extension Forwarder {
         downstreams[slot].requestIsChunked = requestHead.framing == .chunked
         downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
         downstreams[slot].requestBodyBytes = 0
-        downstreams[slot].requestID = (random.next(), random.next())
+        downstreams[slot].requestID.make(random.next(), random.next())
+        if requestHead.fields.hasRequestID {
+            downstreams[slot].requestID.take(requestHead, downstreams[slot].input.bytes)
+        }
         if accessLog.isOn { beginRecord(slot) }
         switch decide(slot) {
         case .own(let own):
@@ -55,11 +70,6 @@ extension Forwarder {
         if record.target.isEmpty { record.target = [requestHead.form == .asterisk ? 0x2a : 0x2f] }
         record.minorVersion = requestHead.minorVersion
         record.received(requestHead.byteCount)
-        if requestHead.fields.hasRequestID,
-            let line = requestHead.fields.lines.first(where: { $0.name == .xRequestID })
-        {
-            record.requestID = bytes.array(Int(line.valueStart), min(128, Int(line.valueCount)))
-        }
         downstreams[slot].record = record
     }
 
@@ -162,7 +172,7 @@ extension Forwarder {
         let host = ForwardedRequest.write(
             requestHead, downstreams[slot].input.bytes, skipping: services[service].policy.stripsPrefix ? matched : 0,
             upgrades: upgrades, isTrusted: downstreams[slot].isTrusted,
-            peer: downstreams[slot].peer, requestID: downstreams[slot].requestID, identity: identity,
+            peer: downstreams[slot].peer, requestID: downstreams[slot].requestID.made, identity: identity,
             authority: defaultAuthority(service), to: &downstreams[slot].request)
         downstreams[slot].requestHost = services[service].policy.sendsInstanceHost ? host : nil
         downstreams[slot].requestSent = 0

@@ -8,7 +8,7 @@ struct ServiceEntry {
     var ranking = Ranking()
     /// A fact has changed since the ranking was made.
     var isStale = true
-    /// Requests in progress, and how many of them are retries: the retry budget.
+    /// Requests in progress, and how many of them have been moved more than once: the retry budget.
     var active = 0
     var retrying = 0
     /// For round robin.

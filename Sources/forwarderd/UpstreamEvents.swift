@@ -198,17 +198,18 @@ extension Forwarder {
         // A failed reused connection accuses nobody.
         if fault.accuses, !isReused { accuse(instance, fault) }
         let service = downstreams[slot].exchange.service
-        let budget = downstreams[slot].exchange.isRetrying || services[service].allowsRetry
+        let wasRetrying = downstreams[slot].exchange.isRetrying
         let tries = services[service].policy.tries
-        switch downstreams[slot].exchange.failed(fault, isReused: isReused, budget: budget, tries: tries) {
+        let action = downstreams[slot].exchange.failed(
+            fault, isReused: isReused, budget: services[service].allowsRetry, tries: tries)
+        if downstreams[slot].exchange.isRetrying, !wasRetrying { services[service].retrying += 1 }
+        switch action {
         case .freshConnection:
-            beginRetry(slot)
             // It stays at this instance, whose slot must not be freed in between.
             connect(slot, to: instance, fresh: true)
             leaveInstance(instance)
         case .nextInstance:
             leaveInstance(instance)
-            beginRetry(slot)
             connectSomewhere(slot, after: fault)
         case .answer:
             leaveInstance(instance)
@@ -216,16 +217,23 @@ extension Forwarder {
         case .cut:
             leaveInstance(instance)
             downstreams[slot].record?.cause = fault.words
-            // The client must see that the answer is not whole.
-            Socket.resetOnClose(downstreams[slot].descriptor)
-            closeDownstream(slot)
+            cut(slot)
         }
     }
 
-    private mutating func beginRetry(_ slot: Int) {
-        guard !downstreams[slot].exchange.isRetrying else { return }
-        downstreams[slot].exchange.isRetrying = true
-        services[downstreams[slot].exchange.service].retrying += 1
+    /// Part of an answer has gone out and the rest will not come: the client must see that it is not whole.
+    private mutating func cut(_ slot: Int) {
+        if downstreams[slot].responseEndsWithConnection {
+            // Only a reset tells this end from the proper one.
+            Socket.resetOnClose(downstreams[slot].descriptor)
+            return closeDownstream(slot)
+        }
+        // What has come is still the client's: a reset would eat it.
+        writeRecord(slot, .cut)
+        abandonExchange(slot)
+        requestBuffers.giveBack(from: &downstreams[slot].request)
+        downstreams[slot].exchange.keepsClient = false
+        finishAnswer(slot)
     }
 
     /// Evidence against an instance: avoided here at once, and discoveryd is told.

@@ -41,4 +41,6 @@ struct CommandFault: Error {
     let code: Int32
     /// Printed as it is, with a line break; empty for nothing.
     let message: String
+    /// The errors of a refused configuration, one `FILE:LINE:COLUMN: error: ...` each.
+    var headlines: [String] = []
 }

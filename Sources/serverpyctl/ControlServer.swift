@@ -144,7 +144,7 @@ extension Supervisor {
                 writer.field("discovery_server", discovery)
                 writer.key("processes")
                 writer.beginArray()
-                for child in children {
+                for child in children where child.state != .ended {
                     writer.beginObject()
                     writer.field("name", child.role.name)
                     writer.field("pid", child.pid)

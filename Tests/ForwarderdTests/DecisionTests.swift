@@ -173,9 +173,16 @@ import Testing
     @Test func theBudgetEndsRetries() {
         var get = exchange(idempotent: true, sent: true)
         #expect(get.failed(.reset, isReused: false, budget: false) == .nextInstance, "the first move is free")
+        #expect(!get.isRetrying)
         get.begin(instance: 4, upstream: 6)
         get.hasSent = true
+        var other = get
         #expect(get.failed(.reset, isReused: false, budget: false) == .answer)
+        #expect(other.failed(.reset, isReused: false, budget: true) == .nextInstance)
+        #expect(other.isRetrying, "it is counted")
+        other.begin(instance: 5, upstream: 7)
+        other.hasSent = true
+        #expect(other.failed(.reset, isReused: false, budget: false) == .nextInstance, "once counted, it may go on")
     }
 
     @Test func triesAreBounded() {

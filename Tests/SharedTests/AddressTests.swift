@@ -59,6 +59,7 @@ import Testing
                     byteCount: 52, source: SocketAddress(literal: "2001:db8::7", port: 9)))
         // LOCAL, and a family other than TCP: the connection speaks for itself. What is attached is skipped.
         #expect(try parse(Self.signature + [0x20, 0, 0, 2, 9, 9]) == .header(byteCount: 18, source: nil))
+        #expect(try parse(Self.signature + [0x20, 0x11, 0, 0]) == .header(byteCount: 16, source: nil))
         #expect(try parse(Self.signature + [0x21, 0x31, 0, 0]) == .header(byteCount: 16, source: nil))
     }
 

@@ -49,7 +49,16 @@ enum ConfigurationFixtures {
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], retry: {tries: 9}}", "a whole number from 1 to 8"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], max_connections: 0}", "a whole number from 1"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], queue: 5}", "no meaning without `max_connections`"),
+        ("s: {servers: ['h:0'], apis: [/a]}", "not a number from 1 to 65535"),
+        ("\"a\\u202eb\": {}", "no control or invisible characters"),
         ("meta-info: {}", "there is no service"),
+    ]
+
+    /// What the text itself is refused for, before its meaning is looked at.
+    static let refusedAsText: [(String, String)] = [
+        ("s: {servers: [h], polling: {method: ping}, apis: ['/${NOPE:-${HOME}}']}", "holds another `${`"),
+        ("'\(String(repeating: "k", count: 1025))': 1", "the key has 1025 bytes; at most 1024 are allowed"),
+        ("\(String(repeating: "k", count: 5000)): 1", "the key has 5000 bytes; at most 1024 are allowed"),
     ]
 
     /// `meta-info` and services that are refused beside `service`.

@@ -45,7 +45,7 @@ import Testing
         #expect(try read(yaml).services[0].paths == ["/a", "/b"])
     }
 
-    @Test(arguments: ConfigurationFixtures.refused)
+    @Test(arguments: ConfigurationFixtures.refused + ConfigurationFixtures.refusedAsText)
     func saysWhatIsWrong(_ text: String, _ words: String) {
         let refusal = refusal(text)
         #expect(refusal.contains(words), "\(refusal)")
@@ -89,7 +89,10 @@ import Testing
     }
 
     @Test func aSecretIsNotShownBesideAnError() {
-        for text in ["{discovery_token: 'se cret'}", "{discovery_token: sesame-sesame-sesame, forwarders: x}"] {
+        for text in [
+            "{discovery_token: 'se cret'}", "{discovery_token: sesame-sesame-sesame, forwarders: x}",
+            "{discovery_tokn: sesame-sesame-sesame, forwarders: x}",
+        ] {
             let refusal = refusal(service + "meta-info: " + text)
             #expect(refusal.contains("error:"))
             #expect(!refusal.contains("sesame") && !refusal.contains("se cret"), "\(refusal)")
@@ -146,6 +149,25 @@ import Testing
         #expect(
             refusal("s: {servers: [h], polling: {method: pong}, apis: [/a]}").contains(
                 "\n" + String(repeating: " ", count: 38) + "^"))
+    }
+
+    @Test func theCaretStandsBelowItsPlaceBehindWideCharactersToo() {
+        let refusal = refusal("s: {servers: ['\u{6f22}\u{5b57}e\u{301}', 'h:0'], polling: {method: ping}, apis: [/a]}")
+        // Two cells for each of the first two characters, none for the accent.
+        #expect(refusal.hasSuffix("\n" + String(repeating: " ", count: 25) + "^\n"), "\(refusal)")
+    }
+
+    @Test func nothingThatATerminalObeysComesOutOfAFile() {
+        let text = "{\"s\": {\"servers\": [\"\\u009b2J\\u202e\u{202e}\u{9b}\\u001b\"], \"apis\": [\"/a\"]}}"
+        let refusal = refusal(text, name: "c.json")
+        #expect(refusal.contains("<U+009B>2J<U+202E>"), "\(refusal)")
+        #expect(!refusal.unicodeScalars.contains { $0 != "\n" && Text.isInvisible($0) }, "\(refusal)")
+    }
+
+    @Test func aRetryDelayWithoutRetriesIsWarnedOf() throws {
+        let text = "s: {servers: [h, i], polling: {method: ping, retry_delay: 1}, apis: [/a]}"
+        let warnings = try ConfigurationFile(path: "c.yaml", bytes: Array(text.utf8)).configuration().warnings
+        #expect(warnings.map(\.message) == ["`retry_delay` has no meaning without `retries`, which is 0"])
     }
 
     @Test func theOriginalsExampleLoadsAsItStands() throws {

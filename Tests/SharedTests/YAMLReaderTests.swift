@@ -40,7 +40,7 @@ import Testing
         "a: b: c", "a:\n\t- b", "a: [1, 2", "a: \"x", "- a\nb: c", "a: 1\na: 2", "a: *nobody", "--- a\n--- b",
         "a: !mine x", "[a]: b", "a: @x", "a: `x`",
         "a: 'it's'", "a:\n  b: 1\n c: 2", "a: |x\n  y", "&a &b c", "a: {b: c]", "%YAML 2.0\n---\na", "key\nother: 1",
-        "a: \"\\q\"", "a: &x *x", "x: \u{1}",
+        "a: \"\\q\"", "a: &x *x", "x: \u{1}", "x: \u{9b}", "x: \u{ffff}",
     ])
     func refusesWithAPosition(_ text: String) {
         #expect(throws: Diagnostic.self) { try json(text) }
@@ -51,6 +51,11 @@ import Testing
         for level in 1...12 {
             text += "a\(level): &a\(level) [" + (0..<10).map { _ in "*a\(level - 1)" }.joined(separator: ", ") + "]\n"
         }
+        #expect(throws: Diagnostic.self) { try json(text) }
+    }
+
+    @Test func refusesTextsThatAliasesMakeLong() {
+        let text = "a: &a \(String(repeating: "x", count: 1 << 20))\nb:\n" + String(repeating: "- *a\n", count: 200)
         #expect(throws: Diagnostic.self) { try json(text) }
     }
 

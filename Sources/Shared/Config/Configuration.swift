@@ -164,7 +164,7 @@ public struct Endpoint: Equatable, Hashable, Sendable {
         if let colon = rest.indices.first(where: { rest[$0...].starts(with: "://".utf8) }) {
             let name = shown(rest[..<colon])
             guard let known = Scheme(rawValue: name.lowercased()) else {
-                throw AddressFault("the scheme `\(name)` is not known; http:// and https:// are")
+                throw AddressFault("the scheme `\(Text.shown(name.utf8))` is not known; http:// and https:// are")
             }
             scheme = known
             rest = rest[(colon + 3)...]
@@ -182,7 +182,7 @@ public struct Endpoint: Equatable, Hashable, Sendable {
             }
             host = shown(rest[(rest.startIndex + 1)..<close])
             guard host.contains(":"), SocketAddress(literal: host, port: 0) != nil else {
-                throw AddressFault("`\(host)` is not an IPv6 address")
+                throw AddressFault("`\(Text.shown(host.utf8))` is not an IPv6 address")
             }
             let behind = rest[(close + 1)...]
             if behind.first == UInt8(ascii: ":") {
@@ -220,20 +220,23 @@ public struct Endpoint: Equatable, Hashable, Sendable {
         let labels = (bytes.last == UInt8(ascii: ".") ? bytes.dropLast() : bytes[...]).split(
             separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         if labels.allSatisfy({ !$0.isEmpty && $0.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) {
-            return SocketAddress(literal: host, port: 0) == nil ? "`\(host)` is not an IPv4 address" : nil
+            return SocketAddress(literal: host, port: 0) == nil
+                ? "`\(Text.shown(host.utf8))` is not an IPv4 address" : nil
         }
         for label in labels {
-            if label.isEmpty { return "the host name `\(host)` has an empty part" }
+            if label.isEmpty { return "the host name `\(Text.shown(host.utf8))` has an empty part" }
             if label.count > 63 {
                 return "a part of the host name has \(label.count) characters; at most 63 are allowed"
             }
             if label.first == UInt8(ascii: "-") || label.last == UInt8(ascii: "-") {
-                return "a part of the host name `\(host)` begins or ends with -"
+                return "a part of the host name `\(Text.shown(host.utf8))` begins or ends with -"
             }
             for byte in label {
                 switch byte {
                 case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x5f: break
-                default: return "the host name `\(host)` holds a character other than letters, digits, - and _"
+                default:
+                    return
+                        "the host name `\(Text.shown(host.utf8))` holds a character other than letters, digits, - and _"
                 }
             }
         }

@@ -11,16 +11,30 @@ public struct ConfigurationFile: Sendable {
         self.bytes = bytes
     }
 
-    /// A refusal: text for stderr, one `FILE:LINE:COLUMN: error: ...` per problem.
+    /// A refusal.
     public struct Refusal: Error, Sendable {
+        /// For people: each problem's headline, its line and a caret.
         public let text: String
+        /// `FILE:LINE:COLUMN: error: ...`, one per problem.
+        public let headlines: [String]
+
+        /// One problem without a line to show.
+        init(_ headline: String) {
+            text = headline + "\n"
+            headlines = [headline]
+        }
+
+        init(_ diagnostics: [Diagnostic], _ printer: DiagnosticPrinter, rest: String = "") {
+            text = printer.print(diagnostics) + rest
+            headlines = diagnostics.sorted { $0.offset < $1.offset }.map(printer.headline)
+        }
     }
 
     /// Reads the file; what cannot be read is refused at its first character.
     public static func read(_ path: String) throws(Refusal) -> ConfigurationFile {
         // A pipe may have nobody at its other end, and whoever reads it waits for ever.
         if let kind = try? Files.status(path, followsLink: true).kind, kind == .other || kind == .socket {
-            throw Refusal(text: "\(path):1:1: error: this is a pipe, socket or device; a regular file is needed\n")
+            throw Refusal("\(path):1:1: error: this is a pipe, socket or device; a regular file is needed")
         }
         do {
             return ConfigurationFile(path: path, bytes: try Files.read(path, maxBytes: Limits.configurationBytes))
@@ -33,7 +47,7 @@ public struct ConfigurationFile: Sendable {
                     "the file is larger than \(Limits.configurationBytes / 1_048_576) MiB, which is the limit"
                 default: "the file cannot be read: \(error)"
                 }
-            throw Refusal(text: "\(path):1:1: error: \(reason)\n")
+            throw Refusal("\(path):1:1: error: \(reason)")
         }
     }
 
@@ -59,12 +73,12 @@ public struct ConfigurationFile: Sendable {
         lookUp: @escaping (String) -> String? = { Process.environment($0) }
     ) throws(Refusal) -> (Configuration, warnings: [Diagnostic]) {
         let printer = DiagnosticPrinter(file: path, source: bytes)
-        if bytes.isEmpty { throw Refusal(text: "\(path):1:1: error: the file is empty; a map of services is needed\n") }
+        if bytes.isEmpty { throw Refusal("\(path):1:1: error: the file is empty; a map of services is needed") }
         let document: Document
         do {
             document = try self.document()
         } catch {
-            throw Refusal(text: printer.print([error]))
+            throw Refusal([error], printer)
         }
         var substitution = EnvironmentSubstitution(lookUp)
         let substituted = substitution.apply(to: document, format)
@@ -77,7 +91,7 @@ public struct ConfigurationFile: Sendable {
         if !errors.isEmpty {
             let beyond = reader.errors - reader.diagnostics.count { $0.severity == .error }
             let unsaid = substitution.failures - substitution.diagnostics.count
-            throw Refusal(text: printer.print(errors) + rest(beyond + unsaid))
+            throw Refusal(errors, printer, rest: rest(beyond + unsaid))
         }
         return (configuration, reader.diagnostics)
     }

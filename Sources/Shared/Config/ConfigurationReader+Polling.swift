@@ -71,6 +71,9 @@ extension ConfigurationReader {
         if method == "ping", !polling.headers.isEmpty {
             error(value, "`headers` belong to `method: health`; `ping` has none")
         }
+        if let retryDelay, !value.members.contains(where: { $0.key.text == "retries" }) {
+            note(.warning, retryDelay, "`retry_delay` has no meaning without `retries`, which is 0")
+        }
         if polling.retries > 0, retryDelay == nil {
             error(value, "`retries` is \(polling.retries), then `retry_delay` (seconds) is required")
         }

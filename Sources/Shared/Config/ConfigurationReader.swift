@@ -45,8 +45,8 @@ struct ConfigurationReader {
             let name = key.text
             if name == "meta-info" {
                 configuration.general = general(value)
-            } else if name.isEmpty || name.utf8.count > 255 || name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) {
-                error(key, "a service name has 1 to 255 bytes and no control characters")
+            } else if name.isEmpty || name.utf8.count > 255 || name.unicodeScalars.contains(where: Text.isInvisible) {
+                error(key, "a service name has 1 to 255 bytes and no control or invisible characters")
             } else if let service = service(name, key, value) {
                 configuration.services.append(service)
             }
@@ -162,13 +162,14 @@ struct ConfigurationReader {
         var seen: [String: Int] = [:]
         switch servers.kind {
         case .sequence:
-            guard let shared else {
+            var common: Polling?
+            if let shared {
+                common = polling(shared.value, own: false)?.polling
+            } else {
                 error(servers, "`servers` is a list, then `polling` is required beside it and shared by all")
-                return []
             }
-            let polling = polling(shared.value, own: false)
             for element in servers.elements {
-                guard let instance = instance(element, element, polling?.polling, 1, &seen) else { continue }
+                guard let instance = instance(element, element, common, 1, &seen) else { continue }
                 instances.append(instance)
             }
         case .mapping:
@@ -248,10 +249,10 @@ struct ConfigurationReader {
                 }
                 continue
             }
-            if normal == "/.serverpy" || normal.hasPrefix("/.serverpy/ready") {
+            if normal == "/.serverpy" || normal == "/.serverpy/ready" {
                 note(
                     .warning, element,
-                    "no request for `\(normal)/ready` reaches this service: the request processor answers it itself")
+                    "no request for `/.serverpy/ready` reaches this service: the request processor answers it itself")
             }
             claimed[normal] = (service, element.offset)
             paths.append(normal)

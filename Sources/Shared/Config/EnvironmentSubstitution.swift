@@ -103,7 +103,14 @@ struct EnvironmentSubstitution {
             return nil
         }
         if let value = lookUp(name), !value.isEmpty || separator == nil { return value }
-        if let separator { return String(words[separator.upperBound...]) }
+        if let separator {
+            let fallback = words[separator.upperBound...]
+            guard !fallback.contains("${") else {
+                fail(node, "the default of `\(name)` holds another `${`; one variable has one plain default")
+                return nil
+            }
+            return String(fallback)
+        }
         fail(node, "the environment variable `\(name)` is not set; set it, or write ${\(name):-default}")
         return nil
     }

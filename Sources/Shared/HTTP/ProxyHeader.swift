@@ -63,17 +63,17 @@ public enum ProxyHeader {
         guard byteCount <= Limits.proxyHeaderBytes else {
             throw HTTPFault(400, "a PROXY header of more than \(Limits.proxyHeaderBytes) bytes")
         }
-        // The family decides how long the addresses are; both ends, then both ports.
+        // The family decides how long the addresses are; both ends, then both ports. LOCAL, the sender's own connection such as
+        // a health check, has none that count.
         let addresses: Int
         switch bytes[13] {
-        case 0x11: addresses = 12
-        case 0x21: addresses = 36
+        case 0x11 where bytes[12] == 0x21: addresses = 12
+        case 0x21 where bytes[12] == 0x21: addresses = 36
         default: addresses = 0
         }
         guard length >= addresses else { throw HTTPFault(400, "a PROXY header that is shorter than its addresses") }
         guard bytes.count >= byteCount else { return .needsMore }
-        // LOCAL: the sender's own connection, such as a health check.
-        guard bytes[12] == 0x21, addresses > 0 else { return .header(byteCount: byteCount, source: nil) }
+        guard addresses > 0 else { return .header(byteCount: byteCount, source: nil) }
         func number(_ start: Int, _ count: Int) -> UInt64 {
             (start..<start + count).reduce(0) { $0 << 8 | UInt64(bytes[$1]) }
         }

@@ -74,14 +74,7 @@ public struct Log: Sendable {
             "\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: "
                 .utf8)
         // A message may quote what a peer sent: no control character reaches the terminal.
-        for byte in text.utf8 {
-            if byte < 0x20 || byte == 0x7f {
-                line.append(contentsOf: "\\x".utf8)
-                line.append(contentsOf: Text.hex(byte).utf8.dropFirst(2))
-            } else {
-                line.append(byte)
-            }
-        }
+        line.append(contentsOf: Text.shown(text.utf8, limit: .max).utf8)
         if missing > 0 { line.append(contentsOf: " (\(missing) messages before this one were dropped)".utf8) }
         line.append(0x0a)
         return line

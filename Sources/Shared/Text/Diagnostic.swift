@@ -98,10 +98,29 @@ public struct DiagnosticPrinter: Sendable {
     }
 
     /// Keys whose values are nobody's business.
-    static let secretKeys = ["discovery_token"]
+    static let secretKeys = ["discovery_token", "authorization", "cookie", "password", "secret", "token"]
 
-    private static func holds(_ line: ArraySlice<UInt8>, _ word: [UInt8]) -> Bool {
-        line.indices.contains { line[$0...].starts(with: word) }
+    /// A key on this line, misspelt perhaps, whose value is a secret.
+    private static func secret(on line: ArraySlice<UInt8>) -> String? {
+        var index = line.startIndex
+        while index < line.endIndex {
+            let start = index
+            while index < line.endIndex, isWord(line[index]) { index += 1 }
+            let word = line[start..<index]
+            // The quote and white space between a key and its colon.
+            while index < line.endIndex, [0x22, 0x27, 0x20, 0x09].contains(line[index]) { index += 1 }
+            if !word.isEmpty, index < line.endIndex, line[index] == UInt8(ascii: ":"),
+                let near = Text.nearest(String(decoding: word, as: UTF8.self), secretKeys)
+            {
+                return near
+            }
+            if index == start { index += 1 }
+        }
+        return nil
+    }
+
+    private static func isWord(_ byte: UInt8) -> Bool {
+        byte == 0x5f || byte == 0x2d || byte >= 0x30 && byte <= 0x39 || byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7a
     }
 
     private func excerpt(_ offset: Int) -> (String, String)? {
@@ -115,18 +134,17 @@ public struct DiagnosticPrinter: Sendable {
         guard start < end else { return nil }
         // Control characters of a hostile file must not reach the terminal.
         let clean = { (bytes: ArraySlice<UInt8>) in
-            String(
-                String.UnicodeScalarView(
-                    String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
-                        $0.value < 0x20 && $0 != "\t" || $0.value == 0x7f ? "?" : $0
-                    }))
+            String(decoding: bytes, as: UTF8.self).unicodeScalars.map {
+                Text.isInvisible($0) && $0 != "\t" ? Unicode.Scalar("?") : $0
+            }
         }
+        let shown = { (scalars: [Unicode.Scalar]) in String(String.UnicodeScalarView(scalars)) }
         // A secret stays out of messages, which end in logs.
-        if let secret = Self.secretKeys.first(where: { Self.holds(source[start..<end], Array($0.utf8)) }) {
-            return ("  ... (the line holds `\(secret)` and is not shown)", "")
+        if let secret = Self.secret(on: source[start..<end]) {
+            return ("  ... (the line holds something like `\(secret)` and is not shown)", "")
         }
-        let before = clean(source[start..<min(max(offset, start), end)])
-        let caret = String(String.UnicodeScalarView(before.unicodeScalars.map { $0 == "\t" ? "\t" : " " })) + "^"
-        return ("  " + clean(source[start..<end]), "  " + caret)
+        let caret = clean(source[start..<min(max(offset, start), end)])
+            .map { $0 == "\t" ? "\t" : String(repeating: " ", count: Text.cells($0)) }.joined()
+        return ("  " + shown(clean(source[start..<end])), "  " + caret + "^")
     }
 }

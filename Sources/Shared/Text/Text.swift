@@ -28,15 +28,51 @@ public enum Text {
         }
         var end = offset + 1
         while end < source.count, source[end] & 0xc0 == 0x80 { end += 1 }
-        return "`\(String(decoding: source[offset..<end], as: UTF8.self))`"
+        let scalars = String(decoding: source[offset..<end], as: UTF8.self).unicodeScalars
+        if let scalar = scalars.first, isInvisible(scalar) { return "the invisible character \(codePoint(scalar))" }
+        return "`\(String(scalars))`"
+    }
+
+    /// `U+202E`.
+    static func codePoint(_ scalar: Unicode.Scalar) -> String {
+        let digits = String(scalar.value, radix: 16, uppercase: true)
+        return "U+" + String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
+    }
+
+    /// Characters that a terminal obeys instead of showing them: controls, and those that change the direction of writing or
+    /// break lines (Unicode Standard Annex 9 and 14), and the byte order mark.
+    public static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0..<0x20, 0x7f..<0xa0, 0x061c, 0x200b, 0x200e, 0x200f, 0x2028...0x202e, 0x2060...0x2069, 0xfeff: true
+        default: false
+        }
+    }
+
+    /// Cells of a terminal that a character takes: 2 for the wide ones of East Asia and for pictures (Unicode Standard Annex
+    /// 11), 0 for those that are drawn over the one before.
+    static func cells(_ scalar: Unicode.Scalar) -> Int {
+        switch scalar.value {
+        case 0..<0x300: return 1
+        case 0x1100...0x115f, 0x2e80...0x303e, 0x3041...0xa4cf, 0xac00...0xd7a3, 0xf900...0xfaff, 0xfe30...0xfe6f,
+            0xff00...0xff60, 0xffe0...0xffe6, 0x1f300...0x1f64f, 0x1f680...0x1f6ff, 0x1f900...0x1faff,
+            0x20000...0x3fffd:
+            return 2
+        default: break
+        }
+        switch scalar.properties.generalCategory {
+        case .nonspacingMark, .enclosingMark, .format: return 0
+        default: return 1
+        }
     }
 
     /// Untrusted bytes for a message: shortened, control characters escaped.
     public static func shown(_ bytes: some Collection<UInt8>, limit: Int = 60) -> String {
         var out = ""
         for scalar in String(decoding: bytes.prefix(limit), as: UTF8.self).unicodeScalars {
-            if scalar.value < 0x20 || scalar.value == 0x7f {
+            if scalar.value < 0x80, isInvisible(scalar) {
                 out += "\\x" + hex(UInt8(scalar.value)).dropFirst(2)
+            } else if isInvisible(scalar) {
+                out += "<\(codePoint(scalar))>"
             } else {
                 out.unicodeScalars.append(scalar)
             }

@@ -16,17 +16,40 @@ extension Command {
         example: "serverpyctl check -c deploy/example.json"
     ) { options throws(CommandFault) in
         if let path = options["syntax"] { return try printSyntax(path) }
-        let (file, configuration, warnings) = try ConfigurationFile.load(options)
+        let (file, configuration, warnings) = try load(options)
         let printer = DiagnosticPrinter(file: file.path, source: file.bytes)
         if !warnings.isEmpty { try? Descriptor.standardError.writeAll(Array(printer.print(warnings).utf8)) }
         if options.has("print") {
-            try? Descriptor.standardOutput.writeAll(Array(ConfigurationPrinter.yaml(configuration).utf8))
+            let text = Array(ConfigurationPrinter.yaml(configuration).utf8)
+            try? Descriptor.standardOutput.writeAll(text)
+            guard text.count <= Limits.configurationBytes else {
+                throw CommandFault(
+                    code: ExitCode.failed,
+                    message:
+                        "serverpyctl: with all defaults the configuration has \(text.count) bytes, more than the \(Limits.configurationBytes) that are read"
+                )
+            }
         } else if options.has("json") {
             try? Descriptor.standardOutput.writeAll(CheckReport.json(configuration, warnings.map(printer.headline)))
         } else {
             try? Descriptor.standardOutput.writeAll(Array(CheckReport.table(configuration).utf8))
         }
         return ExitCode.done
+    }
+
+    /// Those who asked for JSON get it for a bad file too.
+    private static func load(_ options: Options) throws(CommandFault) -> (
+        ConfigurationFile, Configuration, [Diagnostic]
+    ) {
+        do {
+            let (file, configuration, warnings) = try ConfigurationFile.load(options)
+            return (file, configuration, warnings.sorted { $0.offset < $1.offset })
+        } catch {
+            if options.has("json"), error.code == ExitCode.configuration {
+                try? Descriptor.standardOutput.writeAll(CheckReport.json(errors: error.headlines))
+            }
+            throw error
+        }
     }
 
     private static func printSyntax(_ path: String) throws(CommandFault) -> Int32 {
@@ -104,6 +127,19 @@ enum CheckReport {
             }
             return cells.joined(separator: "  ") + "\n"
         }.joined()
+    }
+
+    static func json(errors: [String]) -> [UInt8] {
+        var writer = JSONWriter(indent: 2)
+        writer.beginObject()
+        writer.field("good", false)
+        writer.key("errors")
+        writer.beginArray()
+        for error in errors { writer.value(error) }
+        writer.endArray()
+        writer.endObject()
+        writer.endLine()
+        return writer.bytes
     }
 
     static func json(_ configuration: Configuration, _ warnings: [String]) -> [UInt8] {

@@ -78,6 +78,7 @@ extension Command {
         example: "serverpyctl reload --dry-run"
     ) { options throws(CommandFault) in
         let answer = try ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))])
+        if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }
         guard answer["ok"]?.boolean == true else {
             let code = Int32(clamping: answer["code"]?.unsigned ?? 1)
             let reason = answer["error"]?.string ?? "no reason given"
@@ -85,10 +86,7 @@ extension Command {
                 code: code,
                 message: code == ExitCode.configuration ? String(reason.dropLast()) : "serverpyctl: \(reason)")
         }
-        if options.has("json") {
-            try? Descriptor.standardOutput.writeAll(answer.document.source)
-            return ExitCode.done
-        }
+        if options.has("json") { return ExitCode.done }
         let lines = answer["changes"]?.elements.compactMap(\.string) ?? []
         let text = lines.isEmpty ? "nothing has changed\n" : lines.map { $0 + "\n" }.joined()
         try? Descriptor.standardOutput.writeAll(Array(text.utf8))

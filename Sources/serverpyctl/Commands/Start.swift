@@ -38,7 +38,8 @@ extension ConfigurationFile {
             let (configuration, warnings) = try file.configuration()
             return (file, configuration, warnings)
         } catch {
-            throw CommandFault(code: ExitCode.configuration, message: String(error.text.dropLast()))
+            throw CommandFault(
+                code: ExitCode.configuration, message: String(error.text.dropLast()), headlines: error.headlines)
         }
     }
 }

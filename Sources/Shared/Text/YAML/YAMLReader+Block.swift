@@ -205,7 +205,8 @@ extension YAMLReader {
     func isImplicitKeyAhead() throws(Diagnostic) -> Bool {
         if isIndicator(UInt8(ascii: "?")) || isIndicator(UInt8(ascii: ":")) { return true }
         var index = position
-        let limit = min(source.count, position + Limits.keyBytes + 2)
+        // A key that is too long is found here too, and refused by its length later.
+        let limit = source.count
         while let byte = byte(index), byte == UInt8(ascii: "&") || byte == UInt8(ascii: "!") {
             while !isSpace(index) { index += 1 }
             while let byte = self.byte(index), Self.isBlank(byte) { index += 1 }

@@ -333,6 +333,7 @@ extension YAMLReader {
         guard let node = anchor.node else {
             throw error("the alias `\(Text.shown(name))` stands inside the value that it names", at: start)
         }
+        hasAliases = true
         try count(max(1, anchor.weight))
         return builder.append(Document.Node(kind: .alias, offset: UInt32(start), first: node))
     }
@@ -353,7 +354,9 @@ extension YAMLReader {
     /// Ends a scalar: its tag decides the type, its anchor may be used.
     mutating func finish(_ node: Int32, _ properties: Properties) throws(Diagnostic) -> Int32 {
         if let tag = properties.tag { try apply(tag, node, properties.offset) }
-        if let anchor = properties.anchor { anchors[anchor] = (node, 1) }
+        let text = Int(builder.nodes[Int(node)].count) / Limits.textBytesPerNode
+        try count(text)
+        if let anchor = properties.anchor { anchors[anchor] = (node, 1 + text) }
         return node
     }
 }

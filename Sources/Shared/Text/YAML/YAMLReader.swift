@@ -12,10 +12,11 @@ public struct YAMLReader: ~Copyable {
     var lineStart = 0
     var depth = 0
     let maxDepth: Int
-    /// What an anchor names: a node and how many nodes it stands for; no node while it is still being read.
+    /// What an anchor names: a node and what it weighs; no node while it is still being read.
     var anchors: [ArraySlice<UInt8>: (node: Int32?, weight: Int)] = [:]
-    /// Nodes with all aliases followed: what reading the tree costs.
+    /// Values with all aliases followed, and their texts: what reading the tree costs.
     var weight = 0
+    var hasAliases = false
     var tagHandles: [String: String] = [:]
 
     init(_ source: [UInt8], maxDepth: Int) {
@@ -32,10 +33,10 @@ public struct YAMLReader: ~Copyable {
             throw Diagnostic(
                 at: invalid, "byte \(Text.hex(source[invalid])) is not valid UTF-8; YAML is read as UTF-8 text")
         }
-        for index in source.indices where !isPrintable(source[index]) {
+        for index in source.indices where !isPrintable(source, index) {
             throw Diagnostic(
                 at: index,
-                "the control character \(Text.hex(source[index])) is not allowed in YAML; in \"\" write it as \\x\(Text.hex(source[index]).dropFirst(2))"
+                "found \(Text.describe(source, at: index)), which YAML does not allow; in \"\" write it as an escape such as \\x07"
             )
         }
         var reader = YAMLReader(source, maxDepth: maxDepth)
@@ -43,9 +44,13 @@ public struct YAMLReader: ~Copyable {
         return Document(source: source, builder: reader.builder, root: root)
     }
 
-    /// c-printable (5.1), for single bytes.
-    private static func isPrintable(_ byte: UInt8) -> Bool {
-        byte >= 0x20 && byte != 0x7f || byte == 0x09 || byte == 0x0a || byte == 0x0d
+    /// c-printable (5.1), of valid UTF-8: neither control characters, U+0080 to U+009F but for U+0085 among them, nor U+FFFE
+    /// and U+FFFF.
+    private static func isPrintable(_ source: [UInt8], _ index: Int) -> Bool {
+        let byte = source[index]
+        if byte < 0x80 { return byte >= 0x20 && byte != 0x7f || byte == 0x09 || byte == 0x0a || byte == 0x0d }
+        if byte == 0xc2 { return source[index + 1] >= 0xa0 || source[index + 1] == 0x85 }
+        return byte != 0xef || source[index + 1] != 0xbf || source[index + 2] < 0xbe
     }
 
     // MARK: Characters
@@ -131,10 +136,13 @@ public struct YAMLReader: ~Copyable {
     }
 
     /// Counts a node; aliases count for all that they stand for, so that an alias bomb ends here.
-    mutating func count(_ nodes: Int) throws(Diagnostic) {
-        weight += nodes
+    mutating func count(_ added: Int) throws(Diagnostic) {
+        weight += added
         if weight > Limits.expandedNodes {
-            throw error("aliases make this text stand for more than \(Limits.expandedNodes) values, which is the limit")
+            throw error(
+                hasAliases
+                    ? "with its aliases followed this text holds more than \(Limits.expandedNodes) values of \(Limits.textBytesPerNode) bytes, which is the limit"
+                    : "this text holds more than \(Limits.expandedNodes) values, which is the limit")
         }
     }
 

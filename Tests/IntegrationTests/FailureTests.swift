@@ -1,0 +1,101 @@
+import Foundation
+import Shared
+import Testing
+
+/// What clients get when instances or requests fail.
+@Suite struct FailureTests {
+    private func start(_ stubs: [StubInstance], policy: String = "", general: String = "") throws -> Serverpy {
+        let serverpy = try Serverpy(
+            StubInstance.service(stubs.map(\.port), policy: policy), forwarders: 1, general: general)
+        serverpy.instances = stubs
+        return try serverpy.ready()
+    }
+
+    @Test(arguments: [(0, 2), (100, 5)])
+    func theBudgetBoundsHowManyInstancesARequestIsSentTo(_ budget: Int, _ expected: Int) throws {
+        let stubs = try (0..<5).map { _ in try StubInstance { _, _ in .close } }
+        let serverpy = try start(stubs, policy: ", \"retry\": {\"budget\": \(budget)}")
+        #expect(try Client.get(serverpy.requests, "/a").status == 502)
+        #expect(stubs.map(\.received.count).reduce(0, +) == expected)
+    }
+
+    @Test func aRequestThatMustNotRunTwiceIsSentOnce() throws {
+        let stubs = try (0..<3).map { _ in try StubInstance { _, _ in .close } }
+        let serverpy = try start(stubs)
+        let client = try Client(port: serverpy.requests)
+        try client.send("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi")
+        #expect(try client.read().status == 502)
+        #expect(stubs.map(\.received.count).reduce(0, +) == 1)
+    }
+
+    @Test func anAnswerToHEADHasNoBodyHoweverBadTheRequestIs() throws {
+        let serverpy = try start([try StubInstance { _, _ in .close }])
+        for bad in ["Host: a\r\nHost: b\r\n", "Host: a\r\nContent-Length: x\r\n", "Host: a\r\n folded\r\n"] {
+            let client = try Client(port: serverpy.requests)
+            try client.send("HEAD /a HTTP/1.1\r\n\(bad)\r\n")
+            let answer = try client.readToEnd()
+            #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.hasSuffix("\r\n\r\n"), "\(answer)")
+        }
+    }
+
+    @Test func anErrorNamesTheRequestByTheClientsOwnID() throws {
+        let serverpy = try start([try StubInstance { _, _ in .close }])
+        let client = try Client(port: serverpy.requests)
+        try client.send("GET /a HTTP/1.1\r\nHost: h\r\nX-Request-Id: order-\"66\"\r\n\r\n")
+        #expect(try client.read().text.contains(#""request_id":"order-\"66\"""#))
+        try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        let text = try client.read().text
+        #expect(!text.contains("order") && !text.contains(#""request_id":"0000000000"#), "\(text)")
+    }
+
+    @Test func aRefusedConnectionsAnswerHasAnID() throws {
+        let serverpy = try start(
+            [try StubInstance { _, _ in .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]) }],
+            general: ", \"limits\": {\"connections\": 1}")
+        let busy = try Client(port: serverpy.requests)
+        try busy.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(serverpy.instances[0].waitForRequest())
+        let refused = try Client(port: serverpy.requests).read()
+        #expect(refused.status == 503 && !refused.text.contains("\"0000000000"), "\(refused.text)")
+    }
+
+    /// An upload that nobody wants: its answer is not lost by what the client goes on sending.
+    @Test func anEarlyAnswerReachesAClientThatIsStillSending() throws {
+        let serverpy = try start([try StubInstance { _, _ in .close }])
+        let client = try Client(port: serverpy.requests)
+        let size = 20 << 20
+        try client.send("PUT /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: \(size)\r\n\r\n")
+        for _ in 0..<20 { try client.send([UInt8](repeating: 7, count: 1 << 20)) }
+        #expect(try client.read().status == 404)
+    }
+
+    /// With a length or chunks the loss shows by itself: what had come is not eaten by a reset.
+    @Test(arguments: ["Content-Length: 4000000", "Transfer-Encoding: chunked"])
+    func whatAnInstanceSentBeforeItDiedArrives(_ framing: String) throws {
+        let body = String(repeating: "z", count: 2_000_000)
+        let head = "HTTP/1.1 200 OK\r\n\(framing)\r\n\r\n"
+        let chunk = framing.hasPrefix("T") ? "1e8480\r\n\(body)\r\n" : body
+        let stub = try StubInstance { _, _ in .bytesAndClose(head + chunk) }
+        let serverpy = try start([stub])
+        let client = try Client(port: serverpy.requests)
+        try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        let answer = try client.readToEnd()
+        #expect(answer.utf8.count { $0 == UInt8(ascii: "z") } == body.utf8.count)
+        #expect(!answer.hasSuffix("0\r\n\r\n"), "the end must not look like the proper one")
+    }
+
+    @Test func anAnswerWithoutLengthThatBreaksOffIsReset() throws {
+        let stub = try StubInstance { _, _ in
+            .pieces(["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "zz\r\n"])
+        }
+        let serverpy = try start([stub])
+        let client = try Client(port: serverpy.requests)
+        try client.send("GET /a HTTP/1.0\r\n\r\n")
+        #expect(stub.waitForRequest())
+        stub.release()
+        _ = try client.readSome(until: "abc")
+        stub.release()
+        #expect(throws: Errno.connectionReset) { try client.readToEnd() }
+    }
+}
