@@ -41,6 +41,8 @@ public enum Limits {
     public static let requestsPerTurn = 64
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
+    /// Between two equal lines about something that we have no more of.
+    public static let complaintGapMilliseconds: UInt64 = 5_000
     public static let clientConnections = 131_072
     public static let instanceConnections = 131_072
     /// Beyond the limit of client connections: those that are being told 503.

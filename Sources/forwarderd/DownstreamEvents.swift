@@ -144,7 +144,7 @@ extension Forwarder {
         if !downstreams[slot].input.isLeased {
             downstreams[slot].input = requestBuffers.lease()
             guard downstreams[slot].input.isLeased else {
-                log.warning("no buffers are left; a client connection is closed")
+                complain("no buffers are left; a client connection is closed")
                 closeDownstream(slot)
                 return .gone
             }

@@ -33,7 +33,11 @@ struct OwnAnswer {
     }
 
     static func failed(_ fault: UpstreamFault, wasSent: Bool) -> OwnAnswer {
-        OwnAnswer(fault.status, failureWords, error: fault.proxyError, cause: fault.words, wasSent: wasSent)
+        // What we ourselves have no more of is no instance's failure.
+        if case .connect(let error) = fault, error.isOurOwn {
+            return full("no further connection to an instance is possible here: \(error)", wasSent: wasSent)
+        }
+        return OwnAnswer(fault.status, failureWords, error: fault.proxyError, cause: fault.words, wasSent: wasSent)
     }
 
     /// The answer's body.

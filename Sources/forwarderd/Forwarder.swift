@@ -56,6 +56,10 @@ struct Forwarder: ~Copyable {
     var evictable: [Evictable] = []
     /// When a search found none.
     var nothingEvictableAt: UInt64 = 0
+    /// When no half-closed exchange was found whose place could be taken.
+    var nothingHalfClosedAt: UInt64 = 0
+    /// What was said last of something that we have no more of, and when.
+    var complaint: (words: String, at: UInt64)?
     /// Connections over the limit that are being told so.
     var refused = 0
 

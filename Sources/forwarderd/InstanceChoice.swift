@@ -14,7 +14,12 @@ extension Forwarder {
         case .instance(let instance):
             downstreams[slot].record?.chosen()
             connect(slot, to: instance, fresh: false)
-        case .full: wait(slot)
+        case .full:
+            guard takeFromHalfClosed(service: service), case .instance(let instance) = choose(slot) else {
+                return wait(slot)
+            }
+            downstreams[slot].record?.chosen()
+            connect(slot, to: instance, fresh: false)
         case .none: answer(slot, .unavailable(after: fault, wasSent: downstreams[slot].exchange.wasSent))
         }
     }
@@ -84,12 +89,30 @@ extension Forwarder {
     private mutating func dropHalfClosed(_ service: Int) {
         for index in 0..<services[service].queue.count {
             guard let entry = services[service].queue.entry(index), downstreams[entry.slot].sawEnd else { continue }
-            return answer(
-                entry.slot,
-                .full(
-                    "the client has ended its side and others wait",
-                    wasSent: downstreams[entry.slot].exchange.wasSent))
+            return endHalfClosed(entry.slot)
         }
+    }
+
+    /// The same of those that occupy an instance, of one service or of any. False: there is none.
+    mutating func takeFromHalfClosed(service: Int?) -> Bool {
+        // Looking through all is not done again in the same millisecond.
+        guard nothingHalfClosedAt != loop.now else { return false }
+        for slot in 0..<downstreams.highWater
+        where downstreams.isInUse(slot) && downstreams[slot].sawEnd && downstreams[slot].state == .exchange
+            && downstreams[slot].exchange.upstream >= 0 && downstreams[slot].requestIsComplete
+            && (service == nil || downstreams[slot].exchange.service == service)
+        {
+            endHalfClosed(slot)
+            return true
+        }
+        nothingHalfClosedAt = loop.now
+        return false
+    }
+
+    private mutating func endHalfClosed(_ slot: Int) {
+        if downstreams[slot].hasResponseHead { return closeDownstream(slot) }
+        let wasSent = downstreams[slot].exchange.wasSent
+        answer(slot, .full("the client has ended its side and others wait", wasSent: wasSent))
     }
 
     mutating func leaveQueue(_ slot: Int) {

@@ -92,7 +92,9 @@ extension Forwarder {
             } catch {
                 switch error {
                 case .again, .interrupted: return
-                case .tooManyOpenFiles, .fileTableFull: return pauseAccepting("no more descriptors")
+                case .tooManyOpenFiles, .fileTableFull:
+                    if evictOldestIdle() { continue }
+                    return pauseAccepting("no more descriptors")
                 // The connection died in the queue: the next one.
                 default: continue
                 }
@@ -181,8 +183,15 @@ extension Forwarder {
         return nil
     }
 
+    /// Says what may be the case again a moment later; the same words not more often than every few seconds.
+    mutating func complain(_ words: String) {
+        if let last = complaint, last.words == words, loop.now &- last.at < Limits.complaintGapMilliseconds { return }
+        complaint = (words, loop.now)
+        log.warning("\(words)")
+    }
+
     private mutating func pauseAccepting(_ reason: String) {
-        log.warning("accepting pauses: \(reason)")
+        complain("accepting pauses: \(reason)")
         listeners.pause(loop)
         _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.acceptPauseMilliseconds)
     }

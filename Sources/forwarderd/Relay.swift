@@ -276,7 +276,7 @@ extension Forwarder {
                 downstreams[slot].output = outputBuffers.lease()
             }
             guard downstreams[slot].output.free >= head + body.count - sent else {
-                log.warning("no buffers are left; a client connection is cut")
+                complain("no buffers are left; a client connection is cut")
                 Socket.resetOnClose(downstreams[slot].descriptor)
                 closeDownstream(slot)
                 return false

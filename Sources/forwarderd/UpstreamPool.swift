@@ -22,7 +22,9 @@ extension Forwarder {
 
     private mutating func open(_ slot: Int, _ instance: Int) {
         makeRoom(instance, limit: services[downstreams[slot].exchange.service].connectionsPerInstance)
-        guard !upstreams.isFull else { return neverConnected(slot, instance, Errno.tooManyOpenFiles) }
+        guard !upstreams.isFull || takeFromHalfClosed(service: nil) && !upstreams.isFull else {
+            return neverConnected(slot, instance, Errno.tooManyOpenFiles)
+        }
         let addresses = instances[instance].state.addresses
         guard !addresses.isEmpty else { return neverConnected(slot, instance, Errno.addressNotAvailable) }
         let address = addresses[instances[instance].nextAddress % addresses.count]
@@ -69,6 +71,7 @@ extension Forwarder {
 
     /// No connection was even begun.
     private mutating func neverConnected(_ slot: Int, _ instance: Int, _ error: Errno) {
+        if error.isOurOwn { complain("no further connection to an instance is possible: \(error)") }
         downstreams[slot].exchange.begin(instance: instance, upstream: -1)
         judge(slot, .connect(error), isReused: false)
     }

@@ -328,6 +328,9 @@ struct Supervisor: ~Copyable {
         guard phase == .starting || phase == .running else { return }
         notifier.stopping()
         phase = .stoppingForwarders
+        // When the last forwarder has left it, new clients are refused at once and go elsewhere.
+        sockets.requests.close()
+        sockets.requests = .none
         let forwarding = settings.configuration.general.forwarding
         let (delay, timeout) = drain ? (forwarding.drainDelayMilliseconds, forwarding.drainTimeoutMilliseconds) : (0, 0)
         for index in children.indices where children[index].role.isForwarder {

@@ -48,6 +48,36 @@ import Testing
         #expect(!text.contains("order") && !text.contains(#""request_id":"0000000000"#), "\(text)")
     }
 
+    /// Whoever has ended its side has probably given up; as long as there is room it is served all the same.
+    @Test func placesOfClientsThatHaveEndedTheirSideAreTakenWhenNeeded() throws {
+        let stub = try StubInstance { head, _ in
+            head.contains("/a/hang")
+                ? .pieces(["never"]) : .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
+        let serverpy = try start([stub], policy: ", \"max_connections\": 1, \"queue\": 0")
+        let gone = try Client(port: serverpy.requests)
+        try gone.send("GET /a/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        #expect(try Client.get(serverpy.requests, "/a").status == 503, "it is waited for")
+        gone.endSending()
+        // The end may be seen a moment later.
+        #expect(Eventually.holds { (try? Client.get(serverpy.requests, "/a").status) == 200 })
+        #expect(try gone.readToEnd().hasPrefix("HTTP/1.1 503 "))
+    }
+
+    @Test func newClientsAreRefusedAtOnceDuringAStop() throws {
+        let stub = try StubInstance { _, _ in .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]) }
+        let serverpy = try start([stub])
+        let busy = try Client(port: serverpy.requests)
+        try busy.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        serverpy.running.signal(.terminate)
+        #expect(Eventually.holds { (try? Client(port: serverpy.requests)) == nil })
+        stub.release()
+        #expect(try busy.read().text == "ok")
+        #expect(serverpy.running.waitForExit() == 0)
+    }
+
     @Test func aRefusedConnectionsAnswerHasAnID() throws {
         let serverpy = try start(
             [try StubInstance { _, _ in .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]) }],
