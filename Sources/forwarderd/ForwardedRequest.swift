@@ -28,7 +28,9 @@ enum ForwardedRequest {
         let targetCount = head.targetCount &- skipping
         if targetCount == 0 || bytes[targetStart] != 0x2f {
             // `*`, or an absolute target without a path: the origin form needs one (RFC 9112 3.2.1).
-            out.append(head.form == .asterisk ? UInt8(ascii: "*") : UInt8(ascii: "/"))
+            // OPTIONS of a whole server keeps its asterisk (3.2.4).
+            let isServerWide = head.form == .asterisk || head.method == .options && targetCount == 0 && skipping == 0
+            out.append(isServerWide ? UInt8(ascii: "*") : UInt8(ascii: "/"))
         }
         out.append(bytes.extracting(targetStart..<targetStart &+ targetCount))
         out.append(" HTTP/1.1\r\nHost: ")
@@ -111,11 +113,12 @@ enum ForwardedRequest {
     /// Max-Forwards counts down at each intermediary (RFC 9110 7.6.2); what is no number is dropped.
     private static func writeDecremented(_ line: FieldLine, _ bytes: Span<UInt8>, _ out: inout Buffer) {
         var value: UInt64 = 0
-        guard line.valueCount > 0, line.valueCount < 10 else { return }
+        guard line.valueCount > 0 else { return }
         for index in Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount) {
             let digit = bytes[index] &- 0x30
             guard digit <= 9 else { return }
-            value = value &* 10 &+ UInt64(digit)
+            // Our own maximum.
+            value = min(value &* 10 &+ UInt64(digit), UInt64(Int32.max))
         }
         out.append("Max-Forwards: ")
         out.append(decimal: value == 0 ? 0 : value &- 1)

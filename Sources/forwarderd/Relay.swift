@@ -209,10 +209,14 @@ extension Forwarder {
             let piece: ChunkedDecoder.Piece
             do throws(HTTPFault) {
                 piece = try downstreams[slot].responseBody.next(buffer.bytes, &position)
-                if piece == .end, downstreams[slot].responseIsChunked {
-                    outgoing.append("0\r\n")
-                    outgoing.append(try downstreams[slot].responseBody.forwardableTrailers())
-                    outgoing.append("\r\n")
+                if piece == .end, downstreams[slot].responseIsChunked || downstreams[slot].responseBody.isChunked {
+                    // Bad ones are a bad answer also where they are not passed on.
+                    let trailers = try downstreams[slot].responseBody.forwardableTrailers()
+                    if downstreams[slot].responseIsChunked {
+                        outgoing.append("0\r\n")
+                        outgoing.append(trailers)
+                        outgoing.append("\r\n")
+                    }
                 }
             } catch {
                 buffer.removeAll()

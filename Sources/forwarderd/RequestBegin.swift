@@ -86,7 +86,9 @@ extension Forwarder {
         }
         if requestHead.method == .trace || requestHead.method == .options, requestHead.fields.maxForwardsIsZero {
             // We are the last one that was meant (RFC 9110 7.6.2).
-            return .own(OwnAnswer(200, "Success", error: nil))
+            return .own(
+                requestHead.method == .trace
+                    ? OwnAnswer(501, "TRACE is not answered here", error: nil) : OwnAnswer(200, "Success", error: nil))
         }
         if let limit = settings.bodyBytes, let length = requestHead.fields.contentLength, length > limit {
             return .own(
@@ -126,23 +128,37 @@ extension Forwarder {
             OwnAnswer(isReady ? 200 : 503, isReady ? "ready" : isDraining ? "draining" : "no snapshot yet", error: nil))
     }
 
-    /// Our own Via more than 8 times: a loop.
+    /// Our own Via more than 8 times: a loop. Entries are `protocol name (comment)` (RFC 9110 7.6.3).
     private func loops(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
         var own = 0
         for line in head.fields.lines where line.name == .via {
             let end = Int(line.valueStart) + Int(line.valueCount)
             var index = Int(line.valueStart)
-            while index + identity.via.count <= end {
-                if bytes[index] == 0x20, index + 1 + identity.via.count <= end,
-                    bytes.equals(identity.via, at: index + 1, count: identity.via.count)
-                {
-                    let behind = index + 1 + identity.via.count
-                    if behind == end || bytes[behind] == 0x2c || bytes[behind] == 0x20 { own += 1 }
+            var depth = 0
+            var wordStart = index
+            while index <= end {
+                let byte = index < end ? bytes[index] : 0x2c
+                if byte == 0x28 {
+                    depth += 1
+                } else if byte == 0x29, depth > 0 {
+                    depth -= 1
+                } else if depth == 0, byte == 0x20 || byte == 0x09 || byte == 0x2c {
+                    if isOwnName(bytes, wordStart, index) { own += 1 }
+                    wordStart = index + 1
                 }
                 index += 1
             }
         }
         return own > 8
+    }
+
+    private func isOwnName(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
+        guard end - start == identity.via.count else { return false }
+        for offset in 0..<identity.via.count {
+            let (a, b) = (bytes[start + offset], identity.via[offset])
+            if (a &- 0x41 < 26 ? a | 0x20 : a) != (b &- 0x41 < 26 ? b | 0x20 : b) { return false }
+        }
+        return true
     }
 
     private mutating func forward(_ slot: Int, _ service: Int, _ matched: Int) {

@@ -18,9 +18,11 @@ int main(int argc, char **argv) {
         send(fds[i], head, length, MSG_NOSIGNAL);
     }
     printf("connected\n"); fflush(stdout);
-    // Spread over the second in steps of 10 ms.
-    for (int step = 0;; step = (step + 1) % 100) {
-        for (int i = step; i < count; i += 100) send(fds[i], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-        nanosleep(&(struct timespec){0, 10000000}, 0);
+    // Spread evenly over the second: a burst of the generator's would be what the others wait for.
+    struct timespec due; clock_gettime(CLOCK_MONOTONIC, &due);
+    for (int step = 0;; step = (step + 1) % 1000) {
+        for (int i = step; i < count; i += 1000) send(fds[i], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if ((due.tv_nsec += 1000000) >= 1000000000) { due.tv_nsec -= 1000000000; due.tv_sec++; }
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, 0);
     }
 }

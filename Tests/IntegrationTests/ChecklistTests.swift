@@ -142,7 +142,8 @@ import Testing
         let star = "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
         try with { client, stub, _ in
             try client.succeeds(star)
-            try client.succeeds("TRACE /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n")
+            try client.send("TRACE /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n")
+            #expect(try client.read().status == 501)
             #expect(stub.received.isEmpty)
         }
         try with(paths: "\"/\"") { client, stub, _ in
@@ -334,7 +335,7 @@ import Testing
             stub.release()
             #expect(try client.readSome(until: "abc\r\n").hasPrefix("HTTP/1.1 200 "))
             stub.release()
-            #expect(throws: Errno.connectionReset) { try client.readToEnd() }
+            #expect(try client.readToEnd() == "", "the last chunk is missing")
         }
     }
 

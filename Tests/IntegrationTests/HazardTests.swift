@@ -201,9 +201,45 @@ import Testing
             let client = try Client(port: serverpy.requests)
             try client.send("OPTIONS /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n")
             #expect(try client.read().status == 200)
+            try client.send("OPTIONS /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nMax-Forwards: 5\r\n\r\n")
+            #expect(try client.read().status == 200)
+            try client.send("TRACE /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n")
+            #expect(try client.read().status == 501)
             try client.send("GET /a HTTP/1.1\r\nHost: h\r\nExpect: bogus\r\nExpect: 100-continue\r\n\r\n")
             #expect(try client.read().status == 417)
             #expect(stub.received.isEmpty)
+        }
+    }
+
+    @Test func aLimitOfForwardsIsKeptHoweverLargeAndTheWholeServerStaysOne() throws {
+        let stub = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        let serverpy = try Serverpy(StubInstance.service([stub.port], paths: "\"/\""), forwarders: 1).ready()
+        let client = try Client(port: serverpy.requests)
+        try client.send("OPTIONS http://h HTTP/1.1\r\nHost: h\r\nMax-Forwards: 99999999999999999999999\r\n\r\n")
+        #expect(try client.read().status == 200)
+        #expect(stub.received[0].hasPrefix("OPTIONS * HTTP/1.1\r\n"))
+        #expect(stub.received[0].contains("\r\nMax-Forwards: 2147483646\r\n"), "\(stub.received[0])")
+    }
+
+    /// Nine times our own name, however it is written, and not where it only stands in a comment.
+    @Test(arguments: [
+        ("1.1\tlocal", 508), ("1.1 LOCAL", 508), ("1.1 local (a (b) c)", 508), ("1.1 other (local, 1.1 local)", 200),
+    ])
+    func aLoopEnds(_ entry: String, _ status: UInt16) throws {
+        let stub = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        let serverpy = try Serverpy(StubInstance.service([stub.port]), forwarders: 1, general: ", \"via\": \"local\"")
+            .ready()
+        let via = Array(repeating: entry, count: 9).joined(separator: ", ")
+        #expect(try Client.get(serverpy.requests, "/a", headers: "Via: \(via)\r\n").status == status)
+    }
+
+    @Test func aBadTrailerIsABadAnswerAlsoForAClientThatGetsNone() throws {
+        let bad = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nfoo\r\n\r\n"
+        try with({ _, _ in .bytes(bad) }) { _, serverpy in
+            let client = try Client(port: serverpy.requests)
+            try client.send("GET /a HTTP/1.0\r\n\r\n")
+            let answer = try? client.readToEnd()
+            #expect(answer == nil || answer?.hasPrefix("HTTP/1.1 502 ") == true)
         }
     }
 

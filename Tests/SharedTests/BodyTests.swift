@@ -35,7 +35,7 @@ import Testing
     }
 
     @Test func chunksGiveTheirDataAtEverySplit() throws {
-        let text = "5;a=b\r\nhello\r\n00A \r\n0123456789\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\nGET"
+        let text = "5;a=b\r\nhello\r\n00A ;x\r\n0123456789\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\nGET"
         for size in 1...text.utf8.count {
             let (data, rest, trailers) = try decode(text, pieces: size).get()
             #expect(data == "hello0123456789")
@@ -46,7 +46,7 @@ import Testing
 
     @Test(arguments: [
         "5\nhello\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "g\r\n", "\r\n", " 5\r\nhello\r\n",
-        "-5\r\n", "0x5\r\nhello\r\n",
+        "-5\r\n", "0x5\r\nhello\r\n", "5 \r\nhello\r\n", "5 x\r\nhello\r\n", "5 5\r\n",
         "10000000000000000\r\n", "00000000000000001\r\n", "ffffffffffffffff\r\n", "5;a\nb\r\n", "5;a\rb\r\nhello\r\n",
         "0\r\nX: a\nY: b\r\n\r\n",
         "0\r\n folded\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\n\rX", "5;\u{0}\r\nhello\r\n",
@@ -68,6 +68,16 @@ import Testing
         let trailers = "0\r\n" + String(repeating: "X: \(String(repeating: "y", count: 100))\r\n", count: 1000)
         guard case .failure(let second) = decode(trailers, pieces: 1000) else { return #expect(Bool(false)) }
         #expect(second.status == 431)
+    }
+
+    @Test func whatMayNotBeATrailerIsDroppedHoweverItIsWritten() throws {
+        for fields in [
+            "Content-Length: abc", "Content-Length:", "Content-Length: 1\r\nContent-Length: 2",
+            "Transfer-Encoding: foo",
+            "Host: a\r\nHost: b", "Connection: a b", "X-Request-Id: 1", "Via: 1.1 x", "X-Forwarded-For: 1.2.3.4",
+        ] {
+            #expect(try decode("0\r\n\(fields)\r\nX-Ok: 1\r\n\r\n", pieces: 7).get().trailers == "X-Ok: 1\r\n")
+        }
     }
 
     @Test func aLengthEndsExactlyThere() throws {

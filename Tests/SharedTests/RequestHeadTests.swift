@@ -94,6 +94,33 @@ import Testing
         #expect(verdict(text) == 400, "\(text.debugDescription)")
     }
 
+    @Test(arguments: [
+        "h%", "h%4", "h%zz", "%", "[1::2::3]", "[1.2.3.4]", "[:::]", "[1:2]", "[12345::]", "[::1.2.3.999]", "[::1.2.3]",
+        "[1:2:3:4:5:6:7:8:9]", "[1:2:3:4:5:6:7:8::]", "[::01.2.3.4]", "[fe80::1%eth0]", "[::1", "h:65536", "h:8x",
+    ])
+    func refusesWhatIsNoHost(_ host: String) {
+        #expect(verdict("GET / HTTP/1.1\r\nHost: \(host)\r\n\r\n") == 400)
+        #expect(verdict("GET http://\(host)/ HTTP/1.1\r\nHost: a\r\n\r\n") == 400)
+    }
+
+    @Test(arguments: [
+        "h%41", "[::]", "[::1]", "[1::]", "[::ffff:1.2.3.4]", "[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7::]",
+        "[2001:db8::7]:80",
+        "a_b.c-d:1", "1.2.3.4",
+    ])
+    func acceptsEveryKindOfHost(_ host: String) {
+        #expect(verdict("GET / HTTP/1.1\r\nHost: \(host)\r\n\r\n") == 0)
+    }
+
+    @Test func aLengthIsPassedOnAsEverybodyWritesIt() throws {
+        let bytes = Array("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 00050\r\n\r\n".utf8)
+        var head = RequestHead()
+        let isWhole = try head.parse(bytes.span)
+        #expect(isWhole && head.fields.contentLength == 50)
+        let line = head.fields.lines[1]
+        #expect(bytes[Int(line.valueStart)..<Int(line.valueStart + line.valueCount)] == Array("50".utf8)[...])
+    }
+
     @Test(
         arguments: [
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505), ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),

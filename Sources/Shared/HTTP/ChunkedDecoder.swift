@@ -11,7 +11,7 @@ public struct ChunkedDecoder: Sendable {
     }
 
     private enum State: UInt8, Sendable {
-        case sizeFirst, size, extensions, sizeLineFeed, data, dataCarriageReturn, dataLineFeed
+        case sizeFirst, size, sizeSpace, extensions, sizeLineFeed, data, dataCarriageReturn, dataLineFeed
         case trailerFirst, trailer, trailerLineFeed, endLineFeed, done
     }
 
@@ -66,11 +66,18 @@ public struct ChunkedDecoder: Sendable {
             } else if state == .size, byte == 0x0d {
                 state = .sizeLineFeed
             } else if state == .size, byte == 0x3b || byte == 0x20 || byte == 0x09 {
-                state = .extensions
+                state = byte == 0x3b ? .extensions : .sizeSpace
                 try countExtension()
             } else {
                 throw fault("byte \(Text.hex(byte)) in a chunk size")
             }
+        case .sizeSpace:
+            if byte == 0x3b {
+                state = .extensions
+            } else if byte != 0x20, byte != 0x09 {
+                throw fault("byte \(Text.hex(byte)) after a chunk size")
+            }
+            try countExtension()
         case .extensions:
             if byte == 0x0d {
                 state = .sizeLineFeed
@@ -136,15 +143,16 @@ public struct ChunkedDecoder: Sendable {
         var fields = FieldLines()
         var position = 0
         let side = status == 400 ? FieldLines.Side.request : .response
-        guard try fields.read(section.span, from: &position, side: side, maxFields: Limits.headFields) else {
+        guard try fields.read(section.span, from: &position, side: side, maxFields: Limits.headFields, isTrailer: true)
+        else {
             throw fault("malformed trailers")
         }
         var out: [UInt8] = []
         for line in fields.lines {
-            guard line.name == .other || line.name == .date || line.name == .xRequestID else { continue }
+            guard line.name == .other || line.name == .date else { continue }
             let name = section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)]
             let lower = name.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
-            if excluded.contains(lower) || fields.isNominated(line, in: section.span) { continue }
+            if excluded.contains(lower) { continue }
             out.append(contentsOf: section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)])
             out.append(contentsOf: [0x3a, 0x20])
             out.append(contentsOf: section[Int(line.valueStart)..<Int(line.valueStart + line.valueCount)])

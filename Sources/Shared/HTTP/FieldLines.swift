@@ -53,10 +53,10 @@ public struct FieldLines: Sendable {
     public enum Side: Sendable { case request, response }
 
     /// Reads lines from `position` up to and with the empty one. Returns false when the bytes end before it.
-    /// `position` is behind the empty line on success.
-    mutating func read(_ bytes: Span<UInt8>, from position: inout Int, side: Side, maxFields: Int) throws(HTTPFault)
-        -> Bool
-    {
+    /// `position` is behind the empty line on success. `isTrailer`: what the fields say counts for nothing, only their syntax does.
+    mutating func read(
+        _ bytes: Span<UInt8>, from position: inout Int, side: Side, maxFields: Int, isTrailer: Bool = false
+    ) throws(HTTPFault) -> Bool {
         let count = bytes.count
         let status: UInt16 = side == .request ? 400 : 502
         var index = position
@@ -88,7 +88,8 @@ public struct FieldLines: Sendable {
             guard lines.count < maxFields else {
                 throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields")
             }
-            try add(bytes, nameStart, nameCount, valueStart, valueEnd &- valueStart, side)
+            let name = add(bytes, nameStart, nameCount, valueStart, valueEnd &- valueStart)
+            if name != .other, !isTrailer { try note(name, bytes, valueStart, valueEnd &- valueStart, side) }
         }
     }
 
@@ -121,15 +122,15 @@ public struct FieldLines: Sendable {
 
     @inline(__always)
     private mutating func add(
-        _ bytes: Span<UInt8>, _ nameStart: Int, _ nameCount: Int, _ valueStart: Int, _ valueCount: Int, _ side: Side
-    ) throws(HTTPFault) {
+        _ bytes: Span<UInt8>, _ nameStart: Int, _ nameCount: Int, _ valueStart: Int, _ valueCount: Int
+    ) -> FieldName {
         let name = FieldName.classify(bytes, nameStart, nameCount)
         lines.append(
             FieldLine(
                 nameStart: Int32(truncatingIfNeeded: nameStart), nameCount: Int32(truncatingIfNeeded: nameCount),
                 valueStart: Int32(truncatingIfNeeded: valueStart), valueCount: Int32(truncatingIfNeeded: valueCount),
                 name: name))
-        if name != .other { try note(name, bytes, valueStart, valueCount, side) }
+        return name
     }
 
     /// Keeps what decides framing and persistence.
@@ -145,6 +146,7 @@ public struct FieldLines: Sendable {
         case .contentLength:
             if contentLength != nil { throw HTTPFault(status, "more than one Content-Length") }
             contentLength = try Self.length(bytes, valueStart, valueCount, status)
+            if bytes[valueStart] == 0x30, valueCount > 1 { skipLeadingZeros(bytes) }
             if hasTransferEncoding { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
         case .transferEncoding:
             if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding") }
@@ -162,12 +164,10 @@ public struct FieldLines: Sendable {
         case .expect:
             if !bytes.equalsIgnoringCase("100-continue", at: valueStart, count: valueCount) { hasUnknownExpect = true }
         case .maxForwards:
-            if valueCount > 0 {
-                maxForwardsIsZero = true
-                for index in valueStart..<valueStart &+ valueCount where bytes[index] != 0x30 {
-                    maxForwardsIsZero = false
-                }
-            }
+            // Of several the smallest counts.
+            var isZero = valueCount > 0
+            for index in valueStart..<valueStart &+ valueCount where bytes[index] != 0x30 { isZero = false }
+            if isZero { maxForwardsIsZero = true }
         case .date: hasDate = true
         case .xRequestID: hasRequestID = true
         case .keepAlive: keepAliveIndex = lines.count &- 1
@@ -178,6 +178,16 @@ public struct FieldLines: Sendable {
         case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost: hasForwarded = true
         case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings: break
         }
+    }
+
+    /// What is passed on of the last line's value is the number as everybody writes it.
+    private mutating func skipLeadingZeros(_ bytes: Span<UInt8>) {
+        let line = lines[lines.count &- 1]
+        var skipped: Int32 = 0
+        while skipped &+ 1 < line.valueCount, bytes[Int(line.valueStart &+ skipped)] == 0x30 { skipped &+= 1 }
+        lines[lines.count &- 1] = FieldLine(
+            nameStart: line.nameStart, nameCount: line.nameCount, valueStart: line.valueStart &+ skipped,
+            valueCount: line.valueCount &- skipped, name: line.name)
     }
 
     /// 1*DIGIT up to 2^63-1 (RFC 9110 8.6); a list is refused even if its members are equal.

@@ -50,14 +50,19 @@ public enum Grammar {
         if bytes[index] == 0x5b {
             index += 1
             let first = index
-            while index < end, Text.hexValue(bytes[index]) != nil || bytes[index] == 0x3a || bytes[index] == 0x2e {
-                index += 1
-            }
-            guard index > first + 1, index < end, bytes[index] == 0x5d else { return false }
+            while index < end, bytes[index] != 0x5d { index += 1 }
+            guard index < end, isIPv6(bytes, first, index) else { return false }
             index += 1
         } else {
             let first = index
-            while index < end, isHost(bytes[index]) { index += 1 }
+            while index < end, isHost(bytes[index]) {
+                if bytes[index] == 0x25 {
+                    guard index + 2 < end, Text.hexValue(bytes[index + 1]) != nil,
+                        Text.hexValue(bytes[index + 2]) != nil
+                    else { return false }
+                }
+                index += 1
+            }
             guard index > first else { return false }
         }
         if index == end { return true }
@@ -71,6 +76,55 @@ public enum Grammar {
             index += 1
         }
         return port <= 65535
+    }
+
+    /// An IPv6 address as RFC 3986 3.2.2 has it: eight groups, `::` for one or more of them, the last two as IPv4 perhaps.
+    static func isIPv6(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
+        var groups = 0
+        var isCompressed = false
+        var index = start
+        if index + 1 < end, bytes[index] == 0x3a, bytes[index + 1] == 0x3a {
+            isCompressed = true
+            index += 2
+        }
+        while index < end {
+            let first = index
+            while index < end, Text.hexValue(bytes[index]) != nil { index += 1 }
+            if index < end, bytes[index] == 0x2e {
+                guard isIPv4(bytes, first, end) else { return false }
+                groups += 2
+                break
+            }
+            guard index > first, index - first <= 4 else { return false }
+            groups += 1
+            if index == end { break }
+            guard bytes[index] == 0x3a, index + 1 < end else { return false }
+            index += 1
+            if bytes[index] == 0x3a {
+                guard !isCompressed else { return false }
+                isCompressed = true
+                index += 1
+            }
+        }
+        return isCompressed ? groups <= 7 : groups == 8
+    }
+
+    private static func isIPv4(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
+        var parts = 0
+        var index = start
+        while true {
+            let first = index
+            var value = 0
+            while index < end, index - first < 3, bytes[index] >= 0x30, bytes[index] <= 0x39 {
+                value = value * 10 + Int(bytes[index] - 0x30)
+                index += 1
+            }
+            guard index > first, value <= 255, index - first == 1 || bytes[first] != 0x30 else { return false }
+            parts += 1
+            if index == end { return parts == 4 }
+            guard parts < 4, bytes[index] == 0x2e else { return false }
+            index += 1
+        }
     }
 
     /// Whether a path holds a `.` or `..` segment, also percent-encoded, also where the separator is `%2f`, `\` or `%5c`:
