@@ -164,6 +164,13 @@ public enum Limits {
     public static let apiRequestBytes = 16 * 1024
     public static let apiTimeoutMilliseconds: UInt64 = 30_000
 
+    // MARK: Counters
+    /// Rows of one forwarder's counter file, of 1 KiB each; they take memory as they are used.
+    public static let counterRows = 1 << 18
+    /// Up to so many rows of all forwarders together are read for each answer, more at most once in so much time.
+    public static let countersReadAtOnce = 4096
+    public static let countersReadMilliseconds: UInt64 = 2_000
+
     // MARK: Supervision
     public static let controlMessageBytes = 64 * 1024
     public static let notifyMessageBytes = 4096

@@ -34,7 +34,7 @@ struct AccessLog {
         open()
     }
 
-    mutating func add(_ record: AccessRecord, _ outcome: AccessRecord.Outcome, requestID: String) {
+    mutating func add(_ record: AccessRecord, _ outcome: Outcome, requestID: String) {
         guard isOn else { return }
         var line = record.line(format, outcome, requestID: requestID)
         if !isRegularFile, line.count > Self.pipeBytes {

@@ -41,13 +41,6 @@ final class AccessRecord {
     func connected() { connectedAfter = elapsed }
     func firstByte() { if firstByteAfter == 0 { firstByteAfter = elapsed } }
 
-    /// How it ended.
-    enum Outcome: String {
-        case answered
-        case clientGone = "client_gone"
-        case cut
-    }
-
     /// One line with its line break.
     func line(_ format: Log.Format, _ outcome: Outcome, requestID id: String) -> [UInt8] {
         // Each part begins where the one before ended.

@@ -145,6 +145,7 @@ extension Forwarder {
             downstreams[slot].input = requestBuffers.lease()
             guard downstreams[slot].input.isLeased else {
                 complain("no buffers are left; a client connection is closed")
+                endExchange(slot, .cut)
                 closeDownstream(slot)
                 return .gone
             }
@@ -204,8 +205,7 @@ extension Forwarder {
         case .idle, .lingering, .flushing:
             closeDownstream(slot)
         case .tunnel:
-            downstreams[slot].record?.cause = "nothing came for the time of a tunnel"
-            closeDownstream(slot)
+            cutTunnel(slot, "nothing came for the time of a tunnel")
         case .head:
             if downstreams[slot].awaitsProxyHeader { return closeDownstream(slot) }
             refuseHead(slot)
@@ -244,7 +244,7 @@ extension Forwarder {
 
     /// The answer has been sent whole: the next request, or the end of the connection.
     mutating func afterAnswer(_ slot: Int) {
-        if downstreams[slot].record != nil { writeRecord(slot, .answered) }
+        endExchange(slot, .answered)
         // Where the answer's head went out before a drain began, the client has not been told of an end: it is with its next
         // request.
         if downstreams[slot].exchange.keepsClient {
@@ -289,15 +289,6 @@ extension Forwarder {
         unfinished.append(EventKind.downstream.token(slot, downstreams.generation(slot)))
     }
 
-    /// The exchange has ended: its line for the access log.
-    mutating func writeRecord(_ slot: Int, _ outcome: AccessRecord.Outcome) {
-        guard let record = downstreams[slot].record else { return }
-        downstreams[slot].record = nil
-        record.tries = downstreams[slot].exchange.tries
-        accessLog.add(record, outcome, requestID: downstreams[slot].requestID.text)
-        scheduleAccessLog()
-    }
-
     /// Ends a client connection and whatever is done for it.
     mutating func closeDownstream(_ slot: Int) {
         if downstreams[slot].state == .tunnel, !downstreams[slot].tunnel.isOver {
@@ -309,10 +300,7 @@ extension Forwarder {
             }
         }
         if downstreams[slot].isRefused { refused -= 1 }
-        if let record = downstreams[slot].record {
-            writeRecord(
-                slot, downstreams[slot].tunnel.isOver ? .answered : record.cause.isEmpty ? .clientGone : .cut)
-        }
+        endExchange(slot, downstreams[slot].tunnel.isOver ? .answered : .clientGone)
         abandonExchange(slot)
         loop.cancel(&downstreams[slot].timer)
         requestBuffers.giveBack(from: &downstreams[slot].input)
@@ -320,5 +308,6 @@ extension Forwarder {
         outputBuffers.giveBack(from: &downstreams[slot].output)
         downstreams[slot].descriptor.close()
         _ = downstreams.remove(slot)
+        counters[.openConnections] = UInt64(downstreams.count)
     }
 }

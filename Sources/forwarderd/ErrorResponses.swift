@@ -60,6 +60,8 @@ extension Forwarder {
     /// Answers the client here, whatever was being done for it.
     mutating func answer(_ slot: Int, _ own: OwnAnswer) {
         abandonExchange(slot)
+        downstreams[slot].exchange.tally.isOwn = true
+        downstreams[slot].exchange.tally.status = own.status
         requestBuffers.giveBack(from: &downstreams[slot].request)
         downstreams[slot].state = .exchange
         // The rest of a body is not read as the next request.

@@ -93,6 +93,8 @@ struct Exchange {
     var isQueued = false
     /// What the request is hashed by, where its service balances by hash.
     var key: UInt64 = 0
+    /// Its part in the counters.
+    var tally = Tally()
     /// When it was sent, nanoseconds of the monotonic clock; 0 where nobody asks.
     var sentAt: UInt64 = 0
 

@@ -45,6 +45,9 @@ struct Forwarder: ~Copyable {
 
     var listeners: Listeners
     var subscriber: Subscriber
+    var counters: CounterFile
+    /// Of each API path, as the routes number them.
+    var pathCounters: [(key: UInt64, row: Int32)] = []
     var random = SplitMix(seed: SystemRandom.word())
     /// The Date field's value, made once a second.
     var date: [UInt8] = []
@@ -77,13 +80,14 @@ struct Forwarder: ~Copyable {
 
     init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ signals: SignalQueue, _ listeners: Listeners,
-        _ subscriber: consuming Subscriber
+        _ subscriber: consuming Subscriber, _ counters: consuming CounterFile
     ) {
         self.daemon = daemon
         self.loop = loop
         self.signals = signals
         self.listeners = listeners
         self.subscriber = subscriber
+        self.counters = counters
         accessLog = AccessLog(log: daemon.log)
         // Each exchange needs two descriptors, a client that rests or is slow one; some are needed for everything else.
         let descriptors = max(32, daemon.openFiles - 64 - Limits.refusedConnections)

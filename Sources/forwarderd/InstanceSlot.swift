@@ -17,6 +17,8 @@ struct InstanceSlot {
     var latency = LatencyAverage()
     /// Of its url: the same at every forwarder.
     let hash: UInt64
+    /// Its row in the counters; -1 before its first request.
+    var counterRow: Int32 = -1
     /// Which address the next connection takes.
     var nextAddress = 0
     /// Its place among the services of the present table; -1 when the table no longer names it.

@@ -111,6 +111,8 @@ extension Forwarder {
         let hasRoom = downstreams.count - refused < connectionLimit || evictOldestIdle()
         let slot = downstreams.insert(
             Downstream(descriptor, client: (address ?? SocketAddress(ipv4: 0, port: 0)).unmapped))
+        counters.add(.connections)
+        counters[.openConnections] = UInt64(downstreams.count)
         let token = EventKind.downstream.token(slot, downstreams.generation(slot))
         do {
             try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])

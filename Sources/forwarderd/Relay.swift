@@ -150,6 +150,7 @@ extension Forwarder {
         buffer.consume(responseHead.byteCount)
         downstreams[slot].hasResponseHead = true
         downstreams[slot].record?.status = 101
+        countHead(slot, 101)
         noteAnswer(slot)
         let isHere = sendOutgoing(slot, buffer.bytes)
         buffer.removeAll()
@@ -186,6 +187,7 @@ extension Forwarder {
             date: date, to: &outgoing)
         downstreams[slot].hasResponseHead = true
         downstreams[slot].record?.status = responseHead.status
+        countHead(slot, responseHead.status)
         noteAnswer(slot)
     }
 
@@ -260,6 +262,7 @@ extension Forwarder {
     mutating func sendOutgoing(_ slot: Int, _ body: borrowing Span<UInt8>) -> Bool {
         downstreams[slot].exchange.hasForwarded = downstreams[slot].hasResponseHead
         downstreams[slot].record?.sent(outgoing.count + body.count)
+        downstreams[slot].exchange.tally.bytesSent &+= UInt64(truncatingIfNeeded: outgoing.count &+ body.count)
         var sent = 0
         if downstreams[slot].output.isEmpty {
             let descriptor = downstreams[slot].descriptor
@@ -282,6 +285,7 @@ extension Forwarder {
             guard downstreams[slot].output.free >= head + body.count - sent else {
                 complain("no buffers are left; a client connection is cut")
                 Socket.resetOnClose(downstreams[slot].descriptor)
+                endExchange(slot, .cut)
                 closeDownstream(slot)
                 return false
             }

@@ -24,6 +24,7 @@ extension Forwarder {
         if accessLog.isOn { downstreams[slot].record = AccessRecord(client: downstreams[slot].peer) }
         downstreams[slot].requestIsComplete = false
         downstreams[slot].requestID.make(random.next(), random.next())
+        countBegin(slot, bytes: 0)
     }
 
     /// What can be known of a bad head: an answer to HEAD has no body, whatever else is wrong.
@@ -53,12 +54,12 @@ extension Forwarder {
             downstreams[slot].requestID.take(requestHead, downstreams[slot].input.bytes)
         }
         if accessLog.isOn { beginRecord(slot) }
+        countBegin(slot, bytes: requestHead.byteCount)
         switch decide(slot) {
         case .own(let own):
             downstreams[slot].input.consume(requestHead.byteCount)
             answer(slot, own)
-        case .forward(let service, let matched):
-            forward(slot, service, matched)
+        case .forward(let route): forward(slot, route)
         }
     }
 
@@ -75,7 +76,7 @@ extension Forwarder {
 
     private enum Decision {
         case own(OwnAnswer)
-        case forward(service: Int, matched: Int)
+        case forward(RouteTable.Route)
     }
 
     /// Where a request goes: to a service, or it is answered here.
@@ -113,10 +114,10 @@ extension Forwarder {
         }
         if requestHead.form == .asterisk {
             guard let root = routes.root else { return .own(OwnAnswer(200, "Success", error: nil)) }
-            return .forward(service: root, matched: 0)
+            return .forward(root)
         }
         if let route = routes.route(bytes, requestHead.targetStart, requestHead.pathCount) {
-            return .forward(service: route.service, matched: route.matched)
+            return .forward(route)
         }
         if requestHead.pathCount <= 1, settings.answersReady { return .own(OwnAnswer(200, "Success", error: nil)) }
         return .own(OwnAnswer(404, "No API found with provided endpoint", error: "destination_not_found"))
@@ -161,8 +162,10 @@ extension Forwarder {
         return true
     }
 
-    private mutating func forward(_ slot: Int, _ service: Int, _ matched: Int) {
+    private mutating func forward(_ slot: Int, _ route: RouteTable.Route) {
         let downstreams = downstreams
+        let (service, matched) = (route.service, route.matched)
+        countRoute(slot, route.path)
         downstreams[slot].request = requestBuffers.lease()
         guard downstreams[slot].request.isLeased else {
             downstreams[slot].input.consume(requestHead.byteCount)

@@ -7,23 +7,34 @@ struct RouteTable {
         let hash: UInt64
         let path: [UInt8]
         let service: Int
+        /// Its number among all paths of all services, in order.
+        let number: Int
+    }
+
+    struct Route {
+        let service: Int
+        /// The number of the API path that matched, and how many bytes of the request's it took.
+        let path: Int
+        let matched: Int
     }
 
     private var entries: [Entry] = []
     /// Open addressing; -1 is empty. The size is a power of two, at most half full.
     private var places: [Int32] = [-1]
     private var longest = 0
-    /// The service that claims `/`, which matches everything else.
-    private(set) var root: Int?
+    /// `/` where a service claims it, which matches everything else.
+    private(set) var root: Route?
 
     init(_ services: [[String]] = []) {
+        var number = 0
         for (service, paths) in services.enumerated() {
             for path in paths {
+                defer { number += 1 }
                 let bytes = Array(path.utf8)
                 if bytes == [UInt8(ascii: "/")] {
-                    root = service
+                    root = Route(service: service, path: number, matched: 0)
                 } else {
-                    entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service))
+                    entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service, number: number))
                     longest = max(longest, bytes.count)
                 }
             }
@@ -48,21 +59,23 @@ struct RouteTable {
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
 
-    /// The service for a path, which stands at `offset` of `bytes`, and how many bytes of it matched; nil when none claims it.
-    func route(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> (service: Int, matched: Int)? {
-        var best = root.map { (service: $0, matched: 0) }
+    /// The route of a path, which stands at `offset` of `bytes`; nil when no service claims it.
+    func route(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Route? {
+        var best = root
         var hash = Self.start
         let end = min(count, longest &+ 1)
         var index = 0
         while index < end {
             let byte = bytes[offset &+ index]
             if byte == 0x2f, index > 0, let found = find(Self.spread(hash), bytes, offset, index) {
-                best = (found, index)
+                best = Route(service: entries[found].service, path: entries[found].number, matched: index)
             }
             hash = Self.grow(hash, byte)
             index &+= 1
         }
-        if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) { best = (found, count) }
+        if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) {
+            best = Route(service: entries[found].service, path: entries[found].number, matched: count)
+        }
         return best
     }
 
@@ -74,7 +87,7 @@ struct RouteTable {
             let index = places[place]
             if index < 0 { return nil }
             let entry = entries[Int(index)]
-            if entry.hash == hash, bytes.equals(entry.path, at: offset, count: count) { return entry.service }
+            if entry.hash == hash, bytes.equals(entry.path, at: offset, count: count) { return Int(index) }
             place = (place &+ 1) & mask
         }
     }

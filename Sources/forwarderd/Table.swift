@@ -32,7 +32,11 @@ extension Forwarder {
         }
         for (name, slot) in slotByName where !named.contains(name) { retire(name, slot) }
         routes = RouteTable(paths)
+        pathCounters = zip(services, paths).flatMap { service, paths in
+            paths.map { (CounterKey.hash(.path, service.name, $0), Int32(-1)) }
+        }
         version = snapshot.version
+        noteVersion()
         log.debug("snapshot \(snapshot.version): \(snapshot.services.count) services, \(slotByID.count) instances")
         if isFirst {
             startAccepting()
@@ -97,6 +101,7 @@ extension Forwarder {
     @inline(__always)
     mutating func leaveInstance(_ instance: Int) {
         instances[instance].outstanding -= 1
+        countLeave(instance)
         let service = instances[instance].serviceIndex
         if service >= 0 { noteRoom(service) }
         if instances[instance].outstanding == 0, instances[instance].serviceIndex < 0 {
@@ -112,6 +117,12 @@ extension Forwarder {
             factsChanged(slotByID[id])
         }
         self.version = version
+        noteVersion()
+    }
+
+    private mutating func noteVersion() {
+        counters[.epoch] = version?.epoch ?? 0
+        counters[.number] = version?.number ?? 0
     }
 
     private mutating func update(_ slot: Int, _ state: InstanceState) {

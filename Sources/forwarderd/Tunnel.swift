@@ -52,6 +52,7 @@ extension Forwarder {
                 }
                 downstreams[slot].input.consume(count)
                 downstreams[slot].record?.received(count)
+                downstreams[slot].exchange.tally.bytesReceived &+= UInt64(count)
                 budget -= count
                 touchTunnel(slot)
                 continue
@@ -132,9 +133,9 @@ extension Forwarder {
         if downstreams[slot].tunnel.isOver { closeDownstream(slot) }
     }
 
-    /// One side has broken.
-    mutating func cutTunnel(_ slot: Int) {
-        downstreams[slot].record?.cause = "one side of the tunnel has broken off"
+    mutating func cutTunnel(_ slot: Int, _ cause: String = "one side of the tunnel has broken off") {
+        downstreams[slot].record?.cause = cause
+        endExchange(slot, .cut)
         closeDownstream(slot)
     }
 }

@@ -127,6 +127,7 @@ extension Forwarder {
     private mutating func refuseBody(_ slot: Int, _ fault: HTTPFault) {
         if downstreams[slot].exchange.hasForwarded {
             Socket.resetOnClose(downstreams[slot].descriptor)
+            endExchange(slot, .cut)
             return closeDownstream(slot)
         }
         let wasSent = downstreams[slot].exchange.wasSent
@@ -177,6 +178,7 @@ extension Forwarder {
             }
             downstreams[slot].input.consume(position)
             downstreams[slot].record?.received(position)
+            downstreams[slot].exchange.tally.bytesReceived &+= UInt64(position)
         }
     }
 
@@ -197,6 +199,7 @@ extension Forwarder {
         let instance = downstreams[slot].exchange.instance
         // A failed reused connection accuses nobody.
         if fault.accuses, !isReused { accuse(instance, fault) }
+        countFailure(slot, fault)
         let service = downstreams[slot].exchange.service
         let wasRetrying = downstreams[slot].exchange.isRetrying
         let tries = services[service].policy.tries
@@ -226,10 +229,11 @@ extension Forwarder {
         if downstreams[slot].responseEndsWithConnection {
             // Only a reset tells this end from the proper one.
             Socket.resetOnClose(downstreams[slot].descriptor)
+            endExchange(slot, .cut)
             return closeDownstream(slot)
         }
         // What has come is still the client's: a reset would eat it.
-        writeRecord(slot, .cut)
+        endExchange(slot, .cut)
         abandonExchange(slot)
         requestBuffers.giveBack(from: &downstreams[slot].request)
         downstreams[slot].exchange.keepsClient = false

@@ -6,6 +6,7 @@ extension Forwarder {
     mutating func connect(_ slot: Int, to instance: Int, fresh: Bool) {
         downstreams[slot].requestSent = 0
         instances[instance].outstanding += 1
+        countTry(slot, instance)
         downstreams[slot].record?.instance = instances[instance].url
         if let host = downstreams[slot].requestHost {
             let authority = instances[instance].authority

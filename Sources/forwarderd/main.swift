@@ -59,8 +59,17 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
         } catch {
             throw StartFault("signals cannot be set up: \(error)")
         }
+        let counters: CounterFile
+        do {
+            counters = try CounterFile.make(in: runtime, index: index)
+        } catch {
+            throw StartFault("there is no memory for counters: \(error)")
+        }
+        if let trouble = counters.trouble {
+            daemon.log.warning("counters cannot be kept in \(runtime), nobody will see them: \(trouble)")
+        }
         var forwarder = Forwarder(
-            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index))
+            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index), counters)
         return forwarder.run()
     } catch {
         daemon.log.error((error as? StartFault)?.reason ?? "\(error)")

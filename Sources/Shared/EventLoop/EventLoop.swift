@@ -16,15 +16,17 @@ public struct EventLoop: ~Copyable {
     private var timers: TimerWheel
     private var ready = 0
     private var position = 0
-    /// Milliseconds of the monotonic clock, read once a turn.
+    /// Milliseconds and nanoseconds of the monotonic clock, read once a turn.
     public private(set) var now: UInt64
+    public private(set) var nowNanoseconds: UInt64
     /// How much longer the last turn and the sleep after it took than the sleep was to last: nearly the turn's own work, or our
     /// own sickness (stopped, starved), never the peers'.
     public private(set) var lateMilliseconds: UInt64 = 0
 
     public init() throws(Errno) {
         queue = try EventQueue()
-        now = Clock.monotonicMilliseconds()
+        nowNanoseconds = Clock.monotonicNanoseconds()
+        now = nowNanoseconds / 1_000_000
         timers = TimerWheel(now: now)
     }
 
@@ -63,7 +65,8 @@ public struct EventLoop: ~Copyable {
         let before = now
         ready = try queue.wait(timeoutMilliseconds: Int32(truncatingIfNeeded: wait))
         position = 0
-        now = Clock.monotonicMilliseconds()
+        nowNanoseconds = Clock.monotonicNanoseconds()
+        now = nowNanoseconds / 1_000_000
         let expected = before &+ wait
         lateMilliseconds = now > expected ? now &- expected : 0
         timers.advance(to: now)

@@ -186,6 +186,20 @@ public enum Files {
         }
     }
 
+    /// Makes a file that nobody else has, mode 0600, and locks it.
+    public static func createLocked(_ path: String) throws(Errno) -> Descriptor {
+        let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        let file = Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags, mode_t(0o600)) } })
+        _ = try lock(file)
+        return file
+    }
+
+    /// A regular file that is there, for reading.
+    public static func open(_ path: String) throws(Errno) -> Descriptor {
+        let flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+        return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags) } })
+    }
+
     /// A file below an open directory; nil when it does not exist.
     public static func read(_ name: String, in directory: Descriptor, maxBytes: Int) throws(Errno) -> [UInt8]? {
         let file: Descriptor
