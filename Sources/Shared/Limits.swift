@@ -203,5 +203,7 @@ public enum Limits {
         // JSON may double a path's bytes.
         precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)
         precondition(observers + forwarders <= subscribers)
+        precondition(RowCounter.summed.upperBound < CounterFileLayout.rowWords)
+        precondition(HeadCounter.allCases.count <= CounterFileLayout.rowWords)
     }
 }

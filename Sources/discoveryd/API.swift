@@ -166,7 +166,7 @@ struct API: ~Copyable {
             if !connections[slot].input.isEmpty {
                 do throws(HTTPFault) {
                     if try head.parse(connections[slot].input.bytes) {
-                        let answer = state.answer(head, connections[slot].input.bytes, registry)
+                        let answer = state.answer(head, connections[slot].input.bytes, registry, now: loop.now)
                         let hasBody = head.framing != .none
                         respond(slot, answer, isHead: head.method == .head, closes: !head.keepsAlive || hasBody)
                         connections[slot].input.consume(head.byteCount)

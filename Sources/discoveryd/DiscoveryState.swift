@@ -10,10 +10,13 @@ struct DiscoveryState {
     let startedAt = Clock.wallMilliseconds()
 
     var measures = PollMeasures()
+    let traffic: Traffic
+
+    init(_ traffic: Traffic) { self.traffic = traffic }
 
     static let paths = ["/", "/health", "/ready", "/stats", "/dump", "/metrics"]
 
-    func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry) -> APIAnswer {
+    func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry, now: UInt64) -> APIAnswer {
         if isLoopbackOnly, !hasLocalHost(head, bytes) {
             return .json(421) { $0.field("status", "this server answers to localhost and addresses only") }
         }
@@ -66,17 +69,21 @@ struct DiscoveryState {
             }
         case "/stats", "/dump":
             // Weak: what changes with time alone (availability) is the same for as long as nothing was polled.
-            let tag = "W/\"\(registry.version)-\(registry.polls)\""
+            traffic.refresh(now: now)
+            let requests = traffic.totals[.accepted] &* 2 &- traffic.totals.unended
+            let tag = "W/\"\(registry.version)-\(registry.polls)-\(requests)\""
             if path == "/stats", Self.lists(tag, head, bytes) {
                 return APIAnswer(status: 304, headers: [("ETag", tag)], body: .bytes([]))
             }
             let parameters = Self.parameters(query)
             let cursor = StatisticsCursor(
-                withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"])
+                withPackets: path == "/dump", service: parameters["service"], instance: parameters["instance"],
+                traffic: traffic)
             return APIAnswer(
                 status: 200, headers: path == "/stats" ? [("ETag", tag)] : [], body: .pieces(.statistics(cursor)))
         case "/metrics":
-            let cursor = MetricsCursor(measures, isDegraded: !degraded.isEmpty, startedAt: startedAt)
+            traffic.refresh(now: now)
+            let cursor = MetricsCursor(measures, traffic, isDegraded: !degraded.isEmpty, startedAt: startedAt)
             return APIAnswer(
                 status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: .pieces(.metrics(cursor)))
         default:

@@ -8,7 +8,7 @@ struct Discoveryd: ~Copyable {
     private var publisher: Publisher
     private var api: API
     private var changePoster: ChangePoster
-    private var state = DiscoveryState()
+    private var state: DiscoveryState
     private let stateDirectory: StateDirectory
     private var saver: StateSaver
     private var saveTimer = TimerWheel.ID.none
@@ -59,13 +59,14 @@ struct Discoveryd: ~Copyable {
         }
         return Discoveryd(
             daemon, loop, registry, resolver, stateDirectory, disk, signals, subscriberListener, apiListener,
-            ownSocketPath)
+            ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log))
     }
 
     private init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
         _ stateDirectory: StateDirectory, _ disk: DiskThread,
-        _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?
+        _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?,
+        _ traffic: Traffic
     ) {
         self.daemon = daemon
         self.loop = loop
@@ -76,6 +77,7 @@ struct Discoveryd: ~Copyable {
         self.subscriberListener = subscriberListener
         self.apiListener = apiListener
         self.ownSocketPath = ownSocketPath
+        state = DiscoveryState(traffic)
         // Beside polls: subscribers, the HTTP port's connections, and what every process needs.
         let others = 64 + Limits.subscribers + Limits.apiConnections
         poller = Poller(
@@ -387,6 +389,7 @@ struct Discoveryd: ~Copyable {
         case .apiTimeout:
             if api.connections.holds(token.slot, token.generation) { api.timedOut(token.slot, &loop) }
         case .heartbeat:
+            state.traffic.foldDead()
             publisher.heartbeat(registry, &loop)
             _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         case .firstRound:

@@ -12,6 +12,35 @@ struct MetricsCursor {
         let value: @Sendable (RegisteredInstance) -> Double?
     }
 
+    /// A family with samples per instance from what forwarders counted: one, or one for each of several words.
+    private struct TrafficFamily: Sendable {
+        let name: StaticString
+        let type: StaticString
+        let help: StaticString
+        let label: StaticString?
+        let samples: [(name: StaticString, counter: RowCounter)]
+    }
+
+    private static let trafficFamilies: [TrafficFamily] = [
+        TrafficFamily(
+            name: "serverpy_requests_total", type: "counter",
+            help: "Requests that an instance answered, by the class of the status.", label: "code",
+            samples: CounterTotals.Row.classes),
+        TrafficFamily(
+            name: "serverpy_request_tries_total", type: "counter",
+            help: "Attempts to have an instance answer a request.", label: nil, samples: [("", .tries)]),
+        TrafficFamily(
+            name: "serverpy_request_failures_total", type: "counter", help: "Attempts that failed, by their cause.",
+            label: "cause", samples: CounterTotals.Row.failures),
+        TrafficFamily(
+            name: "serverpy_requests_in_flight", type: "gauge", help: "Requests under way at an instance.", label: nil,
+            samples: [("", .inFlight)]),
+        TrafficFamily(
+            name: "serverpy_request_bytes_total", type: "counter",
+            help: "Bytes of requests and answers, heads and bodies, as clients sent and got them.", label: "direction",
+            samples: [("received", .bytesReceived), ("sent", .bytesSent)]),
+    ]
+
     private static let families: [Family] = [
         Family(name: "serverpy_instance_up", type: "gauge", help: "Whether the instance is up by its polls.") {
             $0.health.status == .unknown ? nil : $0.health.status == .up ? 1 : 0
@@ -39,6 +68,7 @@ struct MetricsCursor {
     ]
 
     private let measures: PollMeasures
+    private let traffic: Traffic
     private let isDegraded: Bool
     private let startedAt: UInt64
     private var began = false
@@ -46,8 +76,9 @@ struct MetricsCursor {
     private var next = 0
     private var out: [UInt8] = []
 
-    init(_ measures: PollMeasures, isDegraded: Bool, startedAt: UInt64) {
+    init(_ measures: PollMeasures, _ traffic: Traffic, isDegraded: Bool, startedAt: UInt64) {
         self.measures = measures
+        self.traffic = traffic
         self.isDegraded = isDegraded
         self.startedAt = startedAt
     }
@@ -58,7 +89,11 @@ struct MetricsCursor {
             began = true
             writeOwn(registry)
         }
-        while out.count < limit, family < Self.families.count {
+        while out.count < limit, family < Self.families.count + Self.trafficFamilies.count {
+            if family >= Self.families.count {
+                writeTraffic(Self.trafficFamilies[family - Self.families.count], registry, limit)
+                continue
+            }
             let current = Self.families[family]
             if next == 0 { header(current.name, current.type, current.help) }
             while out.count < limit, next < registry.instances.count {
@@ -79,6 +114,30 @@ struct MetricsCursor {
         if out.isEmpty { return nil }
         defer { out.removeAll(keepingCapacity: true) }
         return out
+    }
+
+    /// Goes on with a family of what forwarders counted.
+    private mutating func writeTraffic(_ current: TrafficFamily, _ registry: Registry, _ limit: Int) {
+        if next == 0 { header(current.name, current.type, current.help) }
+        while out.count < limit, next < registry.instances.count {
+            let service = registry.serviceName(next)
+            let url = registry.instances[next].url
+            if let row = traffic.row(.instance, service, url) {
+                for sample in current.samples {
+                    text("\(current.name){service=\"")
+                    label(service)
+                    text("\",instance=\"")
+                    label(url)
+                    if let name = current.label { text("\",\(name)=\"\(sample.name)") }
+                    text("\"} \(row[sample.counter])\n")
+                }
+            }
+            next += 1
+        }
+        if next >= registry.instances.count {
+            family += 1
+            next = 0
+        }
     }
 
     private mutating func writeOwn(_ registry: Registry) {
@@ -103,25 +162,78 @@ struct MetricsCursor {
         }
         histogram("serverpy_poll_duration_seconds", "How long polls took.", measures.durations)
         histogram("serverpy_poll_lateness_seconds", "How much later than due polls began.", measures.lateness)
+        writeRequestProcessor(registry)
+    }
+
+    private mutating func writeRequestProcessor(_ registry: Registry) {
+        header("serverpy_forwarders", "gauge", "Forwarders that live.")
+        text("serverpy_forwarders \(traffic.forwarders.count)\n")
+        header("serverpy_client_connections", "gauge", "Client connections that are open.")
+        text("serverpy_client_connections \(traffic.totals[.openConnections])\n")
+        header("serverpy_client_connections_total", "counter", "Client connections accepted.")
+        text("serverpy_client_connections_total \(traffic.totals[.connections])\n")
+        header("serverpy_requests_accepted_total", "counter", "Requests accepted, whatever became of them.")
+        text("serverpy_requests_accepted_total \(traffic.totals[.accepted])\n")
+        header("serverpy_requests_ended_total", "counter", "Requests by how they ended.")
+        let ends: [(StaticString, UInt64)] = [
+            ("answered_by_instance", traffic.totals[.answeredByInstance]),
+            ("answered_by_us", traffic.totals[.answeredByUs]), ("client_gone", traffic.totals[.clientGone]),
+            ("cut", traffic.totals[.cut]), ("lost_with_forwarder", traffic.lost),
+        ]
+        for (name, count) in ends { text("serverpy_requests_ended_total{outcome=\"\(name)\"} \(count)\n") }
+        header(
+            "serverpy_request_duration_seconds", "histogram",
+            "From a request's head to its answer's head, by service, answers of ours not counted.")
+        for service in registry.services {
+            var all = CounterTotals.Row()
+            for path in service.paths {
+                if let row = traffic.row(.path, service.name, path) { all.add(row) }
+            }
+            buckets(
+                "serverpy_request_duration_seconds", service: service.name, Array(all.latencies), all[.latencySum])
+        }
     }
 
     private mutating func header(_ name: StaticString, _ type: StaticString, _ help: StaticString) {
         text("# HELP \(name) \(help)\n# TYPE \(name) \(type)\n")
     }
 
-    /// Every second bucket: two to each power of two.
     private mutating func histogram(_ name: StaticString, _ help: StaticString, _ histogram: LatencyHistogram) {
         header(name, "histogram", help)
+        buckets(name, service: nil, histogram.counts, histogram.sumMicroseconds)
+    }
+
+    /// Every second bucket: two to each power of two.
+    private mutating func buckets(
+        _ name: StaticString, service: String?, _ counts: [UInt64], _ sumMicroseconds: UInt64
+    ) {
+        func labels(_ bound: String?) {
+            guard service != nil || bound != nil else { return }
+            text("{")
+            if let service {
+                text("service=\"")
+                label(service)
+                text(bound == nil ? "\"" : "\",")
+            }
+            if let bound { text("le=\"\(bound)\"") }
+            text("}")
+        }
         var seen: UInt64 = 0
-        for (index, count) in histogram.counts.enumerated() {
+        for (index, count) in counts.enumerated() {
             seen += count
             // The last one holds what lies beyond, too.
-            guard index % 2 == 0, index < histogram.counts.count - 1 else { continue }
-            let bound = Double(LatencyBuckets.bound(index)) / 1_000_000
-            text("\(name)_bucket{le=\"\(Self.number(bound))\"} \(seen)\n")
+            guard index % 2 == 0, index < counts.count - 1 else { continue }
+            text("\(name)_bucket")
+            labels(Self.number(Double(LatencyBuckets.bound(index)) / 1_000_000))
+            text(" \(seen)\n")
         }
-        text("\(name)_bucket{le=\"+Inf\"} \(seen)\n")
-        text("\(name)_sum \(Self.number(Double(histogram.sumMicroseconds) / 1_000_000))\n\(name)_count \(seen)\n")
+        text("\(name)_bucket")
+        labels("+Inf")
+        text(" \(seen)\n\(name)_sum")
+        labels(nil)
+        text(" \(Self.number(Double(sumMicroseconds) / 1_000_000))\n\(name)_count")
+        labels(nil)
+        text(" \(seen)\n")
     }
 
     private mutating func text(_ text: String) { out.append(contentsOf: text.utf8) }

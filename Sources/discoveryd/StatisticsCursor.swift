@@ -11,9 +11,13 @@ struct StatisticsCursor {
     private var packet: (sequence: UInt64, end: UInt64)?
     private var skipped: UInt64 = 0
     private var isDone = false
+    /// The service whose API paths come next; nil before instances are done.
+    private var pathsOf: Int?
     private var writer = JSONWriter()
+    private let traffic: Traffic
 
-    init(withPackets: Bool, service: String?, instance: String?) {
+    init(withPackets: Bool, service: String?, instance: String?, traffic: Traffic) {
+        self.traffic = traffic
         self.withPackets = withPackets
         self.service = service
         self.instance = instance
@@ -33,15 +37,10 @@ struct StatisticsCursor {
                 writePackets(registry, limit)
             } else if next < registry.instances.count {
                 if matches(registry.instances[next], registry) { beginInstance(registry, now) } else { next += 1 }
+            } else if !withPackets, instance == nil, (pathsOf ?? 0) < registry.services.count {
+                writePaths(registry)
             } else {
-                writer.endArray()
-                if withPackets {
-                    writer.field("skipped", skipped)
-                    writer.field("complete", true)
-                }
-                writer.endObject()
-                writer.endLine()
-                isDone = true
+                finish()
                 break
             }
         }
@@ -92,6 +91,10 @@ struct StatisticsCursor {
         writer.beginArray()
         for address in entry.answering { writer.value(address.description) }
         writer.endArray()
+        if let row = traffic.row(.instance, registry.services[Int(entry.service)].name, entry.url) {
+            writer.key("traffic")
+            row.write(to: &writer, isPath: false)
+        }
         if withPackets {
             writer.key("stats_packets")
             writer.beginArray()
@@ -100,6 +103,73 @@ struct StatisticsCursor {
             writer.endObject()
             next += 1
         }
+    }
+
+    private mutating func finish() {
+        writer.endArray()
+        if withPackets {
+            writer.field("skipped", skipped)
+            writer.field("complete", true)
+        } else if instance == nil, service == nil {
+            writeForwarders()
+        }
+        writer.endObject()
+        writer.endLine()
+        isDone = true
+    }
+
+    /// What came for each API path, service by service.
+    private mutating func writePaths(_ registry: Registry) {
+        if pathsOf == nil {
+            writer.endArray()
+            writer.key("api_statistics")
+            writer.beginArray()
+        }
+        let entry = registry.services[pathsOf ?? 0]
+        pathsOf = (pathsOf ?? 0) + 1
+        guard service == nil || entry.name == service else { return }
+        for path in entry.paths {
+            guard let row = traffic.row(.path, entry.name, path) else { continue }
+            writer.beginObject()
+            writer.field("service_name", entry.name)
+            writer.field("path", path)
+            writer.key("traffic")
+            row.write(to: &writer, isPath: true)
+            writer.endObject()
+        }
+    }
+
+    /// The ledger: each request that was accepted is in exactly one of the numbers behind it.
+    private mutating func writeForwarders() {
+        let totals = traffic.totals
+        let lost = traffic.lost
+        writer.key("request_processor")
+        writer.beginObject()
+        writer.field("accepted", totals[.accepted])
+        writer.field("answered_by_instance", totals[.answeredByInstance])
+        writer.field("answered_by_us", totals[.answeredByUs])
+        writer.field("client_gone", totals[.clientGone])
+        writer.field("cut", totals[.cut])
+        writer.field("lost_with_forwarder", lost)
+        writer.field("in_flight", totals.unended - min(totals.unended, lost))
+        writer.field("connections", totals[.connections])
+        writer.field("open_connections", totals[.openConnections])
+        writer.field("bytes_received", totals[.bytesReceived])
+        writer.field("bytes_sent", totals[.bytesSent])
+        writer.key("forwarders")
+        writer.beginArray()
+        for forwarder in traffic.forwarders {
+            writer.beginObject()
+            writer.field("index", forwarder.index)
+            writer.field("pid", forwarder.pid)
+            time("started_at", forwarder.startedAt)
+            writer.field("accepted", forwarder.accepted)
+            writer.field("open_connections", forwarder.connections)
+            writer.field("snapshot", forwarder.snapshot.description)
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.endObject()
     }
 
     private mutating func writePackets(_ registry: Registry, _ limit: Int) {

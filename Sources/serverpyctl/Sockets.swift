@@ -45,6 +45,7 @@ struct Sockets {
             } catch {
                 throw StartFault(error.reason)
             }
+            removeCounters(runtimeDirectory)
             let notify = try UnixSocket.bind(.datagram, path: runtimeDirectory + "/notify.sock")
             try UnixSocket.receiveCredentials(notify)
             return Sockets(
@@ -78,7 +79,15 @@ struct Sockets {
         }
     }
 
+    /// What forwarders counted is of this run of serverpy alone.
+    private static func removeCounters(_ runtimeDirectory: String) {
+        for name in (try? Files.list(runtimeDirectory)) ?? [] where name.hasPrefix("counters.") {
+            Files.remove(runtimeDirectory + "/" + name)
+        }
+    }
+
     func removeFiles() {
+        Self.removeCounters(runtimeDirectory)
         for path in [notifyPath, controlPath, discoveryPath] { Files.remove(path) }
         if madeDirectory { Files.removeDirectory(runtimeDirectory) }
     }

@@ -29,6 +29,8 @@ public enum HeadCounter: Int, CaseIterable, Sendable {
     case bytesReceived, bytesSent
     /// The version of the snapshot in use.
     case epoch, number
+    /// Of the past: the name of the file that was added last.
+    case lastFolded
 }
 
 /// Words of a row: an instance of a service, or an API path of a service.

@@ -68,12 +68,13 @@ public struct CounterTotals: Sendable {
     }
 
     /// The bytes of a file that holds these totals.
-    public var encoded: [UInt8] {
+    public func encoded(lastFolded: UInt64) -> [UInt8] {
         var words = [UInt64](repeating: 0, count: CounterFileLayout.rowWords)
         words.replaceSubrange(0..<head.count, with: head)
         words[HeadCounter.magic.rawValue] = CounterFileLayout.magic
         words[HeadCounter.version.rawValue] = CounterFileLayout.version
         words[HeadCounter.rows.rawValue] = UInt64(rows.count)
+        words[HeadCounter.lastFolded.rawValue] = lastFolded
         for (key, row) in rows {
             var copy = row.words
             copy[RowCounter.key.rawValue] = key
@@ -87,7 +88,7 @@ extension HeadCounter {
     /// Whether the totals of several forwarders add up.
     var isSummed: Bool {
         switch self {
-        case .magic, .version, .pid, .startedAt, .index, .rows, .epoch, .number: false
+        case .magic, .version, .pid, .startedAt, .index, .rows, .epoch, .number, .lastFolded: false
         case .accepted, .answeredByInstance, .answeredByUs, .clientGone, .cut, .connections, .openConnections,
             .bytesReceived, .bytesSent:
             true

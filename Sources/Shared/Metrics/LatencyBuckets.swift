@@ -3,7 +3,7 @@
 ///
 /// The scheme is that of HdrHistogram (Tene, 2012) with two significant bits below the leading one.
 public enum LatencyBuckets {
-    public static let count = 110
+    public static let count = 108
     private static let firstBit: UInt64 = 4
 
     /// The bucket of a time in microseconds.
