@@ -207,7 +207,14 @@ struct Poller: ~Copyable {
             courses[id].answering.append(prober.probes[slot].address)
         }
         courses[id].outstanding -= 1
-        if courses[id].probes.count == 1 { return complete(id, result, &registry, &loop) }
+        if courses[id].probes.count == 1 {
+            // Most instances of a large configuration rest most of the time: what keeps no connection takes no memory meanwhile.
+            if prober.isSpent(slot) {
+                prober.removeProbe(slot, &loop)
+                courses[id].probes = ProbeList()
+            }
+            return complete(id, result, &registry, &loop)
+        }
         // One good address is enough.
         let best = courses[id].best.result
         if best.map({ !$0.isGood && result.isGood }) ?? true { courses[id].best = PollOutcome(result) }

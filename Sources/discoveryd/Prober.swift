@@ -16,6 +16,7 @@ struct Prober: ~Copyable {
     private var echo6: (Descriptor, raw: Bool)?
     private var saidNoEcho = false
     private var connections: UInt32 = 0
+    private let ephemeralPorts = Socket.ephemeralPorts
     private let echoCookie = SystemRandom.word()
     private var echoSequence: UInt16 = 0
     /// Which probe waits for which echo.
@@ -53,6 +54,9 @@ struct Prober: ~Copyable {
     func holds(_ slot: Int, connection: UInt32) -> Bool {
         probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].descriptor.isOpen
     }
+
+    /// Whether the probe holds nothing that a later one could use.
+    func isSpent(_ slot: Int) -> Bool { probes[slot].phase == .idle && !probes[slot].descriptor.isOpen }
 
     /// The instance has another id from now on.
     func rename(_ slot: Int, _ instance: Int) { probes[slot].instance = Int32(truncatingIfNeeded: instance) }
@@ -121,7 +125,9 @@ struct Prober: ~Copyable {
         -> Step
     {
         // A dead port of this machine's own ephemeral range may connect to itself (RFC 9293 3.5, simultaneous open).
-        if Socket.isConnectedToItself(probes[slot].descriptor, probes[slot].address) {
+        if ephemeralPorts.contains(probes[slot].address.port),
+            Socket.isConnectedToItself(probes[slot].descriptor, probes[slot].address)
+        {
             return finish(slot, .refused, &loop)
         }
         return switch registry.polling(Int(probes[slot].instance)).method {
@@ -176,7 +182,10 @@ struct Prober: ~Copyable {
             if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { disconnect(slot, &loop) }
             return .pending
         case .connecting:
-            if let error = Socket.pendingError(probes[slot].descriptor) { return finish(slot, PollCause(error), &loop) }
+            if !readiness.isDisjoint(with: [.error, .hangUp]), let error = Socket.pendingError(probes[slot].descriptor)
+            {
+                return finish(slot, PollCause(error), &loop)
+            }
             guard readiness.contains(.writable) else { return .pending }
             let step = established(slot, registry, &loop)
             guard case .pending = step, probes[slot].phase == .awaitingHead,
@@ -236,9 +245,14 @@ struct Prober: ~Copyable {
         let good = registry.polling(Int(probes[slot].instance)).expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
-        probes[slot].body = BodyDecoder(head.framing(requestWasHead: false), status: 502)
+        let framing = head.framing(requestWasHead: false)
+        probes[slot].body = BodyDecoder(framing, status: 502)
         probes[slot].bodyBytes = 0
         if !head.keepsAlive || !good || probes[slot].body.endsWithConnection {
+            // All is here, and the instance need not remember this connection for a minute (RFC 9293 3.6.1, TIME-WAIT).
+            if case .length(let length) = framing, length <= UInt64(probes[slot].input.count) {
+                Socket.resetOnClose(probes[slot].descriptor)
+            }
             disconnect(slot, &loop)
         } else {
             probes[slot].phase = .drainingBody

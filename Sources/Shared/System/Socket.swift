@@ -122,6 +122,14 @@ public enum Socket {
         _ = Glibc.shutdown(socket.rawValue, Int32(SHUT_RDWR))
     }
 
+    /// From which ports this machine's connections go out. /proc/sys/net/ipv4/ip_local_port_range; see ip(7).
+    public static var ephemeralPorts: ClosedRange<UInt16> {
+        let text = (try? Files.read("/proc/sys/net/ipv4/ip_local_port_range", maxBytes: 100)) ?? []
+        let ports = text.split { $0 < 0x30 || $0 > 0x39 }.compactMap { DecimalDigits.parse($0, max: 65535) }
+        guard ports.count == 2, ports[0] <= ports[1] else { return 1...65535 }
+        return UInt16(ports[0])...UInt16(ports[1])
+    }
+
     /// Makes close send a reset, so that a peer waiting for more sees a loss and not an end (socket(7), SO_LINGER).
     public static func resetOnClose(_ socket: Descriptor) {
         var value = linger(l_onoff: 1, l_linger: 0)
