@@ -108,7 +108,7 @@ struct Prober: ~Copyable {
         let descriptor: Descriptor
         let connected: Bool
         do {
-            (descriptor, connected) = try Socket.connect(to: probes[slot].address)
+            (descriptor, connected) = try Socket.connect(to: probes[slot].address, noDelay: false)
             probes[slot].descriptor = descriptor
             probes[slot].phase = .connecting
             open += 1
@@ -245,14 +245,9 @@ struct Prober: ~Copyable {
         let good = registry.polling(Int(probes[slot].instance)).expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
-        let framing = head.framing(requestWasHead: false)
-        probes[slot].body = BodyDecoder(framing, status: 502)
+        probes[slot].body = BodyDecoder(head.framing(requestWasHead: false), status: 502)
         probes[slot].bodyBytes = 0
         if !head.keepsAlive || !good || probes[slot].body.endsWithConnection {
-            // All is here, and the instance need not remember this connection for a minute (RFC 9293 3.6.1, TIME-WAIT).
-            if case .length(let length) = framing, length <= UInt64(probes[slot].input.count) {
-                Socket.resetOnClose(probes[slot].descriptor)
-            }
             disconnect(slot, &loop)
         } else {
             probes[slot].phase = .drainingBody

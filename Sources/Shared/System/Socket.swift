@@ -35,9 +35,11 @@ public enum Socket {
     }
 
     /// Begins a TCP connection. The result is `connected` at once (possible on loopback) or in progress.
-    public static func connect(to address: SocketAddress) throws(Errno) -> (Descriptor, connected: Bool) {
+    public static func connect(to address: SocketAddress, noDelay: Bool = true) throws(Errno) -> (
+        Descriptor, connected: Bool
+    ) {
         let socket = Descriptor(try retrying { Glibc.socket(domain(address.family), streamType, 0) })
-        try? setNoDelay(socket)
+        if noDelay { try? setNoDelay(socket) }
         let result = unsafe address.withSockaddr { unsafe Glibc.connect(socket.rawValue, $0, $1) }
         if result == 0 { return (socket, true) }
         let error = Errno.last
