@@ -133,6 +133,12 @@ public enum Limits {
     public static let stateRetryMilliseconds: UInt64 = 5_000
     /// Changes up to this size never make the file be written anew.
     public static let stateCompactionBytes = 1024 * 1024
+    /// How long the end waits for the disk.
+    public static let stateFinishMilliseconds: UInt64 = 1_000
+    /// History goes to the disk once in so much time, in files of about this size, and is skipped where so many writes wait.
+    public static let historyFlushMilliseconds: UInt64 = 1_000
+    public static let historySegmentBytes = 4 * 1024 * 1024
+    public static let historyBuffers = 4
     /// After so much time without a discoveryd a saved status says nothing.
     public static let statusKeptMilliseconds: UInt64 = 60_000
 

@@ -12,6 +12,8 @@ struct Discoveryd: ~Copyable {
     private let stateDirectory: StateDirectory
     private var saver: StateSaver
     private var saveTimer = TimerWheel.ID.none
+    /// Why history is not on the disk, in words; empty when all is well.
+    private var historyTrouble = ""
     private let daemon: Daemon
     private let signals: SignalQueue
     private let subscriberListener: Descriptor
@@ -142,6 +144,8 @@ struct Discoveryd: ~Copyable {
         )
         _ = loop.schedule(EventKind.firstRound.token(), after: Limits.readyTimeoutMilliseconds)
         _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
+        _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
+        stateDirectory.loadHistory(&registry, log: log)
         resume()
         poller.start(&registry, &loop)
         endTurn()
@@ -162,6 +166,8 @@ struct Discoveryd: ~Copyable {
             endTurn()
         }
         daemon.notifier.stopping()
+        writeHistory()
+        saver.finish(milliseconds: Limits.stateFinishMilliseconds)
         if let ownSocketPath { Files.remove(ownSocketPath) }
         return ExitCode.done
     }
@@ -188,6 +194,46 @@ struct Discoveryd: ~Copyable {
         guard let due = saver.advance(&registry, now: loop.now) else { return }
         loop.cancel(&saveTimer)
         saveTimer = loop.schedule(EventKind.saveDue.token(), at: due)
+    }
+
+    private mutating func diskDone() {
+        for outcome in saver.takeOutcomes() {
+            switch outcome.owner {
+            case .state: saver.written(outcome, now: loop.now)
+            case .history:
+                registry.historyLog.written(failed: outcome.error != nil, now: loop.now)
+                noteHistory(outcome.error)
+            }
+        }
+        poller.doubt.storage = saver.trouble.isEmpty ? historyTrouble : saver.trouble
+    }
+
+    private mutating func writeHistory() {
+        let before = registry.historyLog.skipped
+        for job in registry.historyLog.takeJobs(now: loop.now, wall: Clock.wallMilliseconds()) {
+            switch job {
+            case .create(let name, let bytes): saver.give(.create(name: name, bytes))
+            case .append(let name, let bytes): saver.give(.append(name: name, bytes))
+            case .remove(let name): saver.give(.remove(name: name))
+            }
+        }
+        if registry.historyLog.skipped != before, historyTrouble.isEmpty {
+            historyTrouble = "the disk does not keep up: polls are missing in the history that a restart will find"
+            log.warning("\(historyTrouble)")
+        }
+    }
+
+    private mutating func noteHistory(_ error: Errno?) {
+        if let error {
+            if historyTrouble.isEmpty {
+                log.error(
+                    "history cannot be written (\(error)); tried again every \(Limits.stateRetryMilliseconds / 1000) s")
+            }
+            historyTrouble = "history cannot be written (\(error))"
+        } else if !historyTrouble.isEmpty {
+            log.info("history can be written again; \(registry.historyLog.skipped) polls are missing in it")
+            historyTrouble = ""
+        }
     }
 
     /// What the turn has changed goes out before the loop sleeps.
@@ -233,9 +279,7 @@ struct Discoveryd: ~Copyable {
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
             if api.connections.holds(slot, generation) { serveAPI(slot, event.readiness) }
-        case .diskDone:
-            saver.written(now: loop.now)
-            poller.doubt.storage = saver.trouble
+        case .diskDone: diskDone()
         case .resolved:
             poller.namesResolved(&registry, &loop)
             changePoster.namesResolved(poller.resolver, &loop)
@@ -244,7 +288,8 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue:
+            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
+            .historyDue:
             break
         }
     }
@@ -301,6 +346,8 @@ struct Discoveryd: ~Copyable {
             guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
             let bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
             let (configuration, _) = try ConfigurationFile(path: path, bytes: bytes).configuration()
+            // What waits to be written is told by the old ids.
+            writeHistory()
             let previous = registry
             registry = Registry(configuration, after: previous, now: loop.now)
             poller.reload(&registry, after: previous, &loop)
@@ -375,6 +422,9 @@ struct Discoveryd: ~Copyable {
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
         case .pollRoom: poller.roomDue(&registry, &loop)
         case .saveDue: saveTimer = .none
+        case .historyDue:
+            writeHistory()
+            _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
         case .publishDue:
             publishTimer = .none
             registry.releaseDeferred(now: loop.now)

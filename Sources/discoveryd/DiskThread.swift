@@ -7,14 +7,25 @@ final class DiskThread {
         /// The file is replaced as a whole: a crash leaves the old or the new one.
         case replace(name: String, [UInt8])
         case append(name: String, [UInt8])
+        /// A new file.
+        case create(name: String, [UInt8])
+        case remove(name: String)
     }
 
-    /// Nil: done.
-    typealias Outcome = Errno?
+    /// For whom a job is done.
+    enum Owner: Sendable { case state, history }
+
+    struct Outcome: Sendable {
+        let owner: Owner
+        /// Nil: done.
+        let error: Errno?
+    }
 
     private final class Exchange: Sendable {
-        let jobs = Mutex<[Job]>([])
+        let jobs = Mutex<[(job: Job, owner: Owner)]>([])
         let outcomes = Mutex<[Outcome]>([])
+        /// Jobs that have not been done.
+        let open = Mutex<Int>(0)
         let asked: WakeUp
         let done: WakeUp
 
@@ -41,26 +52,42 @@ final class DiskThread {
     private static func work(_ exchange: Exchange, _ directory: Descriptor) {
         while true {
             exchange.asked.drain()
-            while let job = exchange.jobs.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
-                var outcome: Outcome
+            while let (job, owner) = exchange.jobs.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
+                var failure: Errno?
                 do throws(Errno) {
                     switch job {
                     case .replace(let name, let bytes): try Files.replace(name, in: directory, with: bytes)
                     case .append(let name, let bytes): try Files.append(bytes, to: name, in: directory)
+                    case .create(let name, let bytes): try Files.append(bytes, to: name, in: directory, makes: true)
+                    case .remove(let name): Files.remove(name, in: directory)
                     }
-                    outcome = nil
                 } catch {
-                    outcome = error
+                    failure = error
                 }
+                let outcome = Outcome(owner: owner, error: failure)
                 exchange.outcomes.withLock { $0.append(outcome) }
+                exchange.open.withLock { $0 -= 1 }
                 exchange.done.signal()
             }
         }
     }
 
-    func give(_ job: Job) {
-        exchange.jobs.withLock { $0.append(job) }
+    func give(_ job: Job, _ owner: Owner) {
+        exchange.open.withLock { $0 += 1 }
+        exchange.jobs.withLock { $0.append((job, owner)) }
         exchange.asked.signal()
+    }
+
+    /// Waits until all jobs have been done, or the time is up.
+    func finish(milliseconds: UInt64) {
+        guard let queue = try? EventQueue(eventsPerTurn: 1),
+            (try? queue.add(exchange.done.descriptor, token: 0, interest: [.readable])) != nil
+        else { return }
+        let end = Clock.monotonicMilliseconds() + milliseconds
+        while exchange.open.withLock({ $0 }) > 0, Clock.monotonicMilliseconds() < end {
+            _ = try? queue.wait(timeoutMilliseconds: 10)
+            exchange.done.drain()
+        }
     }
 
     func takeOutcomes() -> [Outcome] {

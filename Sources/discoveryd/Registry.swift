@@ -16,6 +16,8 @@ struct Registry {
     var instances: [RegisteredInstance] = []
     private(set) var plans: [PollPlan] = []
     private(set) var arena = HistoryArena()
+    /// What of it goes to the disk.
+    var historyLog: HistoryLog
     private(set) var version: SnapshotVersion
     /// Polls recorded, of all instances.
     private(set) var polls: UInt64 = 0
@@ -56,6 +58,7 @@ struct Registry {
             instances[id].take(previous.instances[old], now: now)
             marks[id].changedAt = previous.marks[old].changedAt
         }
+        historyLog = HistoryLog(plans, instances, after: previous.historyLog)
         for (id, taken) in isTaken.enumerated() where !taken {
             var history = previous.instances[id].history
             history.clear(in: &arena)
@@ -64,6 +67,7 @@ struct Registry {
 
     init(_ configuration: Configuration, epoch: UInt64, now: UInt64) {
         general = configuration.general
+        historyLog = HistoryLog([], [])
         version = SnapshotVersion(epoch: epoch, number: 1)
         instances.reserveCapacity(configuration.instanceCount)
         services.reserveCapacity(configuration.services.count)
@@ -92,6 +96,7 @@ struct Registry {
                     instances: first..<instances.count))
         }
         marks = [Marks](repeating: Marks(), count: instances.count)
+        historyLog = HistoryLog(plans, instances)
     }
 
     func polling(_ id: Int) -> Polling { plans[Int(instances[id].plan)].polling }
@@ -158,6 +163,24 @@ struct Registry {
 
     private mutating func appendHistory(_ id: Int, _ outcome: PollOutcome, wall: UInt64, began: UInt64) {
         instances[id].history.append(wall: wall, monotonic: began, outcome: outcome, in: &arena)
+        let plan = Int(instances[id].plan)
+        let key = historyLog.asksForKey(id, plan: plan) ? historyKey(id) : nil
+        historyLog.note(id, plan: plan, key: key, wall: wall, outcome)
+    }
+
+    /// By what an instance is known in files of history.
+    private func historyKey(_ id: Int) -> UInt64 { CounterKey.hash(.instance, serviceName(id), instances[id].url) }
+
+    /// The id of each instance by its key.
+    var historyKeys: [UInt64: Int32] {
+        var ids: [UInt64: Int32] = [:]
+        for id in instances.indices { ids[historyKey(id)] = Int32(truncatingIfNeeded: id) }
+        return ids
+    }
+
+    /// A poll of a former process. Its clock was another: only the wall clock says when it was.
+    mutating func restoreHistory(_ id: Int, wall: UInt64, _ outcome: PollOutcome) {
+        instances[id].history.append(wall: wall, monotonic: wall, outcome: outcome, in: &arena)
     }
 
     private mutating func noteStatus(_ id: Int, _ previous: InstanceStatus, _ result: PollResult, _ wall: UInt64) {

@@ -71,4 +71,42 @@ struct StateDirectory {
         }
         return nil
     }
+
+    /// Gives the polls of former processes back to the registry, oldest first. A torn end is left alone, what is no file of ours is set
+    /// aside. Polls of an instance that the configuration no longer names are passed over.
+    func loadHistory(_ registry: inout Registry, log: Log) {
+        let files = ((try? Files.list(path)) ?? []).compactMap { name in
+            HistorySegment.parse(name: name).map { (name: name, spanClass: $0.spanClass, number: $0.number) }
+        }
+        guard !files.isEmpty else { return }
+        let ids = registry.historyKeys
+        // An instance whose polling was changed has polls in files of two classes.
+        var newest = [UInt64](repeating: 0, count: registry.instances.count)
+        for (name, spanClass, number) in files.sorted(by: { ($0.spanClass, $0.number) < ($1.spanClass, $1.number) }) {
+            do throws(Errno) {
+                guard let bytes = try Files.read(name, in: directory, maxBytes: 16 * Limits.historySegmentBytes) else {
+                    continue
+                }
+                let content = HistorySegment.read(bytes) { key, start, outcome in
+                    guard let id = ids[key].map(Int.init), start >= newest[id] else { return }
+                    newest[id] = start
+                    registry.restoreHistory(id, wall: start, outcome)
+                }
+                guard let content else {
+                    try Files.rename(name, to: name + ".damaged", in: directory)
+                    log.warning("\(path)/\(name) is no file of history; it is set aside as \(name).damaged")
+                    continue
+                }
+                if content.wholeBytes < bytes.count {
+                    log.warning(
+                        "\(path)/\(name): \(bytes.count - content.wholeBytes) bytes at its end are not whole and left out"
+                    )
+                }
+                registry.historyLog.found(spanClass, number, content)
+            } catch {
+                log.warning("\(path)/\(name) cannot be read (\(error)); its polls are left out")
+            }
+        }
+        Process.returnFreeMemory()
+    }
 }

@@ -52,7 +52,8 @@ struct StateSaver {
         pendingBytes = writer.bytes.count
         disk.give(
             isWhole
-                ? .replace(name: SavedState.fileName, writer.bytes) : .append(name: SavedState.fileName, writer.bytes))
+                ? .replace(name: SavedState.fileName, writer.bytes)
+                : .append(name: SavedState.fileName, writer.bytes), .state)
         isBusy = true
         needsWhole = false
         earliest = now + Limits.stateGapMilliseconds
@@ -60,32 +61,38 @@ struct StateSaver {
         return nil
     }
 
-    /// Jobs have been done, or have failed.
-    mutating func written(now: UInt64) {
-        for outcome in disk.takeOutcomes() {
-            isBusy = false
-            if let error = outcome {
-                if trouble.isEmpty {
-                    log.error(
-                        "the state directory cannot be written (\(error)): a restart would forget what is new; tried again every \(Limits.stateRetryMilliseconds / 1000) s"
-                    )
-                }
-                trouble = "the state directory cannot be written (\(error))"
-                // What was half written is replaced.
-                needsWhole = true
-                earliest = now + Limits.stateRetryMilliseconds
-                continue
+    /// What the disk thread is asked for beside.
+    func give(_ job: DiskThread.Job) { disk.give(job, .history) }
+
+    /// Waits until all that was given has been done, or the time is up.
+    func finish(milliseconds: UInt64) { disk.finish(milliseconds: milliseconds) }
+
+    func takeOutcomes() -> [DiskThread.Outcome] { disk.takeOutcomes() }
+
+    /// The job has been done, or has failed.
+    mutating func written(_ outcome: DiskThread.Outcome, now: UInt64) {
+        isBusy = false
+        if let error = outcome.error {
+            if trouble.isEmpty {
+                log.error(
+                    "the state directory cannot be written (\(error)): a restart would forget what is new; tried again every \(Limits.stateRetryMilliseconds / 1000) s"
+                )
             }
-            if !trouble.isEmpty { log.info("the state directory can be written again") }
-            trouble = ""
-            if isWhole {
-                wholeBytes = pendingBytes
-                appendedBytes = 0
-                // All instances as text are much memory that is not needed again.
-                Process.returnFreeMemory()
-            } else {
-                appendedBytes += pendingBytes
-            }
+            trouble = "the state directory cannot be written (\(error))"
+            // What was half written is replaced.
+            needsWhole = true
+            earliest = now + Limits.stateRetryMilliseconds
+            return
+        }
+        if !trouble.isEmpty { log.info("the state directory can be written again") }
+        trouble = ""
+        if isWhole {
+            wholeBytes = pendingBytes
+            appendedBytes = 0
+            // All instances as text are much memory that is not needed again.
+            Process.returnFreeMemory()
+        } else {
+            appendedBytes += pendingBytes
         }
     }
 }

@@ -163,6 +163,29 @@ import Testing
         #expect(serverpy.stop() == 0)
     }
 
+    /// At most the last second of history is lost, and never a file.
+    @Test func aKilledDiscoverydComesBackWithItsHistory() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service([sample.port], paths: "\"/hello\"", polling: ", \"frequency\": 0.1"), forwarders: 1
+        ).ready()
+        func packets() throws -> [String] {
+            try Client.get(serverpy.discovery, "/dump").text.components(separatedBy: "\"start_time\":").dropFirst().map
+            {
+                String($0.prefix(26))
+            }
+        }
+        for _ in 0..<3 {
+            // More than a second of it, so that some must be on the disk.
+            #expect(Eventually.holds { (try? packets().count) ?? 0 > 20 })
+            let before = try packets()
+            Signal.kill.send(to: try #require(try serverpy.pids("discoveryd").first))
+            let kept = Array(before.dropLast(15))
+            #expect(Eventually.holds { (try? packets())?.starts(with: kept) == true }, "\(kept)")
+        }
+        #expect(serverpy.stop() == 0)
+    }
+
     @Test func aKilledDiscoverydComesBackWithWhatItKnew() throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(
@@ -186,45 +209,5 @@ import Testing
         #expect(Eventually.holds { (try? since()) ?? nil != nil })
         #expect(try since() == before, "the status is the one of before, not a new one")
         #expect(serverpy.stop() == 0)
-    }
-
-    /// Instances that answer anything but HTTP, and what is said of them.
-    @Test(arguments: [
-        ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP"), ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),
-        ("", "closed without an answer"),
-        ("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "bad status 302"),
-        ("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000), "bad HTTP"),
-        (String(repeating: "HTTP/1.1 102 Processing\r\n\r\n", count: 4000), "bad HTTP"),
-    ])
-    func aBrokenInstanceGetsAPacketWithItsCause(_ answer: String, _ words: String) throws {
-        let listener = try Socket.listen(on: .loopback(port: 0))
-        try listener.setNonBlocking(false)
-        let port = try #require(try Socket.localAddress(listener)).port
-        Thread.detachNewThread {
-            while let (descriptor, _) = try? Socket.accept(listener) {
-                try? descriptor.setNonBlocking(false)
-                var bytes = [UInt8](repeating: 0, count: 4096)
-                var span = bytes.mutableSpan
-                _ = descriptor.receive(into: &span)
-                _ = descriptor.send(Array(answer.utf8).span)
-                Socket.shutdownWrite(descriptor)
-                descriptor.close()
-            }
-        }
-        defer { Socket.shutdownBoth(listener) }
-        let serverpy = try Serverpy(StubInstance.service([port]), forwarders: 1).ready()
-        let stats = try Client.get(serverpy.discovery, "/stats").text
-        #expect(stats.contains("\"response\":\"\(words)\""), "\(stats)")
-        #expect(stats.contains("\"status\":\"down\""))
-    }
-
-    @Test func anInstanceThatAnswersNothingTimesOut() throws {
-        let listener = try Socket.listen(on: .loopback(port: 0))
-        defer { listener.close() }
-        let port = try #require(try Socket.localAddress(listener)).port
-        let serverpy = try Serverpy(
-            StubInstance.service([port], polling: ", \"frequency\": 1, \"timeout\": 0.3"), forwarders: 1
-        ).ready()
-        #expect(try Client.get(serverpy.discovery, "/stats").text.contains("\"response\":\"timed out\""))
     }
 }

@@ -239,13 +239,17 @@ public enum Files {
     }
 
     /// Writes at the end of a file below an open directory, and waits until it is on the disk. What a failure leaves may be a part.
-    public static func append(_ bytes: [UInt8], to name: String, in directory: Descriptor) throws(Errno) {
-        let flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC
+    /// `makes`: the file must not be there yet.
+    public static func append(
+        _ bytes: [UInt8], to name: String, in directory: Descriptor, makes: Bool = false
+    ) throws(Errno) {
+        let flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (makes ? O_CREAT | O_EXCL : 0)
         let file = Descriptor(
-            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags) } })
+            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
         defer { file.close() }
         try file.writeAll(bytes)
         _ = try retrying { fdatasync(file.rawValue) }
+        if makes { _ = try retrying { fsync(directory.rawValue) } }
     }
 
     /// Gives a file below an open directory another name; one that has it already is replaced.

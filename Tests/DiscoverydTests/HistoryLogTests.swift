@@ -1,0 +1,160 @@
+import Shared
+import Testing
+
+@testable import discoveryd
+
+@Suite struct HistoryLogTests {
+    /// Files as a disk would keep them.
+    private struct Disk {
+        var files: [String: [UInt8]] = [:]
+
+        mutating func apply(_ jobs: [HistoryLog.Job], to log: inout HistoryLog) {
+            for job in jobs {
+                switch job {
+                case .create(let name, let bytes):
+                    #expect(files[name] == nil, "a new file must not be there yet")
+                    files[name] = bytes
+                case .append(let name, let bytes): files[name, default: []] += bytes
+                case .remove(let name): files[name] = nil
+                }
+                log.written(failed: false, now: 0)
+            }
+        }
+
+        /// All that can be read, by instance.
+        func read() -> [UInt64: [UInt64]] {
+            var starts: [UInt64: [UInt64]] = [:]
+            for name in files.keys.sorted() {
+                #expect(
+                    HistorySegment.read(files[name] ?? []) { key, start, _ in starts[key, default: []].append(start) }
+                        != nil)
+            }
+            return starts
+        }
+    }
+
+    private func registry(instances: Int, limit: Int = 100, frequency: UInt64 = 1000) -> Registry {
+        var polling = Polling(method: .ping)
+        polling.packetLimit = limit
+        polling.frequencyMilliseconds = frequency
+        let all = (0..<instances).compactMap { number in
+            (try? Endpoint("10.0.0.\(number):80")).map {
+                Instance(url: "10.0.0.\(number):80", endpoint: $0, polling: polling, weight: 1)
+            }
+        }
+        var configuration = Configuration()
+        configuration.services = [Service(name: "s", instances: all, paths: ["/s"])]
+        return Registry(configuration, epoch: 1, now: 0)
+    }
+
+    private func poll(_ registry: inout Registry, _ id: Int, at wall: UInt64) {
+        _ = registry.record(
+            id, PollResult(cause: .ok, status: 200, durationMicroseconds: 900), purpose: .regular, wasAccused: false,
+            answering: nil, wall: wall, began: wall, now: wall)
+    }
+
+    private let key = { (number: Int) in CounterKey.hash(.instance, "s", "10.0.0.\(number):80") }
+
+    @Test func whatIsWrittenIsReadBackAndARestartGoesOn() throws {
+        var disk = Disk()
+        var first = registry(instances: 3)
+        for second in 1...5 {
+            for id in 0..<3 { poll(&first, id, at: UInt64(second * 1000 + id)) }
+            disk.apply(first.historyLog.takeJobs(now: 0, wall: UInt64(second * 1000)), to: &first.historyLog)
+        }
+        #expect(disk.files.count == 1)
+        #expect(disk.read()[key(1)] == [1001, 2001, 3001, 4001, 5001])
+
+        var second = registry(instances: 3)
+        for (name, bytes) in disk.files {
+            let parsed = try #require(HistorySegment.parse(name: name))
+            let ids = second.historyKeys
+            var restored: [(Int, UInt64, PollOutcome)] = []
+            let content = try #require(
+                HistorySegment.read(bytes) { key, start, outcome in
+                    restored.append((Int(ids[key] ?? -1), start, outcome))
+                })
+            for (id, start, outcome) in restored { second.restoreHistory(id, wall: start, outcome) }
+            second.historyLog.found(parsed.spanClass, parsed.number, content)
+        }
+        #expect(second.instances[2].history.count == 5)
+        let packet = try #require(second.packet(4, of: 2))
+        #expect(packet.startedAt == 5002 && packet.1.result?.status == 200)
+        poll(&second, 2, at: 9000)
+        disk.apply(second.historyLog.takeJobs(now: 0, wall: 9000), to: &second.historyLog)
+        #expect(disk.files.count == 2, "a new process writes a new file")
+        #expect(disk.read()[key(2)] == [1002, 2002, 3002, 4002, 5002, 9000])
+    }
+
+    @Test func aTornEndCostsTheLastBlockAndDamageNothingBefore() {
+        var disk = Disk()
+        var registry = registry(instances: 1)
+        for second in 1...4 {
+            poll(&registry, 0, at: UInt64(second * 1000))
+            disk.apply(registry.historyLog.takeJobs(now: 0, wall: 0), to: &registry.historyLog)
+        }
+        let bytes = disk.files.values.first ?? []
+        for count in HistorySegment.headBytes..<bytes.count {
+            var starts: [UInt64] = []
+            let content = HistorySegment.read(Array(bytes[..<count])) { _, start, _ in starts.append(start) }
+            #expect(content != nil && starts == Array([1000, 2000, 3000].prefix(starts.count)), "\(count)")
+        }
+        for index in HistorySegment.headBytes..<bytes.count {
+            var damaged = bytes
+            damaged[index] ^= 0x10
+            var starts: [UInt64] = []
+            #expect(HistorySegment.read(damaged) { _, start, _ in starts.append(start) } != nil)
+            #expect(starts == Array([1000, 2000, 3000, 4000].prefix(starts.count)), "\(index)")
+        }
+        #expect(HistorySegment.read([]) { _, _, _ in } == nil)
+        #expect(HistorySegment.read(Array("SPYHIST2 and so on".utf8)) { _, _, _ in } == nil)
+    }
+
+    @Test func whatADiskCannotTakeIsSkippedAndCountedAndWhatFollowsCanBeRead() {
+        var disk = Disk()
+        var registry = registry(instances: 2)
+        var held: [HistoryLog.Job] = []
+        for second in 1...(Limits.historyBuffers + 3) {
+            poll(&registry, second % 2, at: UInt64(second * 1000))
+            held += registry.historyLog.takeJobs(now: 0, wall: 0)
+        }
+        #expect(held.count == Limits.historyBuffers)
+        #expect(registry.historyLog.skipped == 3)
+        disk.apply(held, to: &registry.historyLog)
+        poll(&registry, 0, at: 20_000)
+        poll(&registry, 1, at: 20_001)
+        disk.apply(registry.historyLog.takeJobs(now: 0, wall: 0), to: &registry.historyLog)
+        #expect(disk.read()[key(0)]?.last == 20_000 && disk.read()[key(1)]?.last == 20_001)
+        // A failed write: some rest, then a file of its own.
+        poll(&registry, 0, at: 21_000)
+        for _ in registry.historyLog.takeJobs(now: 100, wall: 0) { registry.historyLog.written(failed: true, now: 100) }
+        poll(&registry, 0, at: 22_000)
+        #expect(registry.historyLog.takeJobs(now: 200, wall: 0).isEmpty)
+        poll(&registry, 0, at: 23_000)
+        disk.apply(registry.historyLog.takeJobs(now: 100_000, wall: 0), to: &registry.historyLog)
+        #expect(disk.read()[key(0)]?.last == 23_000)
+    }
+
+    @Test func oldFilesGoWhenTheRingsHaveTurnedAndNoSooner() {
+        var disk = Disk()
+        var registry = registry(instances: 2, limit: 50_000, frequency: 10)
+        var wall: UInt64 = 1_000_000
+        var most = 0
+        for _ in 0..<1000 {
+            for _ in 0..<1000 {
+                wall += 10
+                for id in 0..<2 {
+                    let plan = Int(registry.instances[id].plan)
+                    let key = registry.historyLog.asksForKey(id, plan: plan) ? self.key(id) : nil
+                    registry.historyLog.note(id, plan: plan, key: key, wall: wall, PollOutcome(rawValue: 1))
+                }
+            }
+            disk.apply(registry.historyLog.takeJobs(now: 0, wall: wall), to: &registry.historyLog)
+            most = max(most, disk.files.count)
+        }
+        let kept = disk.read()[key(0)] ?? []
+        #expect(kept.count >= 50_000 && kept.last == wall)
+        #expect(zip(kept, kept.dropFirst()).allSatisfy { $0 + 10 == $1 }, "nothing is missing in between")
+        #expect(most <= 5, "\(most) files")
+    }
+}
