@@ -2,13 +2,15 @@ import Shared
 
 /// The discovery daemon: its event loop, and nothing that decides.
 struct Discoveryd: ~Copyable {
-    private var loop: EventLoop
-    private var registry: Registry
+    var loop: EventLoop
+    var registry: Registry
     private var poller: Poller
-    private var publisher: Publisher
+    var publisher: Publisher
     private var api: API
     private var changePoster: ChangePoster
-    private var state: DiscoveryState
+    var state: DiscoveryState
+    /// Operators that wait for a drain to be on the disk and told.
+    var draining: [(command: OperatorCommand, id: Int)] = []
     private let stateDirectory: StateDirectory
     private var saver: StateSaver
     private var saveTimer = TimerWheel.ID.none
@@ -29,7 +31,7 @@ struct Discoveryd: ~Copyable {
     /// Connections with work left over from a turn in which others had to go first.
     private var unfinished: [Token] = []
 
-    private var log: Log { daemon.log }
+    var log: Log { daemon.log }
 
     /// Opens what is needed; a fault says what could not be.
     static func make(
@@ -199,7 +201,7 @@ struct Discoveryd: ~Copyable {
     private mutating func diskDone() {
         for outcome in saver.takeOutcomes() {
             switch outcome.owner {
-            case .state: saver.written(outcome, now: loop.now)
+            case .state: stateWritten(saver.written(outcome, now: loop.now), outcome.error)
             case .history:
                 registry.historyLog.written(failed: outcome.error != nil, now: loop.now)
                 noteHistory(outcome.error)
@@ -240,9 +242,8 @@ struct Discoveryd: ~Copyable {
     private mutating func endTurn() {
         if !publisher.isOpen {
             if poller.firstRoundRemaining == 0 { openPublisher() }
-        } else if !registry.changed.isEmpty {
-            let changes = registry.takeChanges()
-            publisher.publish(changes, registry, &loop)
+        } else {
+            publishNow()
         }
         publisher.settle(registry, &loop)
         if let due = registry.deferredUntil, !publishTimer.isScheduled {
@@ -252,6 +253,13 @@ struct Discoveryd: ~Copyable {
         let statusChanges = registry.takeStatusChanges()
         if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
+    }
+
+    /// What has changed becomes a version, and goes to whoever can take it.
+    mutating func publishNow() {
+        guard publisher.isOpen, !registry.changed.isEmpty else { return }
+        let changes = registry.takeChanges()
+        publisher.publish(changes, registry, &loop)
     }
 
     private mutating func openPublisher() {
@@ -304,6 +312,7 @@ struct Discoveryd: ~Copyable {
                 guard let id = registry.find(service: service, instance: instance) else { continue }
                 log.debug("\(service) \(instance): a forwarder observed: \(cause)")
                 poller.accuse(id, &registry, &loop)
+            case .command(let command): obey(command)
             }
         }
     }
@@ -350,6 +359,7 @@ struct Discoveryd: ~Copyable {
             writeHistory()
             let previous = registry
             registry = Registry(configuration, after: previous, now: loop.now)
+            refuseDraining("the configuration has changed meanwhile; try again")
             poller.reload(&registry, after: previous, &loop)
             _ = registry.takeChanges()
             saver.restart()

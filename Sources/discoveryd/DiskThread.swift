@@ -58,7 +58,14 @@ final class DiskThread {
                     switch job {
                     case .replace(let name, let bytes): try Files.replace(name, in: directory, with: bytes)
                     case .append(let name, let bytes): try Files.append(bytes, to: name, in: directory)
-                    case .create(let name, let bytes): try Files.append(bytes, to: name, in: directory, makes: true)
+                    case .create(let name, let bytes):
+                        do throws(Errno) {
+                            try Files.append(bytes, to: name, in: directory, makes: true)
+                        } catch {
+                            // A disk that is full is not filled with empty files.
+                            if error != .exists { Files.remove(name, in: directory) }
+                            throw error
+                        }
                     case .remove(let name): Files.remove(name, in: directory)
                     }
                 } catch {

@@ -54,8 +54,10 @@ enum HistorySegment {
 
     /// Reads a file; nil: it is none of ours. `packet` gets each one's key, start and outcome.
     static func read(_ bytes: [UInt8], _ packet: (UInt64, UInt64, PollOutcome) -> Void) -> Content? {
-        guard bytes.count >= headBytes, bytes.starts(with: magic) else { return nil }
         var content = Content()
+        // One whose making was interrupted is torn, not foreign.
+        if bytes.count < headBytes { return magic.starts(with: bytes.prefix(magic.count)) ? content : nil }
+        guard bytes.starts(with: magic) else { return nil }
         let span = bytes.span
         var at = headBytes
         content.wholeBytes = at

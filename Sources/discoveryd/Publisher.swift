@@ -47,6 +47,7 @@ struct Publisher: ~Copyable {
     /// What has arrived for the owner to act upon.
     enum Request: Sendable {
         case observed(service: String, instance: String, cause: String)
+        case command(OperatorCommand)
     }
 
     init(log: Log) { self.log = log }
@@ -188,9 +189,27 @@ struct Publisher: ~Copyable {
                 let instance = message["instance"]?.string
             else { throw LineChannel.Fault.malformed("observed without service and instance") }
             return .observed(service: service, instance: instance, cause: message["cause"]?.string ?? "")
+        case "command":
+            guard subscribers[slot].role == .operator else {
+                throw LineChannel.Fault.malformed("a command of one that is no operator")
+            }
+            return .command(
+                OperatorCommand(
+                    message, subscriber: EventKind.subscriber.token(slot, subscribers.generation(slot))))
         default: break  // A later protocol's message.
         }
         return nil
+    }
+
+    /// Answers an operator, if it is still there.
+    mutating func answer(_ token: Token, _ line: [UInt8], _ loop: inout EventLoop) {
+        guard subscribers.holds(token.slot, token.generation) else { return }
+        subscribers[token.slot].channel.queue(line)
+        do throws(LineChannel.Fault) {
+            _ = try subscribers[token.slot].channel.flush()
+        } catch {
+            drop(token.slot, error.reason, &loop)
+        }
     }
 
     // MARK: Sending
@@ -251,7 +270,7 @@ struct Publisher: ~Copyable {
         guard isOpen, subscribers[slot].role != nil else { return }
         do {
             while try subscribers[slot].channel.flush() {
-                guard let line = nextLine(slot, registry) else { return }
+                guard subscribers[slot].role != .operator, let line = nextLine(slot, registry) else { return }
                 subscribers[slot].channel.queue(line)
             }
         } catch {

@@ -27,7 +27,10 @@ struct RegisteredInstance: Sendable {
     var health = Health()
     var history: History
     var availability: Availability
+    /// What forwarders are told.
     var isDraining = false
+    /// What an operator has asked for: on the disk first, then told.
+    var isDrainAsked = false
     /// The address written answered the last good poll; addresses of a name that did.
     private var answersItself = false
     private var answeringOfName: [SocketAddress] = []
@@ -112,6 +115,7 @@ struct RegisteredInstance: Sendable {
             availability.set(up: health.status == .up, now: now)
         }
         isDraining = old.isDraining
+        isDrainAsked = old.isDrainAsked
         answersItself = old.answersItself
         answeringOfName = old.answeringOfName
         firstCheckedAt = old.firstCheckedAt

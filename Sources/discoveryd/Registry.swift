@@ -207,6 +207,7 @@ struct Registry {
             instances[id].restoreAddresses(saved.addresses)
         }
         instances[id].isDraining = saved.isDraining
+        instances[id].isDrainAsked = saved.isDraining
         instances[id].firstCheckedAt = saved.firstCheckedAt
         instances[id].lastCheckedAt = saved.lastCheckedAt
         instances[id].lastFailureAt = saved.lastFailureAt
@@ -231,6 +232,24 @@ struct Registry {
         defer { statusChanges.removeAll(keepingCapacity: true) }
         return statusChanges
     }
+
+    // MARK: Draining
+
+    /// An operator wants the instance drained, or back: it is to be written, and told when that is done.
+    mutating func askDrain(_ id: Int, _ isDraining: Bool) {
+        instances[id].isDrainAsked = isDraining
+        save(id)
+    }
+
+    /// What was asked is on the disk: now forwarders are told.
+    mutating func publishDrain(_ id: Int, now: UInt64) {
+        guard instances[id].isDrainAsked != instances[id].isDraining else { return }
+        instances[id].isDraining = instances[id].isDrainAsked
+        mark(id, now: now)
+    }
+
+    /// It could not be written: nothing has happened.
+    mutating func withdrawDrain(_ id: Int) { instances[id].isDrainAsked = instances[id].isDraining }
 
     // MARK: Changes
 

@@ -103,7 +103,7 @@ extension SavedInstance {
         at = wall
         status = entry.health.status
         isSuspect = entry.health.isSuspect
-        isDraining = entry.isDraining
+        isDraining = entry.isDrainAsked
         failedRetries = entry.health.failedRetries
         goodInRow = entry.health.goodInRow
         firstCheckedAt = entry.firstCheckedAt

@@ -6,6 +6,8 @@ struct StateSaver {
     private let disk: DiskThread
     private let log: Log
     private var isBusy = false
+    /// The instances whose present state is being written.
+    private var writing: [Int] = []
     /// The file is to be written as a whole: at the start, after a reload, after a failure.
     private var needsWhole = true
     private var wholeBytes = 0
@@ -25,7 +27,10 @@ struct StateSaver {
     }
 
     /// Other instances are named from now on.
-    mutating func restart() { needsWhole = true }
+    mutating func restart() {
+        needsWhole = true
+        writing = []
+    }
 
     /// Hands over what is to be written now. Returns when to be asked again; nil: when something has changed or been written.
     mutating func advance(_ registry: inout Registry, now: UInt64) -> UInt64? {
@@ -40,7 +45,9 @@ struct StateSaver {
         if isWhole {
             SavedState.begin(at: wall, to: &writer)
             _ = registry.takeUnsaved()
-            ids = registry.instances.indices.filter { registry.instances[$0].health.status != .unknown }
+            ids = registry.instances.indices.filter {
+                registry.instances[$0].health.status != .unknown || registry.instances[$0].isDrainAsked
+            }
         } else {
             ids = registry.takeUnsaved()
             if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
@@ -49,6 +56,7 @@ struct StateSaver {
             SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(
                 to: &writer)
         }
+        writing = ids
         pendingBytes = writer.bytes.count
         disk.give(
             isWhole
@@ -69,8 +77,9 @@ struct StateSaver {
 
     func takeOutcomes() -> [DiskThread.Outcome] { disk.takeOutcomes() }
 
-    /// The job has been done, or has failed.
-    mutating func written(_ outcome: DiskThread.Outcome, now: UInt64) {
+    /// The job has been done, or has failed. Returns the instances that it was about.
+    mutating func written(_ outcome: DiskThread.Outcome, now: UInt64) -> [Int] {
+        defer { writing = [] }
         isBusy = false
         if let error = outcome.error {
             if trouble.isEmpty {
@@ -82,7 +91,7 @@ struct StateSaver {
             // What was half written is replaced.
             needsWhole = true
             earliest = now + Limits.stateRetryMilliseconds
-            return
+            return writing
         }
         if !trouble.isEmpty { log.info("the state directory can be written again") }
         trouble = ""
@@ -94,5 +103,6 @@ struct StateSaver {
         } else {
             appendedBytes += pendingBytes
         }
+        return writing
     }
 }

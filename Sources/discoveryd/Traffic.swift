@@ -11,6 +11,15 @@ final class Traffic {
         let accepted: UInt64
         let connections: UInt64
         let snapshot: SnapshotVersion
+
+        init(_ head: (HeadCounter) -> UInt64) {
+            pid = head(.pid)
+            index = head(.index)
+            startedAt = head(.startedAt)
+            accepted = head(.accepted)
+            connections = head(.openConnections)
+            snapshot = SnapshotVersion(epoch: head(.epoch), number: head(.number))
+        }
     }
 
     private static let prefix = "counters."
@@ -91,13 +100,8 @@ final class Traffic {
         let bytes = try content(file)
         rowsRead += bytes.count / (CounterFileLayout.rowWords * 8)
         if isOver { return fold(name, bytes) }
-        let head = CounterTotals.head(bytes)
         guard living.add(bytes) else { return complain("\(directory)/\(name) is no counter file of this version") }
-        forwarders.append(
-            Forwarder(
-                pid: head(.pid), index: head(.index), startedAt: head(.startedAt), accepted: head(.accepted),
-                connections: head(.openConnections),
-                snapshot: SnapshotVersion(epoch: head(.epoch), number: head(.number))))
+        forwarders.append(Forwarder(CounterTotals.head(bytes)))
     }
 
     /// Its forwarder is dead: what it counted belongs to the past.
@@ -126,6 +130,21 @@ final class Traffic {
     private func complain(_ words: String) {
         if complaint != words { log.warning("\(words)") }
         complaint = words
+    }
+
+    /// How many requests each living forwarder has at an instance, and with which snapshot it works.
+    func present(_ service: String, _ instance: String) -> [(forwarder: Forwarder, inFlight: UInt64)] {
+        let key = CounterKey.hash(.instance, service, instance)
+        var found: [(Forwarder, UInt64)] = []
+        visit { name, file throws(Errno) in
+            let isOver = try Files.lock(file)
+            let bytes = try content(file)
+            if isOver { return fold(name, bytes) }
+            var counters = CounterTotals()
+            guard counters.add(bytes) else { return }
+            found.append((Forwarder(CounterTotals.head(bytes)), counters.rows[key]?[.inFlight] ?? 0))
+        }
+        return found
     }
 
     /// What was counted of an instance of a service, or of one of its API paths.

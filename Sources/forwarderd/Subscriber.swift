@@ -91,7 +91,10 @@ extension Forwarder {
             say(SubscriberLines.applied(snapshot.version))
         case .delta(let version, let changes, let isMore):
             apply(version, changes)
-            if !isMore { say(SubscriberLines.applied(version)) }
+            if !isMore {
+                noteVersion()
+                say(SubscriberLines.applied(version))
+            }
         case .refused(let reason): throw SnapshotAssembler.Fault(reason: "discoveryd refused us: \(reason)")
         }
     }

@@ -117,10 +117,10 @@ extension Forwarder {
             factsChanged(slotByID[id])
         }
         self.version = version
-        noteVersion()
     }
 
-    private mutating func noteVersion() {
+    /// All of a version is in use: so the counters say.
+    mutating func noteVersion() {
         counters[.epoch] = version?.epoch ?? 0
         counters[.number] = version?.number ?? 0
     }
@@ -132,7 +132,7 @@ extension Forwarder {
             // A good poll on a fresh connection came after our own evidence.
             instances[slot].passive.cleared()
         }
-        if state.addresses.isEmpty || state.status == .down || before.addresses != state.addresses {
+        if state.addresses.isEmpty || state.status == .down || state.draining || before.addresses != state.addresses {
             while instances[slot].idleHead >= 0 {
                 let upstream = Int(instances[slot].idleHead)
                 removeIdle(upstream)

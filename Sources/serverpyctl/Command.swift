@@ -3,6 +3,7 @@ import Shared
 /// A command of serverpyctl: its words, its options, its help. The help and the reference come from here alone.
 struct Command: Sendable {
     let name: String
+    /// As the help shows them; each word in capitals is one that must be given.
     let operands: String
     let summary: String
     let details: String
@@ -12,9 +13,19 @@ struct Command: Sendable {
     var isHidden = false
     let run: @Sendable (Options) throws(CommandFault) -> Int32
 
-    static let all: [Command] = [.start, .demo, .check, .reload, .stop, .status, .version, .sample]
+    static let all: [Command] = [
+        .start, .demo, .check, .reload, .drain, .undrain, .stop, .status, .version, .sample,
+    ]
 
     static let help = Options.Spec("help", "h", help: "print this help")
+
+    /// The names of the operands that must be given: words in capitals without an option before them.
+    var operandNames: [String] {
+        let words = operands.split(separator: " ").map(String.init)
+        return words.indices.filter { index in
+            words[index].allSatisfy { $0.isUppercase } && (index == 0 || !words[index - 1].hasPrefix("-"))
+        }.map { words[$0] }
+    }
 
     var usage: String {
         var text =

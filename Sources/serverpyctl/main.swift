@@ -43,7 +43,13 @@ func run() -> Int32 {
             print(command.usage, terminator: "")
             return ExitCode.done
         }
-        if let operand = options.operands.first { throw Options.Fault("`\(operand)` is not expected") }
+        let expected = command.operandNames
+        if options.operands.count > expected.count {
+            throw Options.Fault("`\(options.operands[expected.count])` is not expected")
+        }
+        if options.operands.count < expected.count {
+            throw Options.Fault("\(expected[options.operands.count]) is missing")
+        }
         return try command.run(options)
     } catch let fault as Options.Fault {
         complain("serverpyctl \(name): \(fault.reason)\n\n\(command.usage)")

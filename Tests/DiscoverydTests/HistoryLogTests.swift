@@ -106,7 +106,9 @@ import Testing
             #expect(HistorySegment.read(damaged) { _, start, _ in starts.append(start) } != nil)
             #expect(starts == Array([1000, 2000, 3000, 4000].prefix(starts.count)), "\(index)")
         }
-        #expect(HistorySegment.read([]) { _, _, _ in } == nil)
+        #expect(HistorySegment.read([]) { _, _, _ in }?.packets == 0)
+        #expect(HistorySegment.read(Array("SPYHI".utf8)) { _, _, _ in }?.packets == 0)
+        #expect(HistorySegment.read(Array("hello".utf8)) { _, _, _ in } == nil)
         #expect(HistorySegment.read(Array("SPYHIST2 and so on".utf8)) { _, _, _ in } == nil)
     }
 

@@ -13,6 +13,15 @@ public struct SnapshotVersion: Equatable, Hashable, Comparable, Sendable, Custom
     }
 
     public var description: String { "\(epoch).\(number)" }
+
+    /// `3.17`; nil when it is none.
+    public init?(text: String) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, let epoch = DecimalDigits.parse(parts[0].utf8),
+            let number = DecimalDigits.parse(parts[1].utf8)
+        else { return nil }
+        self.init(epoch: epoch, number: number)
+    }
 }
 
 /// What polling says of an instance, and nothing else.

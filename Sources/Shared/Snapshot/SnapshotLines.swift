@@ -114,7 +114,8 @@ public enum SnapshotLines {
         line("error") { $0.field("reason", reason) }
     }
 
-    static func line(_ type: StaticString, _ body: (inout JSONWriter) -> Void) -> [UInt8] {
+    /// One message: an object with its type.
+    public static func line(_ type: StaticString, _ body: (inout JSONWriter) -> Void) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.field("type", type.description)

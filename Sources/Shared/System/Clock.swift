@@ -13,6 +13,12 @@ public enum Clock {
     /// Milliseconds since 1970 UTC; may be set. CLOCK_REALTIME.
     public static func wallMilliseconds() -> UInt64 { read(CLOCK_REALTIME) / 1_000_000 }
 
+    /// For programs without an event loop. The corresponding C function is nanosleep(2).
+    public static func sleep(milliseconds: UInt64) {
+        var time = timespec(tv_sec: Int(milliseconds / 1000), tv_nsec: Int(milliseconds % 1000) * 1_000_000)
+        _ = unsafe nanosleep(&time, nil)
+    }
+
     @inline(__always)
     private static func read(_ id: clockid_t) -> UInt64 {
         var time = timespec()

@@ -1,0 +1,91 @@
+import Shared
+
+/// Commands of operators. A drain is on the disk before anyone is told: what was promised survives us.
+extension Discoveryd {
+    mutating func obey(_ command: OperatorCommand) {
+        guard state.isReady else {
+            return publisher.answer(
+                command.subscriber, command.refusal("the first round of polls is not done; try again"), &loop)
+        }
+        if case .unknown(let name) = command.verb {
+            let reason = "the command `\(Text.shown(name.utf8))` is not known; drain, undrain and drained are"
+            return publisher.answer(command.subscriber, command.refusal(reason), &loop)
+        }
+        let (found, reason) = registry.find(command)
+        guard let id = found else {
+            return publisher.answer(command.subscriber, command.refusal(reason), &loop)
+        }
+        switch command.verb {
+        case .drain(let isDraining):
+            if registry.instances[id].isDraining == isDraining, registry.instances[id].isDrainAsked == isDraining {
+                return acknowledge(command, id)
+            }
+            registry.askDrain(id, isDraining)
+            draining.append((command, id))
+        case .drained: tellDrained(command, id)
+        case .unknown: break
+        }
+    }
+
+    /// The state of these instances is on the disk, or could not be written.
+    mutating func stateWritten(_ ids: [Int], _ error: Errno?) {
+        guard !draining.isEmpty else { return }
+        if let error { return refuseDraining("it could not be written to the state directory (\(error))") }
+        let written = Set(ids)
+        let done = draining.filter { written.contains($0.id) }
+        draining.removeAll { written.contains($0.id) }
+        for (command, id) in done {
+            let was = registry.instances[id].isDraining
+            registry.publishDrain(id, now: loop.now)
+            let isDraining = registry.instances[id].isDraining
+            if was != isDraining {
+                log.info(
+                    "\(command.service) \(command.instance) is \(isDraining ? "being drained" : "no longer drained")")
+            }
+        }
+        publishNow()
+        for (command, id) in done { acknowledge(command, id) }
+    }
+
+    mutating func refuseDraining(_ reason: String) {
+        for (command, id) in draining {
+            if id < registry.instances.count { registry.withdrawDrain(id) }
+            publisher.answer(command.subscriber, command.refusal(reason), &loop)
+        }
+        draining = []
+    }
+
+    private mutating func acknowledge(_ command: OperatorCommand, _ id: Int) {
+        let (isDraining, version) = (registry.instances[id].isDraining, registry.version)
+        let line = command.answer {
+            $0.field("draining", isDraining)
+            $0.field("snapshot", version.description)
+        }
+        publisher.answer(command.subscriber, line, &loop)
+    }
+
+    /// Each forwarder that has said hello and is not proven dead: it is done when it works with a snapshot in which the instance is
+    /// marked and has nothing under way there.
+    private mutating func tellDrained(_ command: OperatorCommand, _ id: Int) {
+        let version = command.snapshot ?? registry.version
+        let present = state.traffic.present(command.service, command.instance)
+        let isDraining = registry.instances[id].isDraining
+        let line = command.answer { writer in
+            writer.field("draining", isDraining)
+            writer.field(
+                "drained", isDraining && present.allSatisfy { $0.inFlight == 0 && $0.forwarder.snapshot >= version })
+            writer.key("forwarders")
+            writer.beginArray()
+            for (forwarder, inFlight) in present {
+                writer.beginObject()
+                writer.field("index", forwarder.index)
+                writer.field("pid", forwarder.pid)
+                writer.field("applied", forwarder.snapshot >= version)
+                writer.field("in_flight", inFlight)
+                writer.endObject()
+            }
+            writer.endArray()
+        }
+        publisher.answer(command.subscriber, line, &loop)
+    }
+}

@@ -1,0 +1,74 @@
+import Shared
+
+extension Command {
+    static let drain = Command(
+        name: "drain", operands: "SERVICE INSTANCE", summary: "Send an instance no more requests.",
+        details: """
+            It is known as drained through restarts and reloads until `undrain`. What is under way there goes on: with --wait the
+            command returns when no forwarder has a request at the instance any more, or with 1 after so many seconds, saying who
+            still has how many.
+            """,
+        options: [
+            Options.Spec("wait", value: "SECONDS", help: "wait until nothing is under way there"), .json,
+            .runtimeDirectory,
+        ],
+        example: "serverpyctl drain orders 10.0.0.1:8080 --wait 30"
+    ) { options throws(CommandFault) in
+        let seconds: Int?
+        do throws(Options.Fault) { seconds = try options.integer("wait", 0...86_400) } catch {
+            throw CommandFault(code: ExitCode.usage, message: "serverpyctl drain: \(error.reason)")
+        }
+        var client = try OperatorClient(options)
+        defer { client.close() }
+        let instance: [(StaticString, String)] = [
+            ("service", options.operands[0]), ("instance", options.operands[1]),
+        ]
+        var answer = try client.command("drain", instance)
+        guard let seconds else { return say(answer, options, "\(options.operands[1]) gets no more requests") }
+        let snapshot = answer["snapshot"]?.string ?? ""
+        let end = Clock.monotonicMilliseconds() + UInt64(seconds) * 1000
+        while true {
+            answer = try client.command("drained", instance + [("snapshot", snapshot)])
+            if answer["drained"]?.boolean == true {
+                return say(answer, options, "\(options.operands[1]) is drained")
+            }
+            guard answer["draining"]?.boolean == true else {
+                throw CommandFault(code: ExitCode.failed, message: "serverpyctl: it is no longer being drained")
+            }
+            if Clock.monotonicMilliseconds() >= end { break }
+            Clock.sleep(milliseconds: 20)
+        }
+        if options.has("json") { _ = say(answer, options, "") }
+        throw CommandFault(
+            code: ExitCode.failed,
+            message: (["serverpyctl: \(options.operands[1]) is not drained after \(seconds) s:"] + left(answer)).joined(
+                separator: "\n"))
+    }
+
+    static let undrain = Command(
+        name: "undrain", operands: "SERVICE INSTANCE", summary: "Let a drained instance have requests again.",
+        details: "", options: [.json, .runtimeDirectory], example: "serverpyctl undrain orders 10.0.0.1:8080"
+    ) { options throws(CommandFault) in
+        var client = try OperatorClient(options)
+        defer { client.close() }
+        let answer = try client.command(
+            "undrain", [("service", options.operands[0]), ("instance", options.operands[1])])
+        return say(answer, options, "\(options.operands[1]) may have requests again")
+    }
+
+    /// Who still has requests at an instance.
+    private static func left(_ answer: Document.Value) -> [String] {
+        (answer["forwarders"]?.elements.map { $0 } ?? []).compactMap { forwarder in
+            let name = "forwarderd \(forwarder["index"]?.text ?? "?") (pid \(forwarder["pid"]?.text ?? "?"))"
+            if forwarder["applied"]?.boolean != true { return "  \(name) does not know of it yet" }
+            guard let count = forwarder["in_flight"]?.unsigned, count > 0 else { return nil }
+            return "  \(name) has \(count) request\(count == 1 ? "" : "s") under way there"
+        }
+    }
+
+    private static func say(_ answer: Document.Value, _ options: Options, _ words: String) -> Int32 {
+        try? Descriptor.standardOutput.writeAll(
+            options.has("json") ? answer.document.source : Array((words + "\n").utf8))
+        return ExitCode.done
+    }
+}

@@ -1,0 +1,66 @@
+import Shared
+
+/// Commands to the discoveryd of a runtime directory: they work with and without a supervisor.
+struct OperatorClient {
+    private var channel: LineChannel
+    private var id: UInt64 = 0
+
+    init(_ options: Options) throws(CommandFault) {
+        let directory = Directories.runtime(options["runtime-dir"])
+        do {
+            channel = LineChannel(try UnixSocket.connect(.stream, path: directory + "/discovery.sock"))
+        } catch {
+            throw CommandFault(
+                code: ExitCode.notRunning,
+                message: "serverpyctl: discoveryd is not running with the runtime directory \(directory)")
+        }
+        channel.queue(SubscriberLines.hello(role: .operator, pid: Process.pid, index: nil))
+    }
+
+    func close() { channel.descriptor.close() }
+
+    /// One command and its answer.
+    mutating func ask(
+        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = 10_000
+    ) throws(CommandFault) -> Document.Value {
+        id += 1
+        let number = id
+        channel.queue(
+            SnapshotLines.line("command") { writer in
+                writer.field("id", number)
+                writer.field("command", command)
+                for (name, value) in fields { writer.field(name, value) }
+            })
+        do {
+            _ = try channel.flush()
+            let queue = try EventQueue()
+            try queue.add(channel.descriptor, token: 0, interest: [.readable])
+            let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
+            while Clock.monotonicMilliseconds() < end {
+                _ = try queue.wait(timeoutMilliseconds: 100)
+                _ = try channel.receive()
+                while let line = try channel.nextLine() {
+                    let answer = try JSONReader.parse(line).root
+                    if answer["type"]?.string == "answer", answer["id"]?.unsigned == number { return answer }
+                    if answer["type"]?.string == "error" { return answer }
+                }
+            }
+        } catch {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: discoveryd ended before it answered")
+        }
+        throw CommandFault(
+            code: ExitCode.failed,
+            message: "serverpyctl: discoveryd did not answer within \(timeoutMilliseconds) ms")
+    }
+
+    /// The same, where an answer other than yes ends the command.
+    mutating func command(_ command: String, _ fields: [(StaticString, String)]) throws(CommandFault) -> Document.Value
+    {
+        let answer = try ask(command, fields)
+        guard answer["ok"]?.boolean == true else {
+            let reason = answer["error"]?.string ?? answer["reason"]?.string ?? "no reason given"
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(reason)")
+        }
+        return answer
+    }
+}

@@ -1,0 +1,94 @@
+import Foundation
+import Shared
+import Testing
+
+/// An instance is taken out of service, and that is acknowledged only when nobody has a request there any more.
+@Suite struct DrainTests {
+    private func start() throws -> (Serverpy, StubInstance, StubInstance) {
+        let stubs = try ["one", "two"].map { name in
+            try StubInstance { head, _ in
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\(name)"
+                return head.contains("/a/hang") ? .pieces([answer]) : .bytes(answer)
+            }
+        }
+        let serverpy = try Serverpy(
+            StubInstance.service(stubs.map(\.port), policy: ", \"balance\": \"round_robin\""), forwarders: 2)
+        serverpy.instances = stubs
+        return (try serverpy.ready(), stubs[0], stubs[1])
+    }
+
+    private func run(_ command: String, _ stub: StubInstance, _ serverpy: Serverpy, _ options: [String] = []) throws
+        -> (
+            status: Int32, output: String, errors: String
+        )
+    {
+        try Programs.run(
+            [command, "stub", "127.0.0.1:\(stub.port)", "--runtime-dir", serverpy.runtimeDirectory] + options)
+    }
+
+    private func names(_ serverpy: Serverpy) throws -> Set<String> {
+        Set(try (0..<8).map { _ in try Client.get(serverpy.requests, "/a").text })
+    }
+
+    @Test func aDrainedInstanceGetsNothingMoreUntilItIsTakenBack() throws {
+        let (serverpy, one, _) = try start()
+        #expect(try names(serverpy) == ["one", "two"])
+        let drained = try run("drain", one, serverpy, ["--wait", "10"])
+        #expect(drained.status == 0 && drained.output.hasPrefix("127.0.0.1:\(one.port) is drained"), "\(drained.errors)")
+        #expect(try names(serverpy) == ["two"])
+        #expect(try Client.get(serverpy.discovery, "/stats").text.contains("\"draining\":true"))
+        // It is known through restarts and reloads.
+        Signal.kill.send(to: try #require(try serverpy.pids("discoveryd").first))
+        #expect(Eventually.holds { (try? Client.get(serverpy.discovery, "/ready").status) == 200 })
+        #expect(try Client.get(serverpy.discovery, "/stats").text.contains("\"draining\":true"))
+        for pid in try serverpy.pids("forwarderd") { Signal.kill.send(to: pid) }
+        #expect(try names(serverpy) == ["two"])
+        #expect(try run("undrain", one, serverpy).status == 0)
+        #expect(Eventually.holds { (try? names(serverpy)) == ["one", "two"] })
+    }
+
+    @Test func theBarrierWaitsForWhatIsUnderWayAndSaysWhoHasIt() throws {
+        let (serverpy, one, two) = try start()
+        // One of two hanging requests is at each instance.
+        let clients = try (0..<2).map { _ in
+            let client = try Client(port: serverpy.requests)
+            try client.send("GET /a/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+            return client
+        }
+        #expect(Eventually.holds { one.received.count + two.received.count == 2 })
+        let busy = one.received.isEmpty ? two : one
+        let late = try run("drain", busy, serverpy, ["--wait", "0"])
+        #expect(late.status == 1 && late.errors.contains("under way there"), "\(late.errors)")
+        #expect(late.errors.contains("is not drained after 0 s:\n  forwarderd "))
+        for _ in 0..<2 {
+            one.release()
+            two.release()
+        }
+        for client in clients { #expect(try client.read().status == 200) }
+        #expect(try run("drain", busy, serverpy, ["--wait", "10"]).status == 0)
+    }
+
+    @Test func wrongNamesAreSaidWithTheNearest() throws {
+        let (serverpy, one, _) = try start()
+        let service = try Programs.run(
+            ["drain", "stubb", "127.0.0.1:\(one.port)", "--runtime-dir", serverpy.runtimeDirectory])
+        #expect(service.status == 1 && service.errors.contains("did you mean `stub`?"))
+        let missing = try Programs.run(["drain", "stub", "--runtime-dir", serverpy.runtimeDirectory])
+        #expect(missing.status == 64 && missing.errors.contains("INSTANCE is missing"))
+        #expect(serverpy.stop() == 0)
+        #expect(try run("drain", one, serverpy).status == 69)
+    }
+
+    /// The mark is on the disk before anyone is told: where it cannot be, nobody is.
+    @Test func aDrainThatCannotBeRememberedIsRefused() throws {
+        let (serverpy, one, _) = try start()
+        let states = serverpy.directory + "/state"
+        let state = states + "/" + (try #require(try Files.list(states).first))
+        #expect(Eventually.holds { FileManager.default.fileExists(atPath: state + "/instances") })
+        try FileManager.default.removeItem(atPath: state + "/instances")
+        try FileManager.default.createDirectory(atPath: state + "/instances", withIntermediateDirectories: false)
+        let refused = try run("drain", one, serverpy)
+        #expect(refused.status == 1 && refused.errors.contains("could not be written"), "\(refused)")
+        #expect(try names(serverpy) == ["one", "two"])
+    }
+}
