@@ -4,28 +4,28 @@ import Shared
 struct Discoveryd: ~Copyable {
     var loop: EventLoop
     var registry: Registry
-    private var poller: Poller
+    var poller: Poller
     var publisher: Publisher
-    private var api: API
-    private var changePoster: ChangePoster
+    var api: API
+    var changePoster: ChangePoster
     var state: DiscoveryState
     /// Operators that wait for a drain to be on the disk and told.
     var draining: [(command: OperatorCommand, id: Int)] = []
-    private let stateDirectory: StateDirectory
-    private var saver: StateSaver
-    private var saveTimer = TimerWheel.ID.none
+    let stateDirectory: StateDirectory
+    var saver: StateSaver
+    var saveTimer = TimerWheel.ID.none
     /// Why history is not on the disk, in words; empty when all is well.
-    private var historyTrouble = ""
-    private let daemon: Daemon
+    var historyTrouble = ""
+    let daemon: Daemon
     private let signals: SignalQueue
-    private let subscriberListener: Descriptor
-    private var apiListener: Descriptor
+    let subscriberListener: Descriptor
+    var apiListener: Descriptor
     /// The socket file that we made ourselves and remove at the end.
     private let ownSocketPath: String?
     private var isRunning = true
     /// The version that a reload made, until every forwarder has applied it.
-    private var reloading: SnapshotVersion?
-    private var reloadTimer = TimerWheel.ID.none
+    var reloading: SnapshotVersion?
+    var reloadTimer = TimerWheel.ID.none
     /// Changes that came too soon after others are published then.
     private var publishTimer = TimerWheel.ID.none
     /// Connections with work left over from a turn in which others had to go first.
@@ -94,7 +94,7 @@ struct Discoveryd: ~Copyable {
     }
 
     /// Where the HTTP port is: who may ask it, and where a connection of our own must succeed.
-    private mutating func noteAPIAddress() {
+    mutating func noteAPIAddress() {
         guard let address = try? Socket.localAddress(apiListener) else { return }
         state.isLoopbackOnly = address.unmapped.isLoopback
         poller.canary = address.isUnspecified ? .loopback(port: address.port) : address
@@ -172,70 +172,6 @@ struct Discoveryd: ~Copyable {
         saver.finish(milliseconds: Limits.stateFinishMilliseconds)
         if let ownSocketPath { Files.remove(ownSocketPath) }
         return ExitCode.done
-    }
-
-    /// Takes back what the last discoveryd has left: nothing changes its status by a restart.
-    private mutating func resume() {
-        guard let saved = stateDirectory.load(log: log) else { return }
-        let wall = Clock.wallMilliseconds()
-        let unseen = wall - min(wall, saved.aliveAt)
-        var resumed = 0
-        let places = registry.places
-        for instance in saved.instances {
-            guard let id = places[instance.service + "\0" + instance.url] else { continue }
-            registry.restore(id, instance, elapsed: wall - min(wall, instance.at), unseen: unseen, now: loop.now)
-            guard registry.instances[id].health.status != .unknown else { continue }
-            resumed += 1
-            poller.resume(id, lastGood: instance.lastResult.result?.isGood ?? false, registry, &loop)
-        }
-        log.debug("\(resumed) of \(registry.instances.count) instances are as they were left \(unseen) ms ago")
-    }
-
-    private mutating func save() {
-        guard state.isReady else { return }
-        guard let due = saver.advance(&registry, now: loop.now) else { return }
-        loop.cancel(&saveTimer)
-        saveTimer = loop.schedule(EventKind.saveDue.token(), at: due)
-    }
-
-    private mutating func diskDone() {
-        for outcome in saver.takeOutcomes() {
-            switch outcome.owner {
-            case .state: stateWritten(saver.written(outcome, now: loop.now), outcome.error)
-            case .history:
-                registry.historyLog.written(failed: outcome.error != nil, now: loop.now)
-                noteHistory(outcome.error)
-            }
-        }
-        poller.doubt.storage = saver.trouble.isEmpty ? historyTrouble : saver.trouble
-    }
-
-    private mutating func writeHistory() {
-        let before = registry.historyLog.skipped
-        for job in registry.historyLog.takeJobs(now: loop.now, wall: Clock.wallMilliseconds()) {
-            switch job {
-            case .create(let name, let bytes): saver.give(.create(name: name, bytes))
-            case .append(let name, let bytes): saver.give(.append(name: name, bytes))
-            case .remove(let name): saver.give(.remove(name: name))
-            }
-        }
-        if registry.historyLog.skipped != before, historyTrouble.isEmpty {
-            historyTrouble = "the disk does not keep up: polls are missing in the history that a restart will find"
-            log.warning("\(historyTrouble)")
-        }
-    }
-
-    private mutating func noteHistory(_ error: Errno?) {
-        if let error {
-            if historyTrouble.isEmpty {
-                log.error(
-                    "history cannot be written (\(error)); tried again every \(Limits.stateRetryMilliseconds / 1000) s")
-            }
-            historyTrouble = "history cannot be written (\(error))"
-        } else if !historyTrouble.isEmpty {
-            log.info("history can be written again; \(registry.historyLog.skipped) polls are missing in it")
-            historyTrouble = ""
-        }
     }
 
     /// What the turn has changed goes out before the loop sleeps.
@@ -338,75 +274,7 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    // MARK: Reload
-
-    /// The HTTP port has moved; connections that stand go on.
-    private mutating func replaceAPIListener(_ listener: Descriptor) {
-        loop.remove(apiListener)
-        apiListener.close()
-        apiListener = listener
-        noteAPIAddress()
-        resumeAccepting(1)
-    }
-
-    /// A configuration that the supervisor has checked; here it is checked again, because it decides here.
-    private mutating func reload(_ path: String, _ memory: Descriptor?) {
-        do {
-            guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
-            let bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
-            let (configuration, _) = try ConfigurationFile(path: path, bytes: bytes).configuration()
-            // What waits to be written is told by the old ids.
-            writeHistory()
-            let previous = registry
-            registry = Registry(configuration, after: previous, now: loop.now)
-            refuseDraining("the configuration has changed meanwhile; try again")
-            poller.reload(&registry, after: previous, &loop)
-            _ = registry.takeChanges()
-            saver.restart()
-            changePoster.configure(registry.general.onChange, poller.resolver, &loop)
-            Log.format = registry.general.forwarding.logFormat
-            if publisher.isOpen { publisher.restart(registry, &loop) }
-            log.info(
-                "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
-            )
-            reloading = registry.version
-            loop.cancel(&reloadTimer)
-            reloadTimer = loop.schedule(EventKind.reloadTimeout.token(), after: Limits.reloadTimeoutMilliseconds)
-        } catch let refusal as ConfigurationFile.Refusal {
-            reply(.refused(reason: refusal.text))
-        } catch {
-            reply(.refused(reason: (error as? StartFault)?.reason ?? "\(error)"))
-        }
-    }
-
-    /// Tells the supervisor when every forwarder works with the new configuration.
-    private mutating func checkReload() {
-        guard let version = reloading, publisher.forwarders(applied: version) == publisher.forwarders else { return }
-        reloading = nil
-        loop.cancel(&reloadTimer)
-        reply(.applied(snapshot: registry.version.description))
-    }
-
-    private mutating func reloadTimedOut() {
-        reloadTimer = .none
-        guard let version = reloading else { return }
-        reloading = nil
-        let (applied, all) = (publisher.forwarders(applied: version), publisher.forwarders)
-        reply(
-            .refused(
-                reason:
-                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s"
-            ))
-    }
-
-    private func reply(_ message: ControlMessage) {
-        guard let control = daemon.control else { return }
-        do {
-            try UnixSocket.send(message.encode(), on: control)
-        } catch {
-            log.warning("the supervisor could not be told: \(error)")
-        }
-    }
+    // MARK: Listeners
 
     /// No descriptors are left: a listener that stayed registered would only spin.
     private mutating func rest(_ listener: Descriptor, _ name: String) {
@@ -416,7 +284,7 @@ struct Discoveryd: ~Copyable {
         _ = loop.schedule(EventKind.resumeAccepting.token(slot), after: Limits.acceptPauseMilliseconds)
     }
 
-    private mutating func resumeAccepting(_ slot: Int) {
+    mutating func resumeAccepting(_ slot: Int) {
         let listener = slot == 1 ? apiListener : subscriberListener
         let token = (slot == 1 ? EventKind.apiListener : .subscriberListener).token()
         do { try loop.add(listener, token, [.readable]) } catch {

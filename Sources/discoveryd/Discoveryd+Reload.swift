@@ -1,0 +1,72 @@
+import Shared
+
+/// A changed configuration, and who is told when it is in force.
+extension Discoveryd {
+    /// The HTTP port has moved; connections that stand go on.
+    mutating func replaceAPIListener(_ listener: Descriptor) {
+        loop.remove(apiListener)
+        apiListener.close()
+        apiListener = listener
+        noteAPIAddress()
+        resumeAccepting(1)
+    }
+
+    /// A configuration that the supervisor has checked; here it is checked again, because it decides here.
+    mutating func reload(_ path: String, _ memory: Descriptor?) {
+        do {
+            guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
+            let bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
+            let (configuration, _) = try ConfigurationFile(path: path, bytes: bytes).configuration()
+            // What waits to be written is told by the old ids.
+            writeHistory()
+            let previous = registry
+            registry = Registry(configuration, after: previous, now: loop.now)
+            refuseDraining("the configuration has changed meanwhile; try again")
+            poller.reload(&registry, after: previous, &loop)
+            _ = registry.takeChanges()
+            saver.restart()
+            changePoster.configure(registry.general.onChange, poller.resolver, &loop)
+            Log.format = registry.general.forwarding.logFormat
+            if publisher.isOpen { publisher.restart(registry, &loop) }
+            log.info(
+                "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
+            )
+            reloading = registry.version
+            loop.cancel(&reloadTimer)
+            reloadTimer = loop.schedule(EventKind.reloadTimeout.token(), after: Limits.reloadTimeoutMilliseconds)
+        } catch let refusal as ConfigurationFile.Refusal {
+            reply(.refused(reason: refusal.text))
+        } catch {
+            reply(.refused(reason: (error as? StartFault)?.reason ?? "\(error)"))
+        }
+    }
+
+    /// Tells the supervisor when every forwarder works with the new configuration.
+    mutating func checkReload() {
+        guard let version = reloading, publisher.forwarders(applied: version) == publisher.forwarders else { return }
+        reloading = nil
+        loop.cancel(&reloadTimer)
+        reply(.applied(snapshot: registry.version.description))
+    }
+
+    mutating func reloadTimedOut() {
+        reloadTimer = .none
+        guard let version = reloading else { return }
+        reloading = nil
+        let (applied, all) = (publisher.forwarders(applied: version), publisher.forwarders)
+        reply(
+            .refused(
+                reason:
+                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s"
+            ))
+    }
+
+    func reply(_ message: ControlMessage) {
+        guard let control = daemon.control else { return }
+        do {
+            try UnixSocket.send(message.encode(), on: control)
+        } catch {
+            log.warning("the supervisor could not be told: \(error)")
+        }
+    }
+}
