@@ -86,6 +86,11 @@ public enum Limits {
     // MARK: Passive evidence
     public static let ejectionMilliseconds: UInt64 = 1_000
     public static let ejectionMaximumMilliseconds: UInt64 = 60_000
+    /// Answers of 5xx in a row that eject; a time-out counts as two.
+    public static let badAnswersInRow = 5
+    /// One that has come back gets its share of requests in so much time, beginning with so much of it.
+    public static let slowStartMilliseconds: UInt64 = 10_000
+    public static let slowStartPercent: UInt64 = 10
 
     // MARK: Polling
     /// Polls under way for less than the time below; those that hang for longer delay nobody.

@@ -165,7 +165,9 @@ struct Registry {
         instances[id].history.append(wall: wall, monotonic: began, outcome: outcome, in: &arena)
         let plan = Int(instances[id].plan)
         let key = historyLog.asksForKey(id, plan: plan) ? historyKey(id) : nil
-        historyLog.note(id, plan: plan, key: key, wall: wall, outcome)
+        // The time that history shows: within a chunk its steps are the monotonic clock's.
+        let shown = packet(instances[id].history.endSequence - 1, of: id)?.startedAt ?? wall
+        historyLog.note(id, plan: plan, key: key, wall: shown, outcome)
     }
 
     /// By what an instance is known in files of history.

@@ -19,6 +19,8 @@ struct InstanceSlot {
     let hash: UInt64
     /// Its row in the counters; -1 before its first request.
     var counterRow: Int32 = -1
+    /// When it came back after it had been down; 0 for never.
+    var returnedAt: UInt64 = 0
     /// Which address the next connection takes.
     var nextAddress = 0
     /// Its place among the services of the present table; -1 when the table no longer names it.
@@ -35,10 +37,19 @@ struct InstanceSlot {
     }
 
     @inline(__always)
-    func load(limit: Int, now: UInt64) -> Balancer.Load {
+    func load(limit: Int, now: UInt64, triesFreely: Bool) -> Balancer.Load {
         Balancer.Load(
-            outstanding: outstanding, weight: weight, isFull: outstanding >= limit, latency: latency.value(now: now),
+            outstanding: outstanding, weight: weight,
+            isFull: outstanding >= limit || passive.isOnTrial && outstanding > 0 && !triesFreely,
+            latency: latency.value(now: now),
             hash: hash)
+    }
+
+    /// Of a hundred requests that would be its, those that it gets: fewer when it has just come back.
+    func percentWelcome(now: UInt64) -> UInt64 {
+        let back = now &- returnedAt
+        guard returnedAt != 0, back < Limits.slowStartMilliseconds else { return 100 }
+        return max(Limits.slowStartPercent, back * 100 / Limits.slowStartMilliseconds)
     }
 
     /// Fit to be chosen, as far as polling and this forwarder's own evidence go.

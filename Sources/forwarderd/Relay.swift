@@ -195,7 +195,11 @@ extension Forwarder {
     private mutating func noteAnswer(_ slot: Int) {
         downstreams[slot].record?.firstByte()
         let instance = downstreams[slot].exchange.instance
-        instances[instance].passive.succeeded()
+        if downstreams[slot].exchange.tally.status >= 500 {
+            weaken(instance, .serverError)
+        } else {
+            instances[instance].passive.succeeded()
+        }
         let sentAt = downstreams[slot].exchange.sentAt
         if sentAt != 0 {
             let microseconds = Double(Clock.monotonicNanoseconds() &- sentAt) / 1000

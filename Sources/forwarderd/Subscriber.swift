@@ -100,10 +100,10 @@ extension Forwarder {
     }
 
     /// Passive evidence, at once.
-    mutating func observed(_ instance: Int, _ fault: UpstreamFault) {
+    mutating func observed(_ instance: Int, _ cause: String) {
         say(
             SubscriberLines.observed(
-                service: instances[instance].service, instance: instances[instance].url, cause: fault.words))
+                service: instances[instance].service, instance: instances[instance].url, cause: cause))
     }
 
     /// What discoveryd does not take now and does not read for long is not worth memory.

@@ -128,6 +128,7 @@ extension Forwarder {
     private mutating func update(_ slot: Int, _ state: InstanceState) {
         let before = instances[slot].state
         instances[slot].state = state
+        if state.status == .up, before.status == .down { instances[slot].returnedAt = max(1, loop.now) }
         if state.status == .up, !state.suspect, before.status != .up || before.suspect {
             // A good poll on a fresh connection came after our own evidence.
             instances[slot].passive.cleared()

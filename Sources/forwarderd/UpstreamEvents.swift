@@ -199,6 +199,7 @@ extension Forwarder {
         let instance = downstreams[slot].exchange.instance
         // A failed reused connection accuses nobody.
         if fault.accuses, !isReused { accuse(instance, fault) }
+        if fault == .timeout, !downstreams[slot].exchange.hasForwarded { weaken(instance, .timeout) }
         countFailure(slot, fault)
         let service = downstreams[slot].exchange.service
         let wasRetrying = downstreams[slot].exchange.isRetrying
@@ -242,9 +243,37 @@ extension Forwarder {
 
     /// Evidence against an instance: avoided here at once, and discoveryd is told.
     private mutating func accuse(_ instance: Int, _ fault: UpstreamFault) {
-        observed(instance, fault)
+        observed(instance, fault.words)
+        // That nothing listens there is proof; anything else takes out no more than half of a service.
+        if case .connect = fault { return eject(instance, fault.words) }
+        if mayEjectMore(instance) { eject(instance, fault.words) }
+    }
+
+    /// An instance answers 5xx, or not in time: enough of that in a row is evidence, too.
+    mutating func weaken(_ instance: Int, _ weakness: PassiveHealth.Weakness) {
+        guard instances[instance].passive.weakened(weakness), !instances[instance].passive.isEjected else { return }
+        let words = weakness == .timeout ? "time-outs in a row" : "\(Limits.badAnswersInRow) answers of 5xx in a row"
+        observed(instance, words)
+        if mayEjectMore(instance) { eject(instance, words) }
+    }
+
+    /// Whether half of the service's instances stay without an ejection when this one has one.
+    private func mayEjectMore(_ instance: Int) -> Bool {
+        let service = instances[instance].serviceIndex
+        guard service >= 0 else { return true }
+        var (usable, ejected) = (0, 0)
+        for slot in services[service].instances {
+            let one = instances[Int(slot)]
+            guard one.state.status == .up, !one.state.draining else { continue }
+            usable += 1
+            if one.passive.isEjected { ejected += 1 }
+        }
+        return (ejected + 1) * 2 <= usable
+    }
+
+    private mutating func eject(_ instance: Int, _ words: String) {
         guard let span = instances[instance].passive.failed(now: loop.now, random: &random) else { return }
-        log.info("\(instances[instance].service) \(instances[instance].url) ejected for \(span) ms: \(fault.words)")
+        log.info("\(instances[instance].service) \(instances[instance].url) ejected for \(span) ms: \(words)")
         _ = loop.schedule(EventKind.ejectionEnd.token(instance, instances.generation(instance)), after: span)
         factsChanged(instance)
     }

@@ -213,6 +213,51 @@ import Testing
         #expect(passive.ejections == 0)
     }
 
+    @Test func fiveBadAnswersInARowOrThreeTimeOutsAreEnough() {
+        var passive = PassiveHealth()
+        let errors = (0..<5).map { _ in passive.weakened(.serverError) }
+        #expect(errors == [false, false, false, false, true])
+        passive = PassiveHealth()
+        let timeouts = (0..<3).map { _ in passive.weakened(.timeout) }
+        #expect(timeouts == [false, false, true])
+        passive = PassiveHealth()
+        for _ in 0..<20 {
+            let verdicts = [passive.weakened(.serverError), passive.weakened(.serverError)]
+            #expect(verdicts == [false, false])
+            passive.succeeded()
+        }
+    }
+
+    @Test func afterAnEjectionOneRequestAtATimeTries() {
+        var random = SplitMix(seed: 3)
+        var slot = InstanceSlot(
+            service: "s",
+            SnapshotInstance(
+                id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])))
+        func isFull(_ triesFreely: Bool) -> Bool { slot.load(limit: 10, now: 0, triesFreely: triesFreely).isFull }
+        _ = slot.passive.failed(now: 0, random: &random)
+        slot.passive.expire()
+        #expect(!isFull(false))
+        slot.outstanding = 1
+        #expect(isFull(false) && !isFull(true), "one is on its way; where nobody else has room that does not matter")
+        let isOut = slot.passive.weakened(.serverError)
+        #expect(isOut, "a trial that fails ejects again at once")
+        slot.passive.succeeded()
+        #expect(!isFull(false) && !slot.passive.isOnTrial)
+    }
+
+    @Test func whoHasComeBackIsWelcomedSlowly() {
+        var slot = InstanceSlot(
+            service: "s",
+            SnapshotInstance(
+                id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])))
+        #expect(slot.percentWelcome(now: 5_000) == 100, "it has never been away")
+        slot.returnedAt = 5_000
+        #expect([5_000, 5_500, 10_000, 14_999, 15_000].map { slot.percentWelcome(now: $0) } == [10, 10, 50, 99, 100])
+    }
+
     @Test func errorsOfOurOwnMakingAccuseNobody() {
         #expect(!UpstreamFault.connect(.tooManyOpenFiles).accuses)
         #expect(!UpstreamFault.connect(.addressNotAvailable).accuses)

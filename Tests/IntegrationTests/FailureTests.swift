@@ -28,6 +28,21 @@ import Testing
         #expect(stubs.map(\.received.count).reduce(0, +) == 1)
     }
 
+    @Test func whoAnswersWithErrorsInARowIsLeftAloneButNeverMoreThanHalf() throws {
+        let bad = try StubInstance { _, _ in .bytes("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n") }
+        let good = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        let serverpy = try start([bad, good], policy: ", \"balance\": \"round_robin\"")
+        let statuses = try (0..<60).map { _ in try Client.get(serverpy.requests, "/a").status }
+        // Five, and one trial for each second that this takes.
+        #expect((5...12).contains(statuses.count { $0 == 500 }), "\(statuses)")
+        let worse = try StubInstance { _, _ in .bytes("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n") }
+        let all = try start([bad, worse], policy: ", \"balance\": \"round_robin\"")
+        let before = (bad.received.count, worse.received.count)
+        for _ in 0..<30 { #expect(try Client.get(all.requests, "/a").status == 500, "there is still somebody to ask") }
+        let counts = [bad.received.count - before.0, worse.received.count - before.1].sorted()
+        #expect(counts[0] >= 5 && counts[1] > counts[0], "\(counts)")
+    }
+
     @Test func anAnswerToHEADHasNoBodyHoweverBadTheRequestIs() throws {
         let serverpy = try start([try StubInstance { _, _ in .close }])
         for bad in ["Host: a\r\nHost: b\r\n", "Host: a\r\nContent-Length: x\r\n", "Host: a\r\n folded\r\n"] {
