@@ -13,6 +13,8 @@ struct StatisticsCursor {
     private var isDone = false
     /// The service whose API paths come next; nil before instances are done.
     private var pathsOf: Int?
+    /// The service whose sum comes next.
+    private var sumOf: Int?
     private var writer = JSONWriter()
     private let traffic: Traffic
 
@@ -39,6 +41,8 @@ struct StatisticsCursor {
                 if matches(registry.instances[next], registry) { beginInstance(registry, now) } else { next += 1 }
             } else if !withPackets, instance == nil, (pathsOf ?? 0) < registry.services.count {
                 writePaths(registry)
+            } else if !withPackets, instance == nil, (sumOf ?? 0) < registry.services.count {
+                writeSum(registry)
             } else {
                 finish()
                 break
@@ -103,6 +107,27 @@ struct StatisticsCursor {
             writer.endObject()
             next += 1
         }
+    }
+
+    /// What came for a service: the sum of its API paths.
+    private mutating func writeSum(_ registry: Registry) {
+        if sumOf == nil {
+            writer.endArray()
+            writer.key("traffic_by_service")
+            writer.beginArray()
+        }
+        let entry = registry.services[sumOf ?? 0]
+        sumOf = (sumOf ?? 0) + 1
+        guard service == nil || entry.name == service else { return }
+        let rows = entry.paths.compactMap { traffic.row(.path, entry.name, $0) }
+        guard !rows.isEmpty else { return }
+        var sum = CounterTotals.Row()
+        for row in rows { sum.add(row) }
+        writer.beginObject()
+        writer.field("service_name", entry.name)
+        writer.key("traffic")
+        sum.write(to: &writer, isPath: true)
+        writer.endObject()
     }
 
     private mutating func finish() {

@@ -108,6 +108,19 @@ import Testing
         return (Int(fields[1]) ?? 0) * 4096
     }
 
+    /// A name may have several addresses: one that answers is enough, and only that one is used.
+    @Test func ofANamesAddressesThoseThatAnswerAreUsed() throws {
+        let stub = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") }
+        let service =
+            "\"stub\": {\"servers\": [\"localhost:\(stub.port)\"], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"}, \"apis\": [\"/a\"]}"
+        let serverpy = try Serverpy(service, forwarders: 1).ready()
+        let stats = try Client.get(serverpy.discovery, "/stats").text
+        #expect(
+            stats.contains("\"status\":\"up\"") && stats.contains("\"addresses\":[\"127.0.0.1:\(stub.port)\"]"),
+            "\(stats)")
+        #expect(try Client.get(serverpy.requests, "/a").text == "ok")
+    }
+
     @Test func aRefusingInstanceIsToldAtOnce() throws {
         let listener = try Socket.listen(on: .loopback(port: 0))
         let port = try #require(try Socket.localAddress(listener)).port

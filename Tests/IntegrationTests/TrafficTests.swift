@@ -69,6 +69,8 @@ import Testing
         #expect(traffic["failures"]?["connection_lost"]?.unsigned == 3, "a kept connection, a fresh one, and the cut")
         #expect(traffic["in_flight"]?.unsigned == 0)
         #expect((traffic["latency_ms"]?["p99"]?.double ?? 0) > 0)
+        let sum = try #require(stats(serverpy)["traffic_by_service"]?.elements.first { _ in true })
+        #expect(sum["service_name"]?.string == "stub" && sum["traffic"]?["requests"]?.unsigned == 7)
         let path = try #require(stats(serverpy)["api_statistics"]?.elements.first { _ in true })
         #expect(path["path"]?.string == "/a" && path["traffic"]?["requests"]?.unsigned == 7)
         #expect(path["traffic"]?["answered_by_us"]?.unsigned == 1)
