@@ -138,6 +138,8 @@ public enum Limits {
     public static let stateRetryMilliseconds: UInt64 = 5_000
     /// Changes up to this size never make the file be written anew.
     public static let stateCompactionBytes = 1024 * 1024
+    /// How much of the saved snapshot is made in one turn.
+    public static let snapshotPieceBytes = 64 * 1024
     /// How long the end waits for the disk.
     public static let stateFinishMilliseconds: UInt64 = 1_000
     /// History goes to the disk once in so much time, in files of about this size, and is skipped where so many writes wait.

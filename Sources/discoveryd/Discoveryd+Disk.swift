@@ -26,10 +26,21 @@ extension Discoveryd {
         saveTimer = loop.schedule(EventKind.saveDue.token(), at: due)
     }
 
+    /// Forwarders that start while we are not there find the last snapshot in a file.
+    mutating func saveSnapshot() {
+        guard publisher.isOpen else { return }
+        let (file, again) = snapshotSaver.advance(registry, now: loop.now)
+        if let file { saver.give(.replace(name: SnapshotSaver.fileName, file), .snapshot) }
+        if let again, !snapshotTimer.isScheduled {
+            snapshotTimer = loop.schedule(EventKind.snapshotDue.token(), at: again)
+        }
+    }
+
     mutating func diskDone() {
         for outcome in saver.takeOutcomes() {
             switch outcome.owner {
             case .state: stateWritten(saver.written(outcome, now: loop.now), outcome.error)
+            case .snapshot: snapshotSaver.written(failed: outcome.error != nil, now: loop.now)
             case .history:
                 registry.historyLog.written(failed: outcome.error != nil, now: loop.now)
                 noteHistory(outcome.error)
@@ -42,9 +53,9 @@ extension Discoveryd {
         let before = registry.historyLog.skipped
         for job in registry.historyLog.takeJobs(now: loop.now, wall: Clock.wallMilliseconds()) {
             switch job {
-            case .create(let name, let bytes): saver.give(.create(name: name, bytes))
-            case .append(let name, let bytes): saver.give(.append(name: name, bytes))
-            case .remove(let name): saver.give(.remove(name: name))
+            case .create(let name, let bytes): saver.give(.create(name: name, bytes), .history)
+            case .append(let name, let bytes): saver.give(.append(name: name, bytes), .history)
+            case .remove(let name): saver.give(.remove(name: name), .history)
             }
         }
         if registry.historyLog.skipped != before, historyTrouble.isEmpty {

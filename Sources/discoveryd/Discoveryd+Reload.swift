@@ -25,6 +25,7 @@ extension Discoveryd {
             poller.reload(&registry, after: previous, &loop)
             _ = registry.takeChanges()
             saver.restart()
+            snapshotSaver.restart(configuration: LineDigest(of: bytes).text)
             changePoster.configure(registry.general.onChange, poller.resolver, &loop)
             Log.format = registry.general.forwarding.logFormat
             if publisher.isOpen { publisher.restart(registry, &loop) }

@@ -14,6 +14,8 @@ struct Discoveryd: ~Copyable {
     let stateDirectory: StateDirectory
     var saver: StateSaver
     var saveTimer = TimerWheel.ID.none
+    var snapshotSaver: SnapshotSaver
+    var snapshotTimer = TimerWheel.ID.none
     /// Why history is not on the disk, in words; empty when all is well.
     var historyTrouble = ""
     let daemon: Daemon
@@ -35,7 +37,8 @@ struct Discoveryd: ~Copyable {
 
     /// Opens what is needed; a fault says what could not be.
     static func make(
-        _ daemon: Daemon, _ configuration: Configuration, _ stateDirectory: StateDirectory, runtimeDirectory: String
+        _ daemon: Daemon, _ configuration: Configuration, _ stateDirectory: StateDirectory, runtimeDirectory: String,
+        digest: String
     ) throws(StartFault) -> Discoveryd {
         let loop = try EventLoop.makeForStart()
         let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
@@ -63,14 +66,14 @@ struct Discoveryd: ~Copyable {
         }
         return Discoveryd(
             daemon, loop, registry, resolver, stateDirectory, disk, signals, subscriberListener, apiListener,
-            ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log))
+            ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log), digest)
     }
 
     private init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
         _ stateDirectory: StateDirectory, _ disk: DiskThread,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?,
-        _ traffic: Traffic
+        _ traffic: Traffic, _ digest: String
     ) {
         self.daemon = daemon
         self.loop = loop
@@ -82,6 +85,7 @@ struct Discoveryd: ~Copyable {
         self.apiListener = apiListener
         self.ownSocketPath = ownSocketPath
         state = DiscoveryState(traffic)
+        snapshotSaver = SnapshotSaver(configuration: digest)
         // Beside polls: subscribers, the HTTP port's connections, and what every process needs.
         let others = 64 + Limits.subscribers + Limits.apiConnections
         poller = Poller(
@@ -186,6 +190,7 @@ struct Discoveryd: ~Copyable {
             publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
         }
         save()
+        saveSnapshot()
         let statusChanges = registry.takeStatusChanges()
         if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
@@ -233,7 +238,7 @@ struct Discoveryd: ~Copyable {
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
             .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
-            .historyDue:
+            .historyDue, .snapshotDue:
             break
         }
     }
@@ -300,6 +305,7 @@ struct Discoveryd: ~Copyable {
         case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
         case .pollRoom: poller.roomDue(&registry, &loop)
         case .saveDue: saveTimer = .none
+        case .snapshotDue: snapshotTimer = .none
         case .historyDue:
             writeHistory()
             _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)

@@ -13,7 +13,7 @@ final class DiskThread {
     }
 
     /// For whom a job is done.
-    enum Owner: Sendable { case state, history }
+    enum Owner: Sendable { case state, history, snapshot }
 
     struct Outcome: Sendable {
         let owner: Owner

@@ -15,7 +15,7 @@ enum EventKind: UInt8 {
     /// Polls that wait may begin; changes that came too soon are published.
     case pollRoom, publishDue
     /// State has been written to the disk, or is to be.
-    case diskDone, saveDue, historyDue
+    case diskDone, saveDue, historyDue, snapshotDue
     /// The subscribers' heartbeat, the latest end of the first round.
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.

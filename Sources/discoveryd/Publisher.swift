@@ -8,9 +8,8 @@ struct Subscriber: ~Copyable {
     var role: PeerRole?
     var pid: Int32 = 0
     var timer = TimerWheel.ID.none
-    /// How far the snapshot has been sent.
-    var progress = Progress.waiting
-    var digest = LineDigest()
+    /// The whole snapshot that is on its way; nil when it has been sent.
+    var stream: SnapshotStream? = SnapshotStream()
     /// The version it has been sent whole.
     var sent: SnapshotVersion?
     /// The version it says it has applied.
@@ -20,16 +19,6 @@ struct Subscriber: ~Copyable {
     var hasChanges = false
     /// Forwarders have come or gone since it was told its share.
     var needsShare = false
-
-    enum Progress: Equatable {
-        case waiting
-        case settings
-        case services(next: Int)
-        /// A service's API paths beyond those on its own line.
-        case paths(service: Int, next: Int)
-        case instances(service: Int, next: Int)
-        case current
-    }
 
     init(_ channel: LineChannel, _ peer: PeerCredentials) {
         self.channel = channel
@@ -248,7 +237,7 @@ struct Publisher: ~Copyable {
     /// The configuration has changed: everybody gets a whole snapshot.
     mutating func restart(_ registry: Registry, _ loop: inout EventLoop) {
         for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
-            subscribers[slot].progress = .waiting
+            subscribers[slot].stream = SnapshotStream()
             subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
             subscribers[slot].hasChanges = false
             advance(slot, registry, &loop)
@@ -256,8 +245,7 @@ struct Publisher: ~Copyable {
     }
 
     mutating func heartbeat(_ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].progress == .current
-        {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].stream == nil {
             if subscribers[slot].channel.pendingBytes == 0 {
                 subscribers[slot].channel.queue(SnapshotLines.ping(registry.version))
             }
@@ -279,55 +267,22 @@ struct Publisher: ~Copyable {
     }
 
     private mutating func nextLine(_ slot: Int, _ registry: Registry) -> [UInt8]? {
-        switch subscribers[slot].progress {
-        case .waiting:
-            subscribers[slot].progress = .settings
-            subscribers[slot].digest = LineDigest()
-            return SnapshotLines.begin(
-                registry.version, services: registry.services.count, instances: registry.instances.count)
-        case .settings:
-            subscribers[slot].progress = .services(next: 0)
-            return digested(slot, SnapshotLines.settings(registry.general.forwarding))
-        case .services(let next):
-            guard next < registry.services.count else {
-                return end(slot, registry)
-            }
-            subscribers[slot].progress = .paths(service: next, next: Limits.pathsPerLine)
-            let service = registry.services[next]
-            return digested(
-                slot,
-                SnapshotLines.service(
-                    id: next, name: service.name, paths: service.paths.prefix(Limits.pathsPerLine),
-                    policy: service.policy))
-        case .paths(let service, let next):
-            let paths = registry.services[service].paths
-            guard next < paths.count else {
-                subscribers[slot].progress = .instances(
-                    service: service, next: registry.services[service].instances.lowerBound)
-                return nextLine(slot, registry)
-            }
-            subscribers[slot].progress = .paths(service: service, next: next + Limits.pathsPerLine)
-            return digested(slot, SnapshotLines.paths(service: service, paths[next...].prefix(Limits.pathsPerLine)))
-        case .instances(let service, let next):
-            let all = registry.services[service].instances
-            guard next < all.upperBound else {
-                subscribers[slot].progress = .services(next: service + 1)
-                return nextLine(slot, registry)
-            }
-            let end = min(all.upperBound, next + Limits.instancesPerLine)
-            subscribers[slot].progress = .instances(service: service, next: end)
-            for id in next..<end { subscribers[slot].changed[id / 64] &= ~(1 << UInt64(id % 64)) }
-            return digested(
-                slot,
-                SnapshotLines.instances(
-                    service: service, (next..<end).map { registry.instances[$0].snapshotInstance($0) }))
-        case .current:
-            if subscribers[slot].needsShare {
-                subscribers[slot].needsShare = false
-                return share(slot)
-            }
-            return delta(slot, registry)
+        let subscribers = subscribers
+        let line = subscribers[slot].stream?.nextLine(registry) { ids in
+            for id in ids { subscribers[slot].changed[id / 64] &= ~(1 << UInt64(id % 64)) }
         }
+        if let line {
+            if subscribers[slot].stream?.isDone ?? false {
+                subscribers[slot].stream = nil
+                subscribers[slot].sent = registry.version
+            }
+            return line
+        }
+        if subscribers[slot].needsShare {
+            subscribers[slot].needsShare = false
+            return share(slot)
+        }
+        return delta(slot, registry)
     }
 
     private func share(_ slot: Int) -> [UInt8] {
@@ -348,17 +303,6 @@ struct Publisher: ~Copyable {
         for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].needsShare {
             advance(slot, registry, &loop)
         }
-    }
-
-    private func digested(_ slot: Int, _ line: [UInt8]) -> [UInt8] {
-        subscribers[slot].digest.add(line)
-        return line
-    }
-
-    private func end(_ slot: Int, _ registry: Registry) -> [UInt8] {
-        subscribers[slot].progress = .current
-        subscribers[slot].sent = registry.version
-        return SnapshotLines.end(registry.version, digest: subscribers[slot].digest)
     }
 
     private func delta(_ slot: Int, _ registry: Registry) -> [UInt8]? {

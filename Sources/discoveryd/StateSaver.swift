@@ -70,7 +70,7 @@ struct StateSaver {
     }
 
     /// What the disk thread is asked for beside.
-    func give(_ job: DiskThread.Job) { disk.give(job, .history) }
+    func give(_ job: DiskThread.Job, _ owner: DiskThread.Owner) { disk.give(job, owner) }
 
     /// Waits until all that was given has been done, or the time is up.
     func finish(milliseconds: UInt64) { disk.finish(milliseconds: milliseconds) }

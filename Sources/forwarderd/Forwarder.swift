@@ -45,6 +45,8 @@ struct Forwarder: ~Copyable {
 
     var listeners: Listeners
     var subscriber: Subscriber
+    /// What to begin with where discoveryd does not answer.
+    var savedSnapshot: SavedSnapshot?
     var counters: CounterFile
     /// Of each API path, as the routes number them.
     var pathCounters: [(key: UInt64, row: Int32)] = []
@@ -157,13 +159,7 @@ struct Forwarder: ~Copyable {
             accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()
-        case .firstSnapshotOverdue:
-            if version == nil {
-                log.warning(
-                    "no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms: requests are answered with 503 until there is one"
-                )
-                startAccepting()
-            }
+        case .firstSnapshotOverdue: if version == nil { beginWithoutDiscoveryd() }
         case .drainDelayOver: finishDraining()
         case .accessLogDue:
             accessLogTimer = .none

@@ -41,6 +41,25 @@ extension Forwarder {
         }
     }
 
+    /// Nobody has sent a snapshot in time: the last one that was saved, or 503.
+    mutating func beginWithoutDiscoveryd() {
+        let waited = "no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms"
+        guard let savedSnapshot else {
+            log.warning("\(waited): requests are answered with 503 until there is one")
+            return startAccepting()
+        }
+        do throws(SavedSnapshot.Fault) {
+            let snapshot = try savedSnapshot.load()
+            log.warning("\(waited): snapshot \(snapshot.version) from \(savedSnapshot.path) holds until there is one")
+            apply(snapshot)
+        } catch {
+            log.warning(
+                "\(waited), and \(savedSnapshot.path) cannot be used (\(error.reason)): requests are answered with 503 until there is one"
+            )
+            startAccepting()
+        }
+    }
+
     private mutating func retryLater() {
         _ = loop.schedule(EventKind.reconnect.token(), after: subscriber.delay)
         subscriber.delay = min(subscriber.delay * 2, Limits.reconnectMaximumMilliseconds)

@@ -9,6 +9,8 @@ let usage = """
           --runtime-dir DIR  where discovery.sock is
           --listen ADDRESS   host:port to listen on, where no listening socket is passed on
           --index N          which one of several this is
+          --snapshot FILE    the snapshot to begin with where discoveryd does not answer
+          --configuration D  the digest of the configuration that it must be of
       -l, --log-level LEVEL  debug, info (default), warning or error
       -h, --help             print this help
           --version          print the version
@@ -70,6 +72,9 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
         }
         var forwarder = Forwarder(
             daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index), counters)
+        forwarder.savedSnapshot = options["snapshot"].map {
+            SavedSnapshot(path: $0, configuration: options["configuration"])
+        }
         return forwarder.run()
     } catch {
         daemon.log.error((error as? StartFault)?.reason ?? "\(error)")
@@ -80,6 +85,8 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
 let specs = [
     Options.Spec("listen", value: "ADDRESS", help: "where to listen"),
     Options.Spec("index", value: "N", help: "which one of several"),
+    Options.Spec("snapshot", value: "FILE", help: "the snapshot to begin with"),
+    Options.Spec("configuration", value: "D", help: "the digest of its configuration"),
 ]
 switch Daemon.begin(program: "forwarderd", usage: usage, specs) {
 case .exit(let status): Process.exit(status)

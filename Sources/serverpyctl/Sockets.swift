@@ -120,7 +120,12 @@ enum Programs {
         case .discoveryd:
             let state = settings.stateDirectory.map { ["--state-dir", $0] } ?? []
             return ["-c", settings.file.path] + common + state
-        case .forwarderd(let index): return ["--index", String(index)] + common
+        case .forwarderd(let index):
+            let state = Directories.state(settings.stateDirectory, runtime: settings.runtimeDirectory)
+            return [
+                "--index", String(index), "--snapshot", state + "/snapshot", "--configuration",
+                LineDigest(of: settings.file.bytes).text,
+            ] + common
         case .sample(let name, let port): return ["sample", "--name", name, "--port", String(port)]
         }
     }

@@ -186,6 +186,8 @@ public struct LineDigest: Equatable, Sendable {
 
     public init() {}
 
+    public init(of bytes: some Sequence<UInt8>) { add(bytes) }
+
     public mutating func add(_ bytes: some Sequence<UInt8>) {
         var value = value
         for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }

@@ -1,0 +1,53 @@
+import Shared
+
+/// The file `snapshot` of the state directory: the last snapshot, as subscribers get it, for forwarders that start while no discoveryd
+/// answers. Written anew when something has changed, a piece of it a turn, the larger the less often.
+struct SnapshotSaver {
+    static let fileName = "snapshot"
+
+    /// Of the configuration's bytes: a forwarder that knows of another does not use the file.
+    private var configuration: String
+    private var stream: SnapshotStream?
+    private var bytes: [UInt8] = []
+    private var isBusy = false
+    private var savedVersion: SnapshotVersion?
+    private var writingVersion: SnapshotVersion?
+    private var earliest: UInt64 = 0
+
+    init(configuration: String) { self.configuration = configuration }
+
+    mutating func restart(configuration: String) {
+        self.configuration = configuration
+        stream = nil
+        savedVersion = nil
+        earliest = 0
+    }
+
+    /// Makes a piece. `file`: the whole, when it is complete. `again`: when to be asked again; nil: after a change.
+    mutating func advance(_ registry: Registry, now: UInt64) -> (file: [UInt8]?, again: UInt64?) {
+        guard !isBusy else { return (nil, nil) }
+        if stream == nil {
+            guard savedVersion != registry.version else { return (nil, nil) }
+            guard now >= earliest else { return (nil, earliest) }
+            let header = configuration
+            bytes = SnapshotLines.line("saved") { $0.field("configuration", header) }
+            stream = SnapshotStream()
+        }
+        let limit = bytes.count + Limits.snapshotPieceBytes
+        while bytes.count < limit, let line = stream?.nextLine(registry, told: { _ in }) { bytes += line }
+        guard stream?.isDone ?? true else { return (nil, now) }
+        stream = nil
+        isBusy = true
+        writingVersion = registry.version
+        // A hundredth of a second for each 100 KB, so that even the largest costs little.
+        earliest = now + max(Limits.stateGapMilliseconds, UInt64(bytes.count) / 10_000)
+        defer { bytes = [] }
+        return (bytes, nil)
+    }
+
+    mutating func written(failed: Bool, now: UInt64) {
+        isBusy = false
+        savedVersion = failed ? nil : writingVersion
+        if failed { earliest = now + Limits.stateRetryMilliseconds }
+    }
+}
