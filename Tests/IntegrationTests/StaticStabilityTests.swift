@@ -30,6 +30,23 @@ import Testing
         #expect(serverpy.running.waitForError(" from \(file) holds until there is one") != nil)
     }
 
+    private static let hasPython = FileManager.default.isExecutableFile(atPath: "/usr/bin/python3")
+
+    /// The protocol's page is enough to write a subscriber in another language.
+    @Test(.enabled(if: hasPython)) func theExampleSubscriberFollowsChanges() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service([sample.port], polling: ", \"frequency\": 0.2"), forwarders: 1
+        ).ready()
+        let example =
+            #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/deploy/examples/subscriber.py"
+        let subscriber = try Running(program: "/usr/bin/python3", arguments: [example, serverpy.runtimeDirectory])
+        #expect(subscriber.waitForOutput("stub 127.0.0.1:\(sample.port) up 127.0.0.1:\(sample.port)") != nil)
+        sample.kill()
+        #expect(subscriber.waitForOutput("stub 127.0.0.1:\(sample.port) down") != nil)
+        subscriber.signal(.kill)
+    }
+
     @Test func whatIsNoSnapshotOfThisConfigurationIsNotUsed() throws {
         let (serverpy, _) = try start()
         let file = try snapshotFile(serverpy)
