@@ -52,4 +52,14 @@ struct Child {
     init(role: Role) { self.role = role }
 
     var isRunning: Bool { pid != 0 }
+
+    /// As `status` shows it.
+    var stateName: String {
+        guard isRunning else { return "down" }
+        return switch state {
+        case .ready: "ready"
+        case .stopping: "draining"
+        case .starting, .waiting, .ended: "starting"
+        }
+    }
 }

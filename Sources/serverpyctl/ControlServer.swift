@@ -12,6 +12,8 @@ struct ControlServer: ~Copyable {
         case stop
         case status
         case reload(dryRun: Bool)
+        case scale(Int)
+        case restart
         case unknown(String)
     }
 
@@ -96,6 +98,8 @@ struct ControlServer: ~Copyable {
         case "stop": .stop
         case "status": .status
         case "reload": .reload(dryRun: root?["dry_run"]?.boolean ?? false)
+        case "scale": .scale(Int(clamping: root?["forwarders"]?.unsigned ?? 0))
+        case "restart": .restart
         case let other: .unknown(other ?? "")
         }
     }
@@ -128,6 +132,8 @@ extension Supervisor {
             stop(drain: true)
         case .reload(let dryRun):
             reload((slot, control.connections.generation(slot)), dryRun: dryRun)
+        case .scale(let count): scale((slot, control.connections.generation(slot)), to: count)
+        case .restart: restartForwarders((slot, control.connections.generation(slot)))
         case .status:
             let now = loop.now
             let children = children
@@ -148,7 +154,7 @@ extension Supervisor {
                     writer.beginObject()
                     writer.field("name", child.role.name)
                     writer.field("pid", child.pid)
-                    writer.field("state", child.isRunning ? child.state == .ready ? "ready" : "starting" : "down")
+                    writer.field("state", child.stateName)
                     writer.field("uptime_ms", child.isRunning ? now - child.startedAt : 0)
                     writer.field("restarts", child.policy.restarts)
                     writer.field("status", child.status)
@@ -159,7 +165,9 @@ extension Supervisor {
         case .unknown(let name):
             control.answer(slot) {
                 $0.field("ok", false)
-                $0.field("error", "the command `\(Text.shown(name.utf8))` is not known; stop, status and reload are")
+                $0.field(
+                    "error",
+                    "the command `\(Text.shown(name.utf8))` is not known; stop, status, reload, scale and restart are")
             }
         }
     }

@@ -15,7 +15,7 @@ struct Reload {
 extension Supervisor {
     /// Reads the file anew. With `dryRun` only says what would change.
     mutating func reload(_ connection: (slot: Int, generation: UInt32)?, dryRun: Bool) {
-        guard phase == .running, reloading == nil, !isRollingBack else {
+        guard phase == .running, reloading == nil, !isRollingBack, rolling == nil else {
             // Nobody waits for the answer to a signal or to a changed file: it is done when its time has come.
             if connection == nil, !dryRun { mustReloadAgain = true }
             return answer(connection, .failure("another change is under way; try again", ExitCode.failed))
@@ -34,7 +34,7 @@ extension Supervisor {
         let forwarders = next.configuration.general.forwarders
         if settings.hasFixedForwarders, forwarders != settings.configuration.general.forwarders {
             let reason =
-                "`forwarders` cannot be changed: `--forwarders \(settings.forwarders)` was given at the start; restart without it"
+                "`forwarders` cannot be changed: \(settings.forwarders) were asked for by `--forwarders` or `scale`; restart without that"
             log.error("the reload is refused, the old configuration goes on: \(reason)")
             return answer(connection, .failure(reason, ExitCode.failed))
         }
@@ -157,7 +157,7 @@ extension Supervisor {
     }
 
     /// More or fewer forwarders: new ones start, the last ones drain.
-    private mutating func scale(to count: Int) {
+    mutating func scale(to count: Int) {
         let present = children.indices.filter {
             children[$0].role.isForwarder && children[$0].state != .stopping && children[$0].state != .ended
         }
@@ -193,7 +193,7 @@ extension Supervisor {
         case failure(String, Int32)
     }
 
-    private func answer(_ connection: (slot: Int, generation: UInt32)?, _ answer: Answer) {
+    func answer(_ connection: (slot: Int, generation: UInt32)?, _ answer: Answer) {
         guard let connection, control.connections.holds(connection.slot, connection.generation) else { return }
         control.answer(connection.slot) { writer in
             switch answer {

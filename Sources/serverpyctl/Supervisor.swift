@@ -25,6 +25,8 @@ struct Supervisor: ~Copyable {
     var sockets: Sockets
     let notifier: Notifier
     var children: [Child] = []
+    /// Forwarders that are being replaced one after another.
+    var rolling: Rolling?
     var phase = Phase.starting
     var exitCode = ExitCode.done
     var control: ControlServer
@@ -166,6 +168,7 @@ struct Supervisor: ~Copyable {
 
     /// A child ended, or did not even start, before it was ready.
     private mutating func failedBeforeReady(_ index: Int) {
+        if successorFailed(index) { return }
         switch children[index].policy.ended(wasReady: false, now: loop.now) {
         case .restart(let delay):
             children[index].state = .waiting
@@ -313,7 +316,10 @@ struct Supervisor: ~Copyable {
             }
             for (name, value) in Notifier.parse(message.bytes) {
                 switch name {
-                case "READY": if value == "1", children[index].state == .starting { children[index].state = .ready }
+                case "READY":
+                    guard value == "1", children[index].state == .starting else { break }
+                    children[index].state = .ready
+                    successorReady(index)
                 case "STATUS": children[index].status = value
                 default: break
                 }

@@ -4,7 +4,8 @@ import Shared
 enum ControlClient {
     /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
     static func ask(
-        _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], timeoutMilliseconds: UInt64 = 10_000
+        _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], numbers: [(StaticString, Int)] = [],
+        timeoutMilliseconds: UInt64 = 10_000
     ) throws(CommandFault)
         -> Document.Value
     {
@@ -13,6 +14,7 @@ enum ControlClient {
         writer.beginObject()
         writer.field("command", command)
         for (name, value) in fields { writer.field(name, value) }
+        for (name, value) in numbers { writer.field(name, value) }
         writer.endObject()
         writer.endLine()
         channel.queue(writer.bytes)
@@ -77,7 +79,52 @@ extension Command {
         ],
         example: "serverpyctl reload --dry-run"
     ) { options throws(CommandFault) in
-        let answer = try ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))])
+        try report(
+            ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))]), options,
+            nothing: "nothing has changed")
+    }
+
+    static let scale = Command(
+        name: "scale", operands: "COUNT", summary: "Set the number of forwarders.",
+        details: """
+            COUNT is a number or `forwarder=N`. New ones begin when they have their snapshot, the last ones drain. It holds until
+            serverpy ends, whatever the configuration says.
+            """,
+        options: [.json, .runtimeDirectory], example: "serverpyctl scale forwarder=4"
+    ) { options throws(CommandFault) in
+        let operand = options.operands[0]
+        let text = operand.hasPrefix("forwarder=") ? String(operand.dropFirst("forwarder=".utf8.count)) : operand
+        guard let count = DecimalDigits.parse(text.utf8, max: UInt64(Limits.forwarders)), count > 0 else {
+            throw CommandFault(
+                code: ExitCode.usage,
+                message:
+                    "serverpyctl scale: `\(operand)` is no number of forwarders; `forwarder=N` with N from 1 to \(Limits.forwarders) is needed"
+            )
+        }
+        return try report(
+            ControlClient.ask("scale", options, numbers: [("forwarders", Int(count))]), options, nothing: "")
+    }
+
+    static let restart = Command(
+        name: "restart", operands: "TARGET", summary: "Replace all forwarders, one after another.",
+        details: """
+            TARGET is `forwarder`. Each new one is ready before its predecessor is told to drain: no connection is refused, what is open is finished
+            within `drain_timeout`. Ends with 1, and leaves the rest as it is, where a new one does not become ready.
+            """,
+        options: [.json, .runtimeDirectory], example: "serverpyctl restart forwarder"
+    ) { options throws(CommandFault) in
+        guard ["forwarder", "forwarders"].contains(options.operands[0]) else {
+            throw CommandFault(
+                code: ExitCode.usage,
+                message: "serverpyctl restart: `\(options.operands[0])` cannot be restarted by itself; `forwarder` can")
+        }
+        return try report(ControlClient.ask("restart", options, timeoutMilliseconds: 120_000), options, nothing: "")
+    }
+
+    /// Prints what a change has led to.
+    private static func report(
+        _ answer: Document.Value, _ options: Options, nothing: String
+    ) throws(CommandFault) -> Int32 {
         if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }
         guard answer["ok"]?.boolean == true else {
             let code = Int32(clamping: answer["code"]?.unsigned ?? 1)
@@ -88,7 +135,7 @@ extension Command {
         }
         if options.has("json") { return ExitCode.done }
         let lines = answer["changes"]?.elements.compactMap(\.string) ?? []
-        let text = lines.isEmpty ? "nothing has changed\n" : lines.map { $0 + "\n" }.joined()
+        let text = lines.isEmpty ? nothing + "\n" : lines.map { $0 + "\n" }.joined()
         try? Descriptor.standardOutput.writeAll(Array(text.utf8))
         return ExitCode.done
     }
