@@ -209,9 +209,18 @@ struct Discoveryd: ~Copyable {
         publisher.open(registry, &loop)
         // What reading the configuration took is not needed again.
         Process.returnFreeMemory()
+        let words = upWords
+        daemon.notifier.ready(words)
+        log.debug("first round done: \(words)")
+    }
+
+    private var upWords: String {
         let up = registry.instances.lazy.filter { $0.health.status == .up }.count
-        daemon.notifier.ready("\(up) of \(registry.instances.count) instances up")
-        log.debug("first round done: \(up) of \(registry.instances.count) instances up")
+        return "\(up) of \(registry.instances.count) instances up"
+    }
+
+    private func tellStatus() {
+        if publisher.isOpen { daemon.notifier.status(upWords) }
     }
 
     private mutating func handle(_ event: EventLoop.Event) {
@@ -324,6 +333,7 @@ struct Discoveryd: ~Copyable {
             if api.connections.holds(token.slot, token.generation) { api.timedOut(token.slot, &loop) }
         case .heartbeat:
             state.traffic.foldDead()
+            tellStatus()
             publisher.heartbeat(registry, &loop)
             _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         case .firstRound:

@@ -34,6 +34,8 @@ struct Forwarder: ~Copyable {
     var serviceByName: [String: Int] = [:]
     var slotByID: [Int] = []
     var version: SnapshotVersion?
+    /// What whoever supervises us was told last.
+    private var toldVersion: SnapshotVersion?
     /// What is the same for all services.
     var settings = ForwarderSettings()
     /// `settings`, as the head's parser takes them.
@@ -156,6 +158,7 @@ struct Forwarder: ~Copyable {
             if instances.holds(token.slot, token.generation) { ejectionEnded(token.slot) }
         case .sweep:
             sweepIdleUpstreams()
+            tellStatus()
             accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()
@@ -170,6 +173,12 @@ struct Forwarder: ~Copyable {
             isRunning = false
         case .downstream, .upstream, .listener, .subscriber, .signals, .control: break
         }
+    }
+
+    private mutating func tellStatus() {
+        guard let version, version != toldVersion else { return }
+        toldVersion = version
+        daemon.notifier.status("snapshot \(version)")
     }
 
     private mutating func resumeUnfinished() {

@@ -138,6 +138,21 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: directory + "/run"))
     }
 
+    @Test func statusTellsWhatIsTheCaseNow() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service([sample.port], polling: ", \"frequency\": 0.2"), forwarders: 1
+        ).ready()
+        func status() throws -> String {
+            try Programs.run(["status", "--runtime-dir", serverpy.runtimeDirectory]).output
+        }
+        #expect(try status().contains("1 of 1 instances up"))
+        let before = try status().components(separatedBy: "snapshot ").last
+        sample.kill()
+        #expect(Eventually.holds { (try? status().contains("0 of 1 instances up")) == true })
+        #expect(Eventually.holds { (try? status().components(separatedBy: "snapshot ").last) != before })
+    }
+
     @Test func aSecondOneInTheSameDirectorySaysWhoHasIt() throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(service([sample.port])).ready()

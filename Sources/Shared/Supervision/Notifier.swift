@@ -21,6 +21,9 @@ public struct Notifier: Sendable {
         if socket.isOpen { try? UnixSocket.send(Array(state.utf8), on: socket) }
     }
 
+    /// What is the case now, for whoever looks.
+    public func status(_ status: String) { send("STATUS=\(status)") }
+
     public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
     public func stopping() { send("STOPPING=1") }
 
