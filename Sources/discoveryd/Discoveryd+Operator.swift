@@ -70,10 +70,15 @@ extension Discoveryd {
         let version = command.snapshot ?? registry.version
         let present = state.traffic.present(command.service, command.instance)
         let isDraining = registry.instances[id].isDraining
+        // One without a file (the disk was full when it started) cannot prove that it has nothing there.
+        let uncounted = max(0, publisher.forwarders - present.count)
         let line = command.answer { writer in
             writer.field("draining", isDraining)
             writer.field(
-                "drained", isDraining && present.allSatisfy { $0.inFlight == 0 && $0.forwarder.snapshot >= version })
+                "drained",
+                isDraining && uncounted == 0
+                    && present.allSatisfy { $0.inFlight == 0 && $0.forwarder.snapshot >= version })
+            writer.field("uncounted", uncounted)
             writer.key("forwarders")
             writer.beginArray()
             for (forwarder, inFlight) in present {

@@ -114,7 +114,12 @@ struct HistoryLog {
     }
 
     private mutating func open(_ current: Int) {
-        closeBlock(current)
+        // What was gathered for a segment that failed meanwhile has its numbers: in another they would be other instances.
+        skipped += UInt64(classes[current].packets)
+        classes[current].packets = 0
+        classes[current].newKeys = []
+        classes[current].records = []
+        classes[current].blocks = []
         serials &+= 1
         classes[current].serial = serials
         classes[current].known = 0

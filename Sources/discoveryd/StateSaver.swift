@@ -47,6 +47,7 @@ struct StateSaver {
             _ = registry.takeUnsaved()
             ids = registry.instances.indices.filter {
                 registry.instances[$0].health.status != .unknown || registry.instances[$0].isDrainAsked
+                    || registry.instances[$0].isDraining
             }
         } else {
             ids = registry.takeUnsaved()

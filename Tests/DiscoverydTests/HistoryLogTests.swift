@@ -137,6 +137,21 @@ import Testing
         #expect(disk.read()[key(0)]?.last == 23_000)
     }
 
+    /// Numbers of one file mean other instances in another.
+    @Test func whatWasGatheredForAFileThatFailedIsNeverReadAsAnotherInstances() {
+        var disk = Disk()
+        var registry = registry(instances: 3)
+        for id in 0..<3 { poll(&registry, id, at: 1000) }
+        let held = registry.historyLog.takeJobs(now: 0, wall: 0)
+        poll(&registry, 2, at: 2000)
+        for _ in held { registry.historyLog.written(failed: true, now: 0) }
+        poll(&registry, 1, at: 90_000)
+        poll(&registry, 0, at: 90_001)
+        disk.apply(registry.historyLog.takeJobs(now: 100_000, wall: 0), to: &registry.historyLog)
+        #expect(disk.read() == [key(1): [90_000], key(0): [90_001]])
+        #expect(registry.historyLog.skipped == 1)
+    }
+
     @Test func oldFilesGoWhenTheRingsHaveTurnedAndNoSooner() {
         var disk = Disk()
         var registry = registry(instances: 2, limit: 50_000, frequency: 10)

@@ -58,12 +58,15 @@ extension Command {
 
     /// Who still has requests at an instance.
     private static func left(_ answer: Document.Value) -> [String] {
-        (answer["forwarders"]?.elements.map { $0 } ?? []).compactMap { forwarder in
-            let name = "forwarderd \(forwarder["index"]?.text ?? "?") (pid \(forwarder["pid"]?.text ?? "?"))"
-            if forwarder["applied"]?.boolean != true { return "  \(name) does not know of it yet" }
-            guard let count = forwarder["in_flight"]?.unsigned, count > 0 else { return nil }
-            return "  \(name) has \(count) request\(count == 1 ? "" : "s") under way there"
-        }
+        let uncounted = answer["uncounted"]?.unsigned ?? 0
+        let others = uncounted == 0 ? [] : ["  \(uncounted) without counters that can be read"]
+        return others
+            + (answer["forwarders"]?.elements.map { $0 } ?? []).compactMap { forwarder in
+                let name = "forwarderd \(forwarder["index"]?.text ?? "?") (pid \(forwarder["pid"]?.text ?? "?"))"
+                if forwarder["applied"]?.boolean != true { return "  \(name) does not know of it yet" }
+                guard let count = forwarder["in_flight"]?.unsigned, count > 0 else { return nil }
+                return "  \(name) has \(count) request\(count == 1 ? "" : "s") under way there"
+            }
     }
 
     private static func say(_ answer: Document.Value, _ options: Options, _ words: String) -> Int32 {
