@@ -172,6 +172,11 @@ public enum Limits {
     public static let reconnectMilliseconds: UInt64 = 50
     public static let reconnectMaximumMilliseconds: UInt64 = 1_000
 
+    /// Questions to the forwarders under way at a time, how long they have, and of how many instances each tells.
+    public static let inquiries = 16
+    public static let inquiryMilliseconds: UInt64 = 1_000
+    public static let explainedInstances = 200
+
     // MARK: discoveryd's HTTP
     public static let apiConnections = 256
     public static let apiRequestBytes = 16 * 1024
@@ -216,6 +221,8 @@ public enum Limits {
         // JSON may double a path's bytes.
         precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)
         precondition(observers + forwarders <= subscribers)
+        // A generous kilobyte and a half for each that is told of.
+        precondition(explainedInstances * 1536 < lineBytes)
         precondition(RowCounter.summed.upperBound < CounterFileLayout.rowWords)
         precondition(HeadCounter.allCases.count <= CounterFileLayout.rowWords)
     }

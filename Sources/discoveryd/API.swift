@@ -10,6 +10,8 @@ struct APIConnection: ~Copyable {
     var cursor: AnswerCursor?
     var isChunked = true
     var closesAfterAnswer = false
+    /// Its request waits for others' answers; whether that is a HEAD, and whether the connection ends with it.
+    var waiting: (isHead: Bool, closes: Bool)?
     var timer = TimerWheel.ID.none
     /// When it last achieved something.
     var activeAt: UInt64
@@ -62,7 +64,9 @@ struct API: ~Copyable {
     private mutating func evict(_ loop: inout EventLoop) {
         var oldest: Int?
         for slot in 0..<connections.highWater
-        where connections.isInUse(slot) && connections[slot].output.isEmpty && connections[slot].cursor == nil {
+        where connections.isInUse(slot) && connections[slot].output.isEmpty && connections[slot].cursor == nil
+            && connections[slot].waiting == nil
+        {
             if oldest.map({ connections[$0].activeAt > connections[slot].activeAt }) ?? true { oldest = slot }
         }
         if let oldest { close(oldest, &loop) }
@@ -87,12 +91,14 @@ struct API: ~Copyable {
 
     /// Serves a connection for a while. True: there is work left over for a later turn, so that others come first.
     mutating func ready(
-        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState, _ loop: inout EventLoop
+        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState,
+        _ questions: inout [ForwarderQuestion.Explain], _ loop: inout EventLoop
     ) -> Bool {
         if !readiness.isDisjoint(with: [.hangUp, .error]) {
             close(slot, &loop)
             return false
         }
+        if connections[slot].waiting != nil { return false }
         var pieces = 2
         for _ in 0..<4 {
             switch send(slot, registry, &pieces, &loop) {
@@ -105,7 +111,8 @@ struct API: ~Copyable {
                 close(slot, &loop)
                 return false
             }
-            guard receive(slot, registry, state, &loop) else { return false }
+            guard receive(slot, registry, state, &questions, &loop) else { return false }
+            if connections[slot].waiting != nil { return false }
         }
         return true
     }
@@ -159,7 +166,8 @@ struct API: ~Copyable {
 
     /// True when a request has been read and its answer is ready to be sent.
     private mutating func receive(
-        _ slot: Int, _ registry: Registry, _ state: DiscoveryState, _ loop: inout EventLoop
+        _ slot: Int, _ registry: Registry, _ state: DiscoveryState,
+        _ questions: inout [ForwarderQuestion.Explain], _ loop: inout EventLoop
     ) -> Bool {
         let connections = connections
         while true {
@@ -168,7 +176,13 @@ struct API: ~Copyable {
                     if try head.parse(connections[slot].input.bytes) {
                         let answer = state.answer(head, connections[slot].input.bytes, registry, now: loop.now)
                         let hasBody = head.framing != .none
-                        respond(slot, answer, isHead: head.method == .head, closes: !head.keepsAlive || hasBody)
+                        let closes = !head.keepsAlive || hasBody
+                        if case .later(let question) = answer.body {
+                            connections[slot].waiting = (head.method == .head, closes)
+                            questions.append(question)
+                        } else {
+                            respond(slot, answer, isHead: head.method == .head, closes: closes)
+                        }
                         connections[slot].input.consume(head.byteCount)
                         renew(slot, &loop)
                         return true
@@ -186,6 +200,13 @@ struct API: ~Copyable {
                 return false
             }
         }
+    }
+
+    /// The answer to a request that has waited for others.
+    mutating func answerWaiting(_ slot: Int, _ answer: APIAnswer) {
+        guard let waiting = connections[slot].waiting else { return }
+        connections[slot].waiting = nil
+        respond(slot, answer, isHead: waiting.isHead, closes: waiting.closes)
     }
 
     private func respond(_ slot: Int, _ answer: APIAnswer, isHead: Bool, closes: Bool) {
@@ -221,6 +242,7 @@ struct API: ~Copyable {
             if mustClose { out.append(contentsOf: "Connection: close\r\n".utf8) }
             out.append(contentsOf: [0x0d, 0x0a])
             if !isHead { connections[slot].cursor = cursor }
+        case .later: assertionFailure("it is answered by answerWaiting")
         }
         connections[slot].closesAfterAnswer = mustClose
         connections[slot].output.append(contentsOf: out)

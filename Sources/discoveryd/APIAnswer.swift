@@ -5,6 +5,8 @@ struct APIAnswer {
     enum Body {
         case bytes([UInt8])
         case pieces(AnswerCursor)
+        /// The forwarders are asked first.
+        case later(ForwarderQuestion.Explain)
     }
 
     var status: UInt16

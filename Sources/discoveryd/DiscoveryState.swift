@@ -14,7 +14,7 @@ struct DiscoveryState {
 
     init(_ traffic: Traffic) { self.traffic = traffic }
 
-    static let paths = ["/", "/health", "/ready", "/stats", "/dump", "/metrics"]
+    static let paths = ["/", "/health", "/ready", "/stats", "/dump", "/metrics", "/explain"]
 
     func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry, now: UInt64) -> APIAnswer {
         if isLoopbackOnly, !hasLocalHost(head, bytes) {
@@ -86,6 +86,19 @@ struct DiscoveryState {
             let cursor = MetricsCursor(measures, traffic, isDegraded: !degraded.isEmpty, startedAt: startedAt)
             return APIAnswer(
                 status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: .pieces(.metrics(cursor)))
+        case "/explain":
+            let parameters = Self.parameterList(query)
+            func all(_ name: String) -> [String] { parameters.filter { $0.name == name }.map(\.value) }
+            guard let path = all("path").last, path.hasPrefix("/") else {
+                return .json(400) {
+                    $0.field("status", "a path is needed: /explain?method=GET&path=/orders/17&header=Name:Value")
+                }
+            }
+            return APIAnswer(
+                status: 200,
+                body: .later(
+                    ForwarderQuestion.Explain(
+                        method: all("method").last ?? "GET", path: path, headers: all("header"))))
         default:
             return .json(404) { $0.field("status", "No such path") }
         }
@@ -135,12 +148,15 @@ struct DiscoveryState {
 
     /// `?service=a&instance=b`, percent-decoded.
     static func parameters(_ query: String) -> [String: String] {
-        var result: [String: String] = [:]
-        for pair in query.dropFirst().split(separator: "&") {
+        Dictionary(parameterList(query).map { ($0.name, $0.value) }) { _, last in last }
+    }
+
+    /// The same where a name may come several times.
+    static func parameterList(_ query: String) -> [(name: String, value: String)] {
+        query.dropFirst().split(separator: "&").compactMap { pair in
             let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            if parts.count == 2 { result[decoded(parts[0])] = decoded(parts[1]) }
+            return parts.count == 2 ? (decoded(parts[0]), decoded(parts[1])) : nil
         }
-        return result
     }
 
     private static func decoded(_ text: Substring) -> String {

@@ -7,9 +7,12 @@ extension Discoveryd {
             return publisher.answer(
                 command.subscriber, command.refusal("the first round of polls is not done; try again"), &loop)
         }
-        if case .unknown(let name) = command.verb {
-            let reason = "the command `\(Text.shown(name.utf8))` is not known; drain, undrain and drained are"
+        switch command.verb {
+        case .unknown(let name):
+            let reason = "the command `\(Text.shown(name.utf8))` is not known; drain, undrain, drained and explain are"
             return publisher.answer(command.subscriber, command.refusal(reason), &loop)
+        case .explain(let explain): return ask(explain, for: .operator(command))
+        case .drain, .drained: break
         }
         let (found, reason) = registry.find(command)
         guard let id = found else {
@@ -23,7 +26,7 @@ extension Discoveryd {
             registry.askDrain(id, isDraining)
             draining.append((command, id))
         case .drained: tellDrained(command, id)
-        case .unknown: break
+        case .unknown, .explain: break
         }
     }
 

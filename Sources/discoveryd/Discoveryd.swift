@@ -11,6 +11,9 @@ struct Discoveryd: ~Copyable {
     var state: DiscoveryState
     /// Operators that wait for a drain to be on the disk and told.
     var draining: [(command: OperatorCommand, id: Int)] = []
+    /// Questions to the forwarders under way, by the number that they carry.
+    var inquiries: [UInt64: Inquiry] = [:]
+    var inquiryID: UInt64 = 0
     let stateDirectory: StateDirectory
     var saver: StateSaver
     var saveTimer = TimerWheel.ID.none
@@ -186,6 +189,7 @@ struct Discoveryd: ~Copyable {
             publishNow()
         }
         publisher.settle(registry, &loop)
+        endInquiries()
         if let due = registry.deferredUntil, !publishTimer.isScheduled {
             publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
         }
@@ -247,7 +251,7 @@ struct Discoveryd: ~Copyable {
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
             .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
-            .historyDue, .snapshotDue:
+            .historyDue, .snapshotDue, .inquiryDue:
             break
         }
     }
@@ -263,15 +267,18 @@ struct Discoveryd: ~Copyable {
                 log.debug("\(service) \(instance): a forwarder observed: \(cause)")
                 poller.accuse(id, &registry, &loop)
             case .command(let command): obey(command)
+            case .told(let forwarder, let message): told(forwarder, message)
             }
         }
     }
 
-    private mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
+    mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
         let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
         state.degraded = poller.doubt.reasons(now: loop.now)
         state.measures = poller.measures
-        if api.ready(slot, readiness, registry, state, &loop) { unfinished.append(token) }
+        var questions: [ForwarderQuestion.Explain] = []
+        if api.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }
+        for question in questions { ask(question, for: .client(token)) }
     }
 
     /// Goes on with what the last turn left over.
@@ -339,7 +346,7 @@ struct Discoveryd: ~Copyable {
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
         case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
-            .icmp4, .icmp6, .changePost, .diskDone:
+            .icmp4, .icmp6, .changePost, .diskDone, .inquiryDue:
             break
         }
     }

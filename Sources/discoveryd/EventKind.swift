@@ -24,6 +24,8 @@ enum EventKind: UInt8 {
     case changePost, changePostTimeout
     /// Not every forwarder has applied a reload in time.
     case reloadTimeout
+    /// A question to the forwarders has waited long enough.
+    case inquiryDue
 
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)

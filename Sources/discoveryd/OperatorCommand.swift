@@ -7,6 +7,8 @@ struct OperatorCommand: Sendable {
         case drain(Bool)
         /// Who still has requests at an instance that is being drained.
         case drained
+        /// Where a request would go.
+        case explain(ForwarderQuestion.Explain)
         case unknown(String)
     }
 
@@ -30,6 +32,8 @@ struct OperatorCommand: Sendable {
             case "drain": .drain(true)
             case "undrain": .drain(false)
             case "drained": .drained
+            case "explain":
+                .explain(ForwarderQuestion.Explain(message) ?? ForwarderQuestion.Explain(method: "GET", path: "/"))
             case let other: .unknown(other ?? "")
             }
     }

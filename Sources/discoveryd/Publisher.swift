@@ -37,6 +37,7 @@ struct Publisher: ~Copyable {
     enum Request: Sendable {
         case observed(service: String, instance: String, cause: String)
         case command(OperatorCommand)
+        case told(Token, Document.Value)
     }
 
     init(log: Log) { self.log = log }
@@ -178,6 +179,11 @@ struct Publisher: ~Copyable {
                 let instance = message["instance"]?.string
             else { throw LineChannel.Fault.malformed("observed without service and instance") }
             return .observed(service: service, instance: instance, cause: message["cause"]?.string ?? "")
+        case "told":
+            guard subscribers[slot].role == .forwarder else {
+                throw LineChannel.Fault.malformed("an answer of one that is no forwarder")
+            }
+            return .told(EventKind.subscriber.token(slot, subscribers.generation(slot)), message)
         case "command":
             guard subscribers[slot].role == .operator else {
                 throw LineChannel.Fault.malformed("a command of one that is no operator")
@@ -188,6 +194,20 @@ struct Publisher: ~Copyable {
         default: break  // A later protocol's message.
         }
         return nil
+    }
+
+    /// Sends a question to all forwarders. Returns who will answer, with their pids.
+    mutating func ask(_ line: [UInt8], _ loop: inout EventLoop) -> [Token: Int32] {
+        var asked: [Token: Int32] = [:]
+        for slot in 0..<subscribers.highWater
+        where subscribers.isInUse(slot) && subscribers[slot].role == .forwarder
+            && subscribers[slot].channel.pendingBytes < Limits.subscriberBufferBytes
+        {
+            let token = EventKind.subscriber.token(slot, subscribers.generation(slot))
+            asked[token] = subscribers[slot].pid
+            answer(token, line, &loop)
+        }
+        return asked
     }
 
     /// Answers an operator, if it is still there.

@@ -143,9 +143,7 @@ enum Balancer {
                 if pick == .none { pick = .full }
                 continue
             }
-            // One that has never answered is tried once, and before it does only when all others are as unknown.
-            let latency = one.latency == 0 && one.outstanding > 0 ? unknownLatency : one.latency
-            let wait = latency * Double(one.outstanding + 1) / Double(one.weight)
+            let wait = wait(one)
             ties = wait < best ? 1 : wait == best ? ties + 1 : ties
             if wait < best || wait == best && random.next() % ties == 0 {
                 best = wait
@@ -153,6 +151,13 @@ enum Balancer {
             }
         }
         return pick
+    }
+
+    /// How long a request is expected to wait there, microseconds.
+    static func wait(_ one: Load) -> Double {
+        // One that has never answered is tried once, and before it does only when all others are as unknown.
+        let latency = one.latency == 0 && one.outstanding > 0 ? unknownLatency : one.latency
+        return latency * Double(one.outstanding + 1) / Double(one.weight)
     }
 
     /// Microseconds: longer than anything that was measured.

@@ -34,6 +34,8 @@ struct Forwarder: ~Copyable {
     var serviceByName: [String: Int] = [:]
     var slotByID: [Int] = []
     var version: SnapshotVersion?
+    /// When it was applied, by the loop's clock.
+    var versionAt: UInt64 = 0
     /// What whoever supervises us was told last.
     private var toldVersion: SnapshotVersion?
     /// What is the same for all services.

@@ -27,65 +27,21 @@ extension Forwarder {
     /// The best group that has one with room decides; within it the service's policy.
     mutating func choose(_ slot: Int) -> Balancer.Pick {
         let service = downstreams[slot].exchange.service
-        if services[service].isStale { rank(service) }
-        let excluded = downstreams[slot].exchange.excluded
-        var result = pick(service, excluded, slot, triesFreely: false)
-        if case .instance(let instance) = result { return welcome(instance, service, excluded, slot) }
-        // Nobody waits for the trial of an instance while no other has room.
-        if result == .full {
-            result = pick(service, excluded, slot, triesFreely: true)
-            if result != .none { return result }
-        }
-        for index in 0..<services[service].ranking.lastResort.count {
-            let one = pick(service, services[service].ranking.lastResort[index], excluded, slot, triesFreely: true)
-            if case .instance = one { return one }
-            if one == .full { result = .full }
-        }
-        return result
-    }
-
-    /// An instance that has just come back gets a growing share of what would be its; the rest goes on to another.
-    @inline(__always)
-    private mutating func welcome(_ instance: Int, _ service: Int, _ excluded: ExclusionSet, _ slot: Int)
-        -> Balancer.Pick
-    {
-        guard instances[instance].returnedAt != 0 else { return .instance(instance) }
-        let percent = instances[instance].percentWelcome(now: loop.now)
-        if percent == 100 {
-            instances[instance].returnedAt = 0
-        } else if random.next() % 100 >= percent {
-            var others = excluded
-            others.insert(instance)
-            if case .instance(let other) = pick(service, others, slot, triesFreely: false) { return .instance(other) }
-        }
-        return .instance(instance)
-    }
-
-    /// From the best group that has one with room.
-    @inline(__always)
-    private mutating func pick(_ service: Int, _ excluded: ExclusionSet, _ slot: Int, triesFreely: Bool)
-        -> Balancer.Pick
-    {
-        var result = Balancer.Pick.none
-        for index in 0..<services[service].ranking.groups.count {
-            let one = pick(service, services[service].ranking.groups[index], excluded, slot, triesFreely: triesFreely)
-            if case .instance = one { return one }
-            if one == .full { result = .full }
-        }
-        return result
-    }
-
-    @inline(__always)
-    private mutating func pick(
-        _ service: Int, _ group: Ranking.Group, _ excluded: ExclusionSet, _ slot: Int, triesFreely: Bool
-    ) -> Balancer.Pick {
+        rankIfStale(service)
         let instances = instances
         let limit = services[service].connectionsPerInstance
         let now = loop.now
-        return Balancer.pick(
-            services[service].policy.balance, group, excluding: excluded, key: downstreams[slot].exchange.key,
-            turn: &services[service].turn, random: &random
-        ) { instances[$0].load(limit: limit, now: now, triesFreely: triesFreely) }
+        let ranking = services[service].ranking
+        return Chooser.choose(
+            services[service].policy.balance, ranking, excluding: downstreams[slot].exchange.excluded,
+            key: downstreams[slot].exchange.key, turn: &services[service].turn, random: &random,
+            percent: { instances[$0].percentWelcome(now: now) },
+            load: { instances[$0].load(limit: limit, now: now, triesFreely: $1) })
+    }
+
+    @inline(__always)
+    mutating func rankIfStale(_ service: Int) {
+        if services[service].isStale { rank(service) }
     }
 
     private mutating func rank(_ service: Int) {

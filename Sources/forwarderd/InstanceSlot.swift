@@ -9,6 +9,8 @@ struct InstanceSlot {
     var weight: Int
     var state: InstanceState
     var passive = PassiveHealth()
+    /// Why it was ejected last, and when (the loop's clock).
+    var evidence: (words: String, at: UInt64)?
     /// Requests chosen for it, connecting or exchanging.
     var outstanding = 0
     /// Connections kept open for the next request: newest first, a list through the upstreams.

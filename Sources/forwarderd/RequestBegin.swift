@@ -55,7 +55,7 @@ extension Forwarder {
         }
         if accessLog.isOn { beginRecord(slot) }
         countBegin(slot, bytes: requestHead.byteCount)
-        switch decide(slot) {
+        switch decide(requestHead, downstreams[slot].input.bytes) {
         case .own(let own):
             downstreams[slot].input.consume(requestHead.byteCount)
             answer(slot, own)
@@ -74,14 +74,13 @@ extension Forwarder {
         downstreams[slot].record = record
     }
 
-    private enum Decision {
+    enum Decision {
         case own(OwnAnswer)
         case forward(RouteTable.Route)
     }
 
     /// Where a request goes: to a service, or it is answered here.
-    private func decide(_ slot: Int) -> Decision {
-        let bytes = downstreams[slot].input.bytes
+    func decide(_ requestHead: borrowing RequestHead, _ bytes: Span<UInt8>) -> Decision {
         if requestHead.fields.hasUnknownExpect {
             return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
         }

@@ -79,6 +79,15 @@ struct RouteTable {
         return best
     }
 
+    /// All API paths that are a whole-segment prefix of a path, by their numbers: the longest, which wins, first.
+    func matches(_ path: [UInt8]) -> [Route] {
+        entries.filter { entry in
+            path.starts(with: entry.path) && (path.count == entry.path.count || path[entry.path.count] == 0x2f)
+        }.sorted { $0.path.count > $1.path.count }.map {
+            Route(service: $0.service, path: $0.number, matched: $0.path.count)
+        } + (root.map { [$0] } ?? [])
+    }
+
     @inline(__always)
     private func find(_ hash: UInt64, _ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Int? {
         let mask = places.count &- 1

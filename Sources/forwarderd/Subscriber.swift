@@ -102,6 +102,7 @@ extension Forwarder {
         switch try subscriber.assembler.receive(line) {
         case .nothing, .ping: break
         case .share(let share): take(share)
+        case .ask(let question): say(explain(question))
         case .snapshot(let snapshot):
             apply(snapshot)
             if subscriber.hasComplained { log.info("connected to discoveryd again, snapshot \(snapshot.version)") }

@@ -36,6 +36,7 @@ extension Forwarder {
             paths.map { (CounterKey.hash(.path, service.name, $0), Int32(-1)) }
         }
         version = snapshot.version
+        versionAt = loop.now
         noteVersion()
         log.debug("snapshot \(snapshot.version): \(snapshot.services.count) services, \(slotByID.count) instances")
         if isFirst {
@@ -117,6 +118,7 @@ extension Forwarder {
             factsChanged(slotByID[id])
         }
         self.version = version
+        versionAt = loop.now
     }
 
     /// All of a version is in use: so the counters say.

@@ -273,6 +273,7 @@ extension Forwarder {
 
     private mutating func eject(_ instance: Int, _ words: String) {
         guard let span = instances[instance].passive.failed(now: loop.now, random: &random) else { return }
+        instances[instance].evidence = (words, loop.now)
         log.info("\(instances[instance].service) \(instances[instance].url) ejected for \(span) ms: \(words)")
         _ = loop.schedule(EventKind.ejectionEnd.token(instance, instances.generation(instance)), after: span)
         factsChanged(instance)

@@ -14,7 +14,7 @@ struct Command: Sendable {
     let run: @Sendable (Options) throws(CommandFault) -> Int32
 
     static let all: [Command] = [
-        .start, .demo, .check, .reload, .drain, .undrain, .scale, .restart, .stop, .status, .version, .sample,
+        .start, .demo, .check, .reload, .drain, .undrain, .explain, .scale, .restart, .stop, .status, .version, .sample,
     ]
 
     static let help = Options.Spec("help", "h", help: "print this help")

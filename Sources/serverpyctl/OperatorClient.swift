@@ -23,13 +23,42 @@ struct OperatorClient {
     mutating func ask(
         _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = 10_000
     ) throws(CommandFault) -> Document.Value {
+        var last: Document.Value?
+        try ask(command, timeoutMilliseconds: timeoutMilliseconds) { writer in
+            for (name, value) in fields { writer.field(name, value) }
+        } take: {
+            last = $0
+        }
+        guard let last else {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: discoveryd gave no answer")
+        }
+        return last
+    }
+
+    /// The forwarders' answers to `explain`, and behind them what discoveryd adds.
+    mutating func explain(_ explain: ForwarderQuestion.Explain) throws(CommandFault) -> [Document.Value] {
+        var answers: [Document.Value] = []
+        try ask("explain", timeoutMilliseconds: 10_000) {
+            explain.write(to: &$0)
+        } take: {
+            answers.append($0)
+        }
+        try check(answers.last)
+        return answers
+    }
+
+    /// One command and its answers; all but the last say that there is more.
+    private mutating func ask(
+        _ command: String, timeoutMilliseconds: UInt64, fields: (inout JSONWriter) -> Void,
+        take: (Document.Value) -> Void
+    ) throws(CommandFault) {
         id += 1
         let number = id
         channel.queue(
             SnapshotLines.line("command") { writer in
                 writer.field("id", number)
                 writer.field("command", command)
-                for (name, value) in fields { writer.field(name, value) }
+                fields(&writer)
             })
         do {
             _ = try channel.flush()
@@ -41,8 +70,10 @@ struct OperatorClient {
                 _ = try channel.receive()
                 while let line = try channel.nextLine() {
                     let answer = try JSONReader.parse(line).root
-                    if answer["type"]?.string == "answer", answer["id"]?.unsigned == number { return answer }
-                    if answer["type"]?.string == "error" { return answer }
+                    let isOurs = answer["type"]?.string == "answer" && answer["id"]?.unsigned == number
+                    let isError = answer["type"]?.string == "error"
+                    if isOurs || isError { take(answer) }
+                    if isError || isOurs && answer["more"]?.boolean != true { return }
                 }
             }
         } catch {
@@ -57,10 +88,14 @@ struct OperatorClient {
     mutating func command(_ command: String, _ fields: [(StaticString, String)]) throws(CommandFault) -> Document.Value
     {
         let answer = try ask(command, fields)
-        guard answer["ok"]?.boolean == true else {
-            let reason = answer["error"]?.string ?? answer["reason"]?.string ?? "no reason given"
+        try check(answer)
+        return answer
+    }
+
+    private func check(_ answer: Document.Value?) throws(CommandFault) {
+        guard answer?["ok"]?.boolean == true else {
+            let reason = answer?["error"]?.string ?? answer?["reason"]?.string ?? "no reason given"
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(reason)")
         }
-        return answer
     }
 }

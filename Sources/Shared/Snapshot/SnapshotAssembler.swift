@@ -8,6 +8,7 @@ public struct SnapshotAssembler: Sendable {
         case delta(SnapshotVersion, [(id: Int, state: InstanceState)], isMore: Bool)
         case ping(SnapshotVersion)
         case share(Share)
+        case ask(ForwarderQuestion)
         /// The other side refused us, with its reason.
         case refused(String)
     }
@@ -65,6 +66,8 @@ public struct SnapshotAssembler: Sendable {
                 Share(
                     index: Int(clamping: message["index"]?.unsigned ?? 0),
                     of: min(Int(clamping: message["forwarders"]?.unsigned ?? 1), Limits.forwarders)))
+        case "ask":
+            if let question = ForwarderQuestion(message) { return .ask(question) }
         case "error": return .refused(message["reason"]?.string ?? "no reason given")
         default: break  // A later protocol's message.
         }

@@ -170,6 +170,17 @@ public enum SubscriberLines {
     }
 }
 
+extension SubscriberLines {
+    /// The answer to an `ask`.
+    public static func told(_ id: UInt64, _ body: (inout JSONWriter) -> Void) -> [UInt8] {
+        SnapshotLines.line("told") {
+            $0.field("id", id)
+            $0.field("pid", Process.pid)
+            body(&$0)
+        }
+    }
+}
+
 /// Who is at the other end of discovery.sock.
 public enum PeerRole: String, Sendable {
     /// Applies snapshots, reports evidence.

@@ -21,6 +21,7 @@ public struct Options: Sendable {
     }
 
     private var values: [String: String] = [:]
+    private var given: [(name: String, value: String)] = []
     public private(set) var operands: [String] = []
 
     public init(_ arguments: [String], _ specs: [Spec]) throws(Fault) {
@@ -51,15 +52,23 @@ public struct Options: Sendable {
                 if parts.count == 2 { throw Fault("`\(name)` takes no value") }
                 values[spec.name] = ""
             } else if parts.count == 2 {
-                values[spec.name] = String(parts[1])
+                take(spec.name, String(parts[1]))
             } else if index < arguments.count {
-                values[spec.name] = arguments[index]
+                take(spec.name, arguments[index])
                 index += 1
             } else {
                 throw Fault("`\(name)` needs a value: \(spec.value ?? "VALUE")")
             }
         }
     }
+
+    private mutating func take(_ name: String, _ value: String) {
+        values[name] = value
+        given.append((name, value))
+    }
+
+    /// All values of an option that may be given several times, in order.
+    public func all(_ name: String) -> [String] { given.filter { $0.name == name }.map(\.value) }
 
     public subscript(_ name: String) -> String? { values[name] }
     public func has(_ name: String) -> Bool { values[name] != nil }
