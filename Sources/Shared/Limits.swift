@@ -128,6 +128,8 @@ public enum Limits {
     public static let resolverThreads = 4
     public static let resolveAgainMilliseconds: UInt64 = 30_000
     public static let addressesPerName = 16
+    /// Look-ups in a row after which it is believed that more than half of a name's addresses are gone.
+    public static let lookUpsBelieved = 3
     public static let readyTimeoutMilliseconds: UInt64 = 5_000
 
     // MARK: State on disk

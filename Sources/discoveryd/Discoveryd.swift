@@ -274,7 +274,7 @@ struct Discoveryd: ~Copyable {
 
     mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
         let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
-        state.degraded = poller.doubt.reasons(now: loop.now)
+        state.degraded = poller.doubt.reasons(now: loop.now) + poller.resolver.doubts
         state.measures = poller.measures
         var questions: [ForwarderQuestion.Explain] = []
         if api.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }

@@ -376,7 +376,12 @@ struct Poller: ~Copyable {
 
     /// Names have been resolved, or not.
     mutating func namesResolved(_ registry: inout Registry, _ loop: inout EventLoop) {
-        for (answer, ids) in resolver.takeAnswers() {
+        for (answer, ids, judgement) in resolver.takeAnswers() {
+            if case .doubted(let lost, let known) = judgement {
+                log.warning(
+                    "the name \(answer.host) has lost \(lost) of \(known) addresses at once: they are kept until \(Limits.lookUpsBelieved) look-ups in a row say so"
+                )
+            }
             if answer.addresses == nil { log.warning("the name \(answer.host) was not resolved: \(answer.reason)") }
             for id in ids where id < courses.count && courses[id].isWaitingForName {
                 courses[id].isWaitingForName = false

@@ -11,7 +11,7 @@ final class Resolver {
     }
 
     private struct Entry {
-        var addresses: [SocketAddress] = []
+        var name = NameAddresses()
         var askedAt: UInt64?
         var inFlight = false
         var waiting: [Int] = []
@@ -75,17 +75,26 @@ final class Resolver {
             exchange.requests.withLock { $0.append(host) }
             exchange.asked.signal()
         }
-        if let instance, entry.addresses.isEmpty, entry.inFlight { entry.waiting.append(instance) }
+        if let instance, entry.name.addresses.isEmpty, entry.inFlight { entry.waiting.append(instance) }
         entries[host] = entry
-        return entry.addresses.map { address in
+        return entry.name.addresses.map { address in
             var address = address
             address.port = port
             return address
         }
     }
 
-    /// The answers that have come, each with the instances that waited for it.
-    func takeAnswers() -> [(Answer, waiting: [Int])] {
+    /// What the mass-removal guard holds against the name service, in words.
+    var doubts: [String] {
+        entries.compactMap { host, entry in
+            entry.name.kept == 0
+                ? nil
+                : "the name \(host) has lost \(entry.name.kept) of \(entry.name.addresses.count) addresses at once: they are kept for now"
+        }.sorted()
+    }
+
+    /// The answers that have come, each with the instances that waited for it, and the guard's judgement.
+    func takeAnswers() -> [(Answer, waiting: [Int], NameAddresses.Judgement)] {
         exchange.answered.drain()
         return exchange.answers.withLock { answers in
             defer { answers.removeAll() }
@@ -96,9 +105,9 @@ final class Resolver {
             entry.waiting = []
             entry.inFlight = false
             // A failed look-up keeps the last addresses.
-            if let addresses = answer.addresses, !addresses.isEmpty { entry.addresses = addresses }
+            let judgement = entry.name.take(answer.addresses ?? [])
             entries[answer.host] = entry
-            return (answer, waiting)
+            return (answer, waiting, judgement)
         }
     }
 

@@ -45,7 +45,7 @@ import Testing
     }
 
     @Test func theHashOfAHeaderNamesTheInstanceThatTheRequestGetsTo() throws {
-        let (serverpy, stubs) = try start(", \"balance\": \"hash\", \"hash\": \"header:X-User\"")
+        let (serverpy, stubs) = try start(", \"balance\": {\"hash\": \"header:X-User\"}")
         for user in 0..<8 {
             let (_, text) = try explain(serverpy, ["GET", "/a", "--header", "X-User: \(user)"])
             let before = stubs.map(\.received.count)
