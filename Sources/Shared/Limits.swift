@@ -39,6 +39,8 @@ public enum Limits {
     /// A body piece up to this is copied behind its head; a larger one is sent from where it is.
     public static let copiedBodyBytes = 8 * 1024
     public static let requestsPerTurn = 64
+    /// The longest time that one turn of the loop gives to a snapshot.
+    public static let sliceNanoseconds: UInt64 = 1_000_000
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
     /// Between two equal lines about something that we have no more of.
@@ -61,6 +63,9 @@ public enum Limits {
     /// A connection that moved this much in one turn lets others go first.
     public static let relayBytesPerTurn = 512 * 1024
     public static let acceptsPerTurn = 16
+    /// A forwarder with more connections than its share and so many more stays out of the line for new ones for so long each time.
+    public static let connectionsAboveShare = 8
+    public static let aboveShareMilliseconds: UInt64 = 20
     public static let instancesTriedPerRequest = 8
     public static let retryBudgetPercent = 20
     public static let retryBudgetMinimum = 3
@@ -86,7 +91,7 @@ public enum Limits {
     // MARK: Passive evidence
     public static let ejectionMilliseconds: UInt64 = 1_000
     public static let ejectionMaximumMilliseconds: UInt64 = 60_000
-    /// Answers of 5xx in a row that eject; a time-out counts as two.
+    /// Answers of 5xx in a row that eject; a time-out counts as two, and is enough alone where nothing else was answered meanwhile.
     public static let badAnswersInRow = 5
     /// One that has come back gets its share of requests in so much time, beginning with so much of it.
     public static let slowStartMilliseconds: UInt64 = 10_000

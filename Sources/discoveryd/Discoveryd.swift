@@ -188,7 +188,10 @@ struct Discoveryd: ~Copyable {
         } else {
             publishNow()
         }
-        publisher.settle(registry, &loop)
+        if publisher.awaitsShare {
+            noteConnections()
+            publisher.settle(registry, &loop)
+        }
         endInquiries()
         if let due = registry.deferredUntil, !publishTimer.isScheduled {
             publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
@@ -198,6 +201,12 @@ struct Discoveryd: ~Copyable {
         let statusChanges = registry.takeStatusChanges()
         if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
         checkReload()
+    }
+
+    private mutating func noteConnections() {
+        guard publisher.forwarders > 1 else { return }
+        state.traffic.refresh(now: loop.now)
+        publisher.note(connections: Int(clamping: state.traffic.totals[.openConnections]))
     }
 
     /// What has changed becomes a version, and goes to whoever can take it.
@@ -341,6 +350,7 @@ struct Discoveryd: ~Copyable {
         case .heartbeat:
             state.traffic.foldDead()
             tellStatus()
+            noteConnections()
             publisher.heartbeat(registry, &loop)
             _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         case .firstRound:

@@ -33,6 +33,8 @@ struct Publisher: ~Copyable {
     private let log: Log
     /// Before the first round of polls there is nothing to publish.
     private(set) var isOpen = false
+    /// Client connections of all forwarders, as they were counted last.
+    private var connections = 0
     /// What has arrived for the owner to act upon.
     enum Request: Sendable {
         case observed(service: String, instance: String, cause: String)
@@ -308,7 +310,7 @@ struct Publisher: ~Copyable {
     private func share(_ slot: Int) -> [UInt8] {
         var index = 0
         for other in 0..<slot where subscribers.isInUse(other) && subscribers[other].role == .forwarder { index += 1 }
-        return SnapshotLines.share(index: index, of: max(1, forwarders))
+        return SnapshotLines.share(Share(index: index, of: forwarders, connections: connections))
     }
 
     /// Every forwarder is told its share anew, with what is sent next.
@@ -316,6 +318,20 @@ struct Publisher: ~Copyable {
         for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role == .forwarder {
             subscribers[slot].needsShare = true
         }
+    }
+
+    /// How many client connections all forwarders have: said with the next share, and at once where it is quite another number.
+    mutating func note(connections: Int) {
+        let before = self.connections
+        self.connections = connections
+        if abs(connections - before) * 8 > max(connections, before) { shareOut() }
+    }
+
+    var awaitsShare: Bool {
+        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].needsShare {
+            return true
+        }
+        return false
     }
 
     /// Sends what a coming or going forwarder has left to be said.

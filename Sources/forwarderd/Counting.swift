@@ -46,8 +46,7 @@ extension Forwarder {
     mutating func countTry(_ slot: Int, _ instance: Int) {
         var row = instances[instance].counterRow
         if row < 0 {
-            row = counters.row(
-                .instance, CounterKey.hash(.instance, instances[instance].service, instances[instance].url))
+            row = counters.row(.instance, instances[instance].key)
             instances[instance].counterRow = row
         }
         downstreams[slot].exchange.tally.instanceRow = row

@@ -30,9 +30,13 @@ struct Forwarder: ~Copyable {
     let instances = Slab<InstanceSlot>(capacity: Limits.instancesInTable)
     var services: [ServiceEntry] = []
     var routes = RouteTable()
-    var slotByName: [String: Int] = [:]
+    /// Instances by the hash of their service and address.
+    var slotByKey: [UInt64: Int32] = [:]
     var serviceByName: [String: Int] = [:]
     var slotByID: [Int] = []
+    /// The snapshot that is about to become the table, and how many there have been.
+    var build: TableBuild?
+    var buildNumber: UInt32 = 0
     var version: SnapshotVersion?
     /// When it was applied, by the loop's clock.
     var versionAt: UInt64 = 0
@@ -114,7 +118,8 @@ struct Forwarder: ~Copyable {
         _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         while isRunning {
             do {
-                try loop.turn(poll: !unfinished.isEmpty || !servicesWithRoom.isEmpty)
+                try loop.turn(
+                    poll: !unfinished.isEmpty || !servicesWithRoom.isEmpty || build != nil || subscriber.hasMore)
             } catch {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
@@ -122,6 +127,8 @@ struct Forwarder: ~Copyable {
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
+            if subscriber.hasMore { readSubscriber() }
+            continueBuild()
             serveQueues()
             if accessLog.isLarge { accessLog.flush() }
             if drain == .finishing, downstreams.count == 0 { isRunning = false }

@@ -17,8 +17,14 @@ struct InstanceSlot {
     var idleHead: Int32 = -1
     var idleCount = 0
     var latency = LatencyAverage()
+    /// When the head of an answer came last, by the loop's clock.
+    var answeredAt: UInt64 = 0
     /// Of its url: the same at every forwarder.
     let hash: UInt64
+    /// Of its service and url: what it is found by, in the table and in the counters.
+    let key: UInt64
+    /// Which snapshot has named it last.
+    var namedBy: UInt32 = 0
     /// Its row in the counters; -1 before its first request.
     var counterRow: Int32 = -1
     /// When it came back after it had been down; 0 for never.
@@ -28,7 +34,8 @@ struct InstanceSlot {
     /// Its place among the services of the present table; -1 when the table no longer names it.
     var serviceIndex = -1
 
-    init(service: String, _ instance: SnapshotInstance) {
+    init(service: String, _ instance: SnapshotInstance, key: UInt64) {
+        self.key = key
         self.service = service
         url = instance.url
         authority = Array(instance.authority.utf8)

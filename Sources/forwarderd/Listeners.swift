@@ -101,7 +101,12 @@ extension Forwarder {
             }
             admit(descriptor, address)
         }
-        if share.of > 1 {
+        guard share.of > 1 else { return }
+        if share.isExceeded(by: downstreams.count) {
+            // Those that have fewer are first in line for a moment.
+            listeners.pause(loop)
+            _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.aboveShareMilliseconds)
+        } else {
             do { try listeners.goToEndOfLine(index, now: loop.now, loop) } catch { pauseAccepting("\(error)") }
         }
     }

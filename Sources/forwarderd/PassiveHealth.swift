@@ -18,6 +18,8 @@ struct PassiveHealth {
         case serverError = 1
         /// Weighs more: it has cost somebody a long wait.
         case timeout = 2
+        /// A time-out, and since that request was sent it has answered no other either: it hangs.
+        case silence = 100
     }
 
     /// Notes a weakness. True: there were enough in a row to eject the instance.

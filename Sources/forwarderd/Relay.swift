@@ -195,6 +195,7 @@ extension Forwarder {
     private mutating func noteAnswer(_ slot: Int) {
         downstreams[slot].record?.firstByte()
         let instance = downstreams[slot].exchange.instance
+        instances[instance].answeredAt = loop.now
         if downstreams[slot].exchange.tally.status >= 500 {
             weaken(instance, .serverError)
         } else {

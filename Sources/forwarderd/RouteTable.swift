@@ -25,28 +25,36 @@ struct RouteTable {
     /// `/` where a service claims it, which matches everything else.
     private(set) var root: Route?
 
-    init(_ services: [[String]] = []) {
-        var number = 0
-        for (service, paths) in services.enumerated() {
-            for path in paths {
-                defer { number += 1 }
-                let bytes = Array(path.utf8)
-                if bytes == [UInt8(ascii: "/")] {
-                    root = Route(service: service, path: number, matched: 0)
-                } else {
-                    entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service, number: number))
-                    longest = max(longest, bytes.count)
-                }
+    /// Paths so far.
+    private var paths = 0
+
+    init() {}
+
+    /// The API paths of one service more.
+    mutating func add(_ paths: [String], service: Int) {
+        for path in paths {
+            defer { self.paths += 1 }
+            let bytes = Array(path.utf8)
+            if bytes == [UInt8(ascii: "/")] {
+                root = Route(service: service, path: self.paths, matched: 0)
+            } else {
+                entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service, number: self.paths))
+                longest = max(longest, bytes.count)
+                if entries.count * 2 > places.count { grow() } else { put(entries.count - 1) }
             }
         }
-        var size = 1
-        while size < entries.count * 2 { size *= 2 }
-        places = [Int32](repeating: -1, count: size)
-        for (index, entry) in entries.enumerated() {
-            var place = Int(truncatingIfNeeded: entry.hash) & (size - 1)
-            while places[place] >= 0 { place = (place + 1) & (size - 1) }
-            places[place] = Int32(index)
-        }
+    }
+
+    private mutating func put(_ index: Int) {
+        let mask = places.count - 1
+        var place = Int(truncatingIfNeeded: entries[index].hash) & mask
+        while places[place] >= 0 { place = (place + 1) & mask }
+        places[place] = Int32(index)
+    }
+
+    private mutating func grow() {
+        places = [Int32](repeating: -1, count: places.count * 2)
+        for index in entries.indices { put(index) }
     }
 
     /// FNV-1a, which grows byte by byte, so that each prefix of a path costs nothing more. Only the configuration decides

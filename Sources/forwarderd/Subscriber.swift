@@ -9,6 +9,9 @@ struct Subscriber: ~Copyable {
     var delay = Limits.reconnectMilliseconds
     /// Said once per loss, not per attempt.
     var hasComplained = false
+    /// The socket may have more to read; lines may be here that no turn has had the time for.
+    var mayReceive = false
+    var hasMore = false
 
     init(path: String, index: Int?) {
         self.path = path
@@ -69,10 +72,31 @@ extension Forwarder {
         guard subscriber.channel != nil else { return }
         do {
             if readiness.contains(.writable) { _ = try subscriber.channel?.flush() }
-            var isMore = true
-            while isMore {
-                isMore = try subscriber.channel?.receive() ?? false
-                while let line = try subscriber.channel?.nextLine() { try take(line) }
+        } catch {
+            return lose("\(error)")
+        }
+        subscriber.mayReceive = true
+        readSubscriber()
+    }
+
+    /// Reads lines for a while. While a snapshot becomes the table, what comes behind it waits.
+    mutating func readSubscriber() {
+        let end = Clock.monotonicNanoseconds() + Limits.sliceNanoseconds
+        subscriber.hasMore = false
+        do {
+            while subscriber.channel != nil {
+                if case .placing = build?.phase {
+                    subscriber.hasMore = true
+                    return
+                }
+                if let line = try subscriber.channel?.nextLine() {
+                    try take(line)
+                    if Clock.monotonicNanoseconds() < end { continue }
+                    subscriber.hasMore = true
+                    return
+                }
+                guard subscriber.mayReceive else { return }
+                subscriber.mayReceive = try subscriber.channel?.receive() ?? false
             }
         } catch let fault as LineChannel.Fault {
             lose(fault == .closed ? "discoveryd closed the connection" : "\(fault)")
@@ -96,6 +120,7 @@ extension Forwarder {
     private mutating func drop() {
         subscriber.channel?.descriptor.close()
         subscriber.channel = nil
+        subscriber.hasMore = false
     }
 
     private mutating func take(_ line: [UInt8]) throws(SnapshotAssembler.Fault) {
@@ -105,10 +130,6 @@ extension Forwarder {
         case .ask(let question): say(explain(question))
         case .snapshot(let snapshot):
             apply(snapshot)
-            if subscriber.hasComplained { log.info("connected to discoveryd again, snapshot \(snapshot.version)") }
-            subscriber.hasComplained = false
-            subscriber.delay = Limits.reconnectMilliseconds
-            say(SubscriberLines.applied(snapshot.version))
         case .delta(let version, let changes, let isMore):
             apply(version, changes)
             if !isMore {
@@ -117,6 +138,15 @@ extension Forwarder {
             }
         case .refused(let reason): throw SnapshotAssembler.Fault(reason: "discoveryd refused us: \(reason)")
         }
+    }
+
+    /// A whole snapshot is in use.
+    mutating func snapshotApplied(_ version: SnapshotVersion) {
+        guard subscriber.channel != nil else { return }
+        if subscriber.hasComplained { log.info("connected to discoveryd again, snapshot \(version)") }
+        subscriber.hasComplained = false
+        subscriber.delay = Limits.reconnectMilliseconds
+        say(SubscriberLines.applied(version))
     }
 
     /// Passive evidence, at once.

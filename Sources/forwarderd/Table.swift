@@ -2,47 +2,90 @@ import Shared
 
 /// Snapshots and deltas become the present table, between two turns of the loop.
 extension Forwarder {
-    /// A whole snapshot replaces the table. Instances it names again keep their slot: evidence, counts and connections.
+    /// A whole snapshot is going to replace the table: it is taken over in slices (TableBuild), so that requests wait for none
+    /// of it for longer than a millisecond.
     mutating func apply(_ snapshot: Snapshot) {
+        buildNumber &+= 1
+        build = TableBuild(snapshot, number: buildNumber)
+    }
+
+    /// One slice: instances are given their slots, then the table is swapped, then slots that nobody names any more are freed.
+    mutating func continueBuild() {
+        guard build != nil else { return }
+        let end = Clock.monotonicNanoseconds() + Limits.sliceNanoseconds
+        repeat {
+            switch build?.phase {
+            case .placing:
+                if build?.isPlaced == false { placeSome() }
+                if build?.isPlaced == true {
+                    swapTable()
+                    build?.phase = .retiring(next: 0)
+                }
+            case .retiring(let next):
+                var slot = next
+                let last = min(next + 64, instances.highWater)
+                while slot < last {
+                    if instances.isInUse(slot), instances[slot].namedBy != buildNumber { retire(slot) }
+                    slot += 1
+                }
+                build?.phase = .retiring(next: slot)
+                if slot >= instances.highWater { build = nil }
+            case nil: return
+            }
+        } while Clock.monotonicNanoseconds() < end
+    }
+
+    /// Some instances of the next service; behind its last one, its paths.
+    private mutating func placeSome() {
+        guard var work = build else { return }
+        // One owner, or each write would copy it all.
+        build = nil
+        defer { build = work }
+        let service = work.snapshot.services[work.service]
+        if work.instance == 0 { work.begin(serviceByName[service.name] ?? makeService(service.name)) }
+        let index = work.lists[work.lists.count - 1].index
+        let last = min(work.instance + 32, service.instances.count)
+        while work.instance < last {
+            let slot = place(service.name, service.instances[work.instance])
+            instances[slot].serviceIndex = index
+            instances[slot].namedBy = work.number
+            work.take(slot)
+        }
+        services[index].isStale = true
+        if work.instance == service.instances.count { work.endService() }
+    }
+
+    /// From here on requests go by the new table. Instances it names again keep their slot: evidence, counts and connections.
+    private mutating func swapTable() {
+        guard var work = build else { return }
+        build = nil
         let isFirst = version == nil
-        take(snapshot.settings)
-        var named = Set<String>()
-        slotByID.removeAll(keepingCapacity: true)
-        var paths = [[String]](repeating: [], count: services.count)
+        take(work.snapshot.settings)
         for index in services.indices {
-            for slot in services[index].instances { instances[Int(slot)].serviceIndex = -1 }
             services[index].instances = []
             services[index].isStale = true
             noteRoom(index)
         }
-        for service in snapshot.services {
-            let index = serviceByName[service.name] ?? makeService(service.name, &paths)
-            paths[index] = service.paths
-            services[index].policy = service.policy
-            services[index].take(share)
-            noteRoom(index)
-            services[index].instances = service.instances.map { instance in
-                let name = service.name + "\0" + instance.url
-                named.insert(name)
-                let slot = place(name, service.name, instance)
-                instances[slot].serviceIndex = index
-                slotByID.append(slot)
-                return Int32(truncatingIfNeeded: slot)
-            }
+        for list in work.lists {
+            services[list.index].policy = list.policy
+            services[list.index].instances = list.instances
+            services[list.index].take(share)
+            noteRoom(list.index)
         }
-        for (name, slot) in slotByName where !named.contains(name) { retire(name, slot) }
-        routes = RouteTable(paths)
-        pathCounters = zip(services, paths).flatMap { service, paths in
-            paths.map { (CounterKey.hash(.path, service.name, $0), Int32(-1)) }
-        }
-        version = snapshot.version
+        swap(&slotByID, &work.slotByID)
+        swap(&routes, &work.routes)
+        swap(&pathCounters, &work.pathCounters)
+        version = work.snapshot.version
         versionAt = loop.now
         noteVersion()
-        log.debug("snapshot \(snapshot.version): \(snapshot.services.count) services, \(slotByID.count) instances")
+        log.debug(
+            "snapshot \(work.snapshot.version): \(work.lists.count) services, \(slotByID.count) instances")
+        build = work
         if isFirst {
             startAccepting()
-            daemon.notifier.ready("snapshot \(snapshot.version)")
+            daemon.notifier.ready("snapshot \(work.snapshot.version)")
         }
+        snapshotApplied(work.snapshot.version)
     }
 
     /// Whichever part of all forwarders together this one is now.
@@ -64,38 +107,60 @@ extension Forwarder {
         accessLog.configure(settings)
     }
 
-    private mutating func makeService(_ name: String, _ paths: inout [[String]]) -> Int {
+    private mutating func makeService(_ name: String) -> Int {
         services.append(ServiceEntry(name: name))
-        paths.append([])
         serviceByName[name] = services.count - 1
         return services.count - 1
     }
 
-    private mutating func place(_ name: String, _ service: String, _ instance: SnapshotInstance) -> Int {
-        if let slot = slotByName[name] {
+    private mutating func place(_ service: String, _ instance: SnapshotInstance) -> Int {
+        let key = CounterKey.hash(.instance, service, instance.url)
+        if let slot = find(key, service, instance.url) {
             instances[slot].authority = Array(instance.authority.utf8)
             instances[slot].priority = instance.priority
             instances[slot].weight = instance.weight
             update(slot, instance.state)
             return slot
         }
-        let slot = instances.insert(InstanceSlot(service: service, instance))
-        slotByName[name] = slot
+        let slot = instances.insert(InstanceSlot(service: service, instance, key: key))
+        var place = key
+        while slotByKey[place] != nil { place &+= 1 }
+        slotByKey[place] = Int32(truncatingIfNeeded: slot)
         return slot
+    }
+
+    /// The slot of an instance. Two names of one hash, should there ever be such, stand behind each other.
+    private func find(_ key: UInt64, _ service: String, _ url: String) -> Int? {
+        var place = key
+        while let slot = slotByKey[place] {
+            if instances[Int(slot)].url == url, instances[Int(slot)].service == service { return Int(slot) }
+            place &+= 1
+        }
+        return nil
+    }
+
+    private mutating func free(_ slot: Int) {
+        var place = instances[slot].key
+        while let other = slotByKey[place] {
+            if Int(other) == slot {
+                slotByKey[place] = nil
+                break
+            }
+            place &+= 1
+        }
+        _ = instances.remove(slot)
     }
 
     /// An instance that is no longer named: its kept connections are closed; open exchanges end by themselves, and the slot
     /// is freed with the last of them.
-    private mutating func retire(_ name: String, _ slot: Int) {
+    private mutating func retire(_ slot: Int) {
+        instances[slot].serviceIndex = -1
         while instances[slot].idleHead >= 0 {
             let upstream = Int(instances[slot].idleHead)
             removeIdle(upstream)
             closeUpstream(upstream)
         }
-        if instances[slot].outstanding == 0 {
-            slotByName[name] = nil
-            _ = instances.remove(slot)
-        }
+        if instances[slot].outstanding == 0 { free(slot) }
     }
 
     /// A request no longer occupies an instance; the last one frees the slot of an instance that no table names.
@@ -106,8 +171,7 @@ extension Forwarder {
         let service = instances[instance].serviceIndex
         if service >= 0 { noteRoom(service) }
         if instances[instance].outstanding == 0, instances[instance].serviceIndex < 0 {
-            slotByName[instances[instance].service + "\0" + instances[instance].url] = nil
-            _ = instances.remove(instance)
+            free(instance)
         }
     }
 

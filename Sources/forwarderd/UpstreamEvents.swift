@@ -199,9 +199,12 @@ extension Forwarder {
         let instance = downstreams[slot].exchange.instance
         // A failed reused connection accuses nobody.
         if fault.accuses, !isReused { accuse(instance, fault) }
-        if fault == .timeout, !downstreams[slot].exchange.hasForwarded { weaken(instance, .timeout) }
-        countFailure(slot, fault)
         let service = downstreams[slot].exchange.service
+        if fault == .timeout, !downstreams[slot].exchange.hasForwarded {
+            let sentAt = loop.now - min(loop.now, services[service].policy.firstByteTimeoutMilliseconds)
+            weaken(instance, instances[instance].answeredAt < sentAt ? .silence : .timeout)
+        }
+        countFailure(slot, fault)
         let wasRetrying = downstreams[slot].exchange.isRetrying
         let tries = services[service].policy.tries
         let action = downstreams[slot].exchange.failed(
@@ -252,7 +255,12 @@ extension Forwarder {
     /// An instance answers 5xx, or not in time: enough of that in a row is evidence, too.
     mutating func weaken(_ instance: Int, _ weakness: PassiveHealth.Weakness) {
         guard instances[instance].passive.weakened(weakness), !instances[instance].passive.isEjected else { return }
-        let words = weakness == .timeout ? "time-outs in a row" : "\(Limits.badAnswersInRow) answers of 5xx in a row"
+        let words =
+            switch weakness {
+            case .silence: "timed out, and nothing else was answered meanwhile"
+            case .timeout: "time-outs in a row"
+            case .serverError: "\(Limits.badAnswersInRow) answers of 5xx in a row"
+            }
         observed(instance, words)
         if mayEjectMore(instance) { eject(instance, words) }
     }

@@ -4,7 +4,7 @@
 #include <math.h>
 // How a request ended, in its byte; a POST's has the highest bit, too.
 enum { SENT = 1, OK, FAILED, LOST, POST = 0x80 };
-enum { GETS, GETS_OK, GETS_FAILED, GETS_LOST, POSTS, POSTS_OK, POSTS_FAILED, POSTS_LOST, REFUSED, WRONG, OPENED, UNDER_WAY, QUIT, PAUSE, SLOW, SLOW_LAST_SENT, NEXT, TIMEOUTS, HISTOGRAM = 64 };
+enum { GETS, GETS_OK, GETS_FAILED, GETS_LOST, POSTS, POSTS_OK, POSTS_FAILED, POSTS_LOST, REFUSED, WRONG, OPENED, UNDER_WAY, QUIT, PAUSE, SLOW, SLOW_LAST_SENT, NEXT, TIMEOUTS, LATE_AFTER, SLOW_LATE, HISTOGRAM = 64 };
 enum { SLOW_MILLISECONDS = 500, BUCKETS = 1024 };
 struct connection {
     int fd, state, reused, is_post, wanted, sent, total, have, head; uint32_t id; uint64_t due, sent_at; char out[512]; int out_head; const char *body; char *in; int checked, closes, status, broken;
@@ -24,7 +24,7 @@ static void drop(struct connection *c) { if (c->fd >= 0) close(c->fd); c->fd = -
 static void finish(struct connection *c, int how) {
     l->request[c->id] = how | (c->is_post ? POST : 0); l->word[UNDER_WAY]--;
     l->word[(c->is_post ? POSTS : GETS) + how - 1]++;
-    if (nanoseconds() - c->sent_at > SLOW_MILLISECONDS * 1000000ull) { l->word[SLOW]++; if (c->sent_at > l->word[SLOW_LAST_SENT]) l->word[SLOW_LAST_SENT] = c->sent_at; }
+    if (nanoseconds() - c->sent_at > SLOW_MILLISECONDS * 1000000ull) { l->word[SLOW]++; if (c->sent_at > l->word[SLOW_LAST_SENT]) l->word[SLOW_LAST_SENT] = c->sent_at; if (l->word[LATE_AFTER] && c->sent_at > l->word[LATE_AFTER]) l->word[SLOW_LATE]++; }
 }
 static void lose(struct connection *c, const char *why) { if (c->state == BUSY) { complain(c, why); finish(c, LOST); } drop(c); }
 static void push(struct connection *c) {

@@ -4,13 +4,19 @@ import Testing
 @testable import forwarderd
 
 @Suite struct RouteTableTests {
+    private func makeTable(_ services: [[String]]) -> RouteTable {
+        var table = RouteTable()
+        for (service, paths) in services.enumerated() { table.add(paths, service: service) }
+        return table
+    }
+
     private func service(_ table: RouteTable, _ path: String) -> Int? {
         let bytes = Array(("xx" + path).utf8)
         return table.route(bytes.span, 2, path.utf8.count)?.service
     }
 
     @Test func theLongestWholeSegmentPrefixWins() {
-        let table = RouteTable([["/first", "/second/sample"], ["/second", "/third"]])
+        let table = makeTable([["/first", "/second/sample"], ["/second", "/third"]])
         #expect(service(table, "/second") == 1)
         #expect(service(table, "/second/") == 1)
         #expect(service(table, "/second/x") == 1)
@@ -25,7 +31,7 @@ import Testing
     }
 
     @Test func theRootTakesWhatNobodyElseClaims() {
-        let table = RouteTable([["/"], ["/a"]])
+        let table = makeTable([["/"], ["/a"]])
         #expect(service(table, "/") == 0)
         #expect(service(table, "/b/c") == 0)
         #expect(service(table, "/a/b") == 1)
@@ -41,7 +47,7 @@ import Testing
                     "/" + (0...random.next() % 3).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/"))
             }
             let list = paths.sorted()
-            let table = RouteTable(list.map { [$0] })
+            let table = makeTable(list.map { [$0] })
             for _ in 0..<50 {
                 let path =
                     "/" + (0...random.next() % 4).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/")

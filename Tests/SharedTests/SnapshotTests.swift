@@ -131,7 +131,8 @@ import Testing
 
     @Test func aForwarderLearnsItsShare() throws {
         var assembler = SnapshotAssembler()
-        guard case .share(Share(index: 1, of: 4)) = try assembler.receive(SnapshotLines.share(index: 1, of: 4)) else {
+        guard case .share(Share(index: 1, of: 4)) = try assembler.receive(SnapshotLines.share(Share(index: 1, of: 4)))
+        else {
             Issue.record("no share")
             return
         }

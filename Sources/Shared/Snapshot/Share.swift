@@ -4,10 +4,19 @@ public struct Share: Equatable, Sendable {
     public var index: Int
     /// How many forwarders there are, at least 1.
     public var of: Int
+    /// Client connections that all of them had when this was said.
+    public var connections: Int
 
-    public init(index: Int, of: Int) {
+    public init(index: Int, of: Int, connections: Int = 0) {
         self.index = index
         self.of = max(1, of)
+        self.connections = connections
+    }
+
+    /// Whether one with so many connections has clearly more than its part: others are to have the next.
+    public func isExceeded(by connections: Int) -> Bool {
+        let part = max(self.connections, connections) / of
+        return of > 1 && connections > part + max(part / 4, Limits.connectionsAboveShare)
     }
 
     /// This one's part of a limit: the parts add up to it, but none is below 1.

@@ -65,7 +65,8 @@ public struct SnapshotAssembler: Sendable {
             return .share(
                 Share(
                     index: Int(clamping: message["index"]?.unsigned ?? 0),
-                    of: min(Int(clamping: message["forwarders"]?.unsigned ?? 1), Limits.forwarders)))
+                    of: min(Int(clamping: message["forwarders"]?.unsigned ?? 1), Limits.forwarders),
+                    connections: min(Int(clamping: message["connections"]?.unsigned ?? 0), Int(Int32.max))))
         case "ask":
             if let question = ForwarderQuestion(message) { return .ask(question) }
         case "error": return .refused(message["reason"]?.string ?? "no reason given")

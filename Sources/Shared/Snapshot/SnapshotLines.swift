@@ -103,10 +103,11 @@ public enum SnapshotLines {
     }
 
     /// Which of how many forwarders the receiver is: the limits are shared out by it.
-    public static func share(index: Int, of forwarders: Int) -> [UInt8] {
+    public static func share(_ share: Share) -> [UInt8] {
         line("share") {
-            $0.field("index", index)
-            $0.field("forwarders", forwarders)
+            $0.field("index", share.index)
+            $0.field("forwarders", share.of)
+            $0.field("connections", share.connections)
         }
     }
 
