@@ -39,8 +39,9 @@ public enum Limits {
     /// A body piece up to this is copied behind its head; a larger one is sent from where it is.
     public static let copiedBodyBytes = 8 * 1024
     public static let requestsPerTurn = 64
-    /// The longest time that one turn of the loop gives to a snapshot.
-    public static let sliceNanoseconds: UInt64 = 1_000_000
+    /// The longest time that one turn of the loop gives to a snapshot, and until the next while requests come.
+    public static let sliceNanoseconds: UInt64 = 300_000
+    public static let sliceGapMilliseconds: UInt64 = 2
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
     /// Between two equal lines about something that we have no more of.
@@ -145,8 +146,9 @@ public enum Limits {
     public static let stateRetryMilliseconds: UInt64 = 5_000
     /// Changes up to this size never make the file be written anew.
     public static let stateCompactionBytes = 1024 * 1024
-    /// How much of the saved snapshot is made in one turn.
-    public static let snapshotPieceBytes = 64 * 1024
+    /// How much of the saved snapshot is made in one turn, and the rest before each.
+    public static let snapshotPieceBytes = 32 * 1024
+    public static let snapshotRestMilliseconds: UInt64 = 5
     /// How long the end waits for the disk.
     public static let stateFinishMilliseconds: UInt64 = 1_000
     /// History goes to the disk once in so much time, in files of about this size, and is skipped where so many writes wait.
@@ -168,7 +170,7 @@ public enum Limits {
 
     // MARK: Snapshot channel
     public static let lineBytes = 1024 * 1024
-    public static let instancesPerLine = 100
+    public static let instancesPerLine = 32
     public static let subscribers = 512
     /// Subscribers that are no forwarders.
     public static let observers = 128

@@ -13,6 +13,9 @@ struct SnapshotSaver {
     private var savedVersion: SnapshotVersion?
     private var writingVersion: SnapshotVersion?
     private var earliest: UInt64 = 0
+    /// When the next piece is made: not at once, so that forwarders have the processor to themselves when they are told of the
+    /// change, and with rests between.
+    private var pieceAt: UInt64?
 
     init(configuration: String) { self.configuration = configuration }
 
@@ -21,6 +24,7 @@ struct SnapshotSaver {
         stream = nil
         savedVersion = nil
         earliest = 0
+        pieceAt = nil
     }
 
     /// Makes a piece. `file`: the whole, when it is complete. `again`: when to be asked again; nil: after a change.
@@ -28,14 +32,21 @@ struct SnapshotSaver {
         guard !isBusy else { return (nil, nil) }
         if stream == nil {
             guard savedVersion != registry.version else { return (nil, nil) }
-            guard now >= earliest else { return (nil, earliest) }
+            let start = pieceAt ?? max(earliest, now + Limits.snapshotRestMilliseconds)
+            pieceAt = start
+            guard now >= start else { return (nil, start) }
             let header = configuration
             bytes = SnapshotLines.line("saved") { $0.field("configuration", header) }
             stream = SnapshotStream()
         }
+        if let pieceAt, now < pieceAt { return (nil, pieceAt) }
         let limit = bytes.count + Limits.snapshotPieceBytes
         while bytes.count < limit, let line = stream?.nextLine(registry, told: { _ in }) { bytes += line }
-        guard stream?.isDone ?? true else { return (nil, now) }
+        guard stream?.isDone ?? true else {
+            pieceAt = now + Limits.snapshotRestMilliseconds
+            return (nil, pieceAt)
+        }
+        pieceAt = nil
         stream = nil
         isBusy = true
         writingVersion = registry.version

@@ -15,7 +15,7 @@ enum EventKind: UInt8 {
     /// Idle connections to instances grow old.
     case sweep
     /// Listening goes on, or begins without a snapshot.
-    case resumeAccepting, firstSnapshotOverdue
+    case resumeAccepting, sliceDue, firstSnapshotOverdue
     /// The end of a drain's announcement, and of the drain.
     case drainDelayOver, drainTimeout
     /// Lines of the access log have waited long enough.

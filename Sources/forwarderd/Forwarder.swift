@@ -37,6 +37,9 @@ struct Forwarder: ~Copyable {
     /// The snapshot that is about to become the table, and how many there have been.
     var build: TableBuild?
     var buildNumber: UInt32 = 0
+    /// When the next slice of that may be done, and how many requests there had been at the last.
+    var sliceAt: UInt64 = 0
+    var acceptedAtSlice: UInt64 = 0
     var version: SnapshotVersion?
     /// When it was applied, by the loop's clock.
     var versionAt: UInt64 = 0
@@ -119,7 +122,8 @@ struct Forwarder: ~Copyable {
         while isRunning {
             do {
                 try loop.turn(
-                    poll: !unfinished.isEmpty || !servicesWithRoom.isEmpty || build != nil || subscriber.hasMore)
+                    poll: !unfinished.isEmpty || !servicesWithRoom.isEmpty
+                        || hasSnapshotWork && loop.now >= sliceAt)
             } catch {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
@@ -127,8 +131,7 @@ struct Forwarder: ~Copyable {
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
-            if subscriber.hasMore { readSubscriber() }
-            continueBuild()
+            if hasSnapshotWork { workOnSnapshot() }
             serveQueues()
             if accessLog.isLarge { accessLog.flush() }
             if drain == .finishing, downstreams.count == 0 { isRunning = false }
@@ -152,7 +155,7 @@ struct Forwarder: ~Copyable {
         case .signals: takeSignals()
         case .control: takeControl()
         case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue,
-            .drainDelayOver, .drainTimeout, .accessLogDue:
+            .drainDelayOver, .drainTimeout, .accessLogDue, .sliceDue:
             break
         }
     }
@@ -171,6 +174,7 @@ struct Forwarder: ~Copyable {
             accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()
+        case .sliceDue: break
         case .firstSnapshotOverdue: if version == nil { beginWithoutDiscoveryd() }
         case .drainDelayOver: finishDraining()
         case .accessLogDue:

@@ -76,7 +76,24 @@ extension Forwarder {
             return lose("\(error)")
         }
         subscriber.mayReceive = true
-        readSubscriber()
+        subscriber.hasMore = true
+    }
+
+    var hasSnapshotWork: Bool { subscriber.hasMore || build != nil }
+
+    /// What discoveryd has sent is read at the end of the turn in which it came. A snapshot that takes longer than that goes on in
+    /// slices, and leaves most of the time to requests while there are any: a process that is always busy is also put behind others
+    /// by the scheduler.
+    mutating func workOnSnapshot() {
+        guard loop.now >= sliceAt else { return }
+        if subscriber.hasMore { readSubscriber() }
+        continueBuild()
+        guard hasSnapshotWork else { return }
+        if counters[.accepted] != acceptedAtSlice {
+            sliceAt = loop.now + Limits.sliceGapMilliseconds
+            _ = loop.schedule(EventKind.sliceDue.token(), at: sliceAt)
+        }
+        acceptedAtSlice = counters[.accepted]
     }
 
     /// Reads lines for a while. While a snapshot becomes the table, what comes behind it waits.
