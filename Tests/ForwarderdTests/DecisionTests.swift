@@ -240,7 +240,8 @@ import Testing
             service: "s",
             SnapshotInstance(
                 id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
-                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])))
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])),
+            key: 0)
         func isFull(_ triesFreely: Bool) -> Bool { slot.load(limit: 10, now: 0, triesFreely: triesFreely).isFull }
         _ = slot.passive.failed(now: 0, random: &random)
         slot.passive.expire()
@@ -258,7 +259,8 @@ import Testing
             service: "s",
             SnapshotInstance(
                 id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
-                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])))
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])),
+            key: 0)
         #expect(slot.percentWelcome(now: 5_000) == 100, "it has never been away")
         slot.returnedAt = 5_000
         #expect([5_000, 5_500, 10_000, 14_999, 15_000].map { slot.percentWelcome(now: $0) } == [10, 10, 50, 99, 100])
