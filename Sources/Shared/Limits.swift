@@ -205,6 +205,9 @@ public enum Limits {
     public static let restartDelayMilliseconds: UInt64 = 100
     public static let restartDelayMaximumMilliseconds: UInt64 = 10_000
     public static let startFailures = 5
+    /// A child that shows no progress for so long is killed and restarted; looked at once a second.
+    public static let watchdogMilliseconds: UInt64 = 10_000
+    public static let watchdogGapMilliseconds: UInt64 = 1_000
     public static let watchMilliseconds: UInt64 = 1_000
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let killAfterMilliseconds: UInt64 = 2_000

@@ -3,16 +3,18 @@ import Shared
 /// Commands of operators. A drain is on the disk before anyone is told: what was promised survives us.
 extension Discoveryd {
     mutating func obey(_ command: OperatorCommand) {
+        if case .api = command.verb { return tellAPI(command) }
         guard state.isReady else {
             return publisher.answer(
                 command.subscriber, command.refusal("the first round of polls is not done; try again"), &loop)
         }
         switch command.verb {
         case .unknown(let name):
-            let reason = "the command `\(Text.shown(name.utf8))` is not known; drain, undrain, drained and explain are"
+            let reason =
+                "the command `\(Text.shown(name.utf8))` is not known; drain, undrain, drained, explain and api are"
             return publisher.answer(command.subscriber, command.refusal(reason), &loop)
         case .explain(let explain): return ask(explain, for: .operator(command))
-        case .drain, .drained: break
+        case .drain, .drained, .api: break
         }
         let (found, reason) = registry.find(command)
         guard let id = found else {
@@ -26,8 +28,23 @@ extension Discoveryd {
             registry.askDrain(id, isDraining)
             draining.append((command, id))
         case .drained: tellDrained(command, id)
-        case .unknown, .explain: break
+        case .unknown, .explain, .api: break
         }
+    }
+
+    /// Whoever may connect here may know the token.
+    private mutating func tellAPI(_ command: OperatorCommand) {
+        let address = try? Socket.localAddress(apiListener)
+        let token = registry.general.discoveryToken
+        let line = command.answer { writer in
+            if let address {
+                writer.field(
+                    "address",
+                    (address.isUnspecified ? SocketAddress.loopback(port: address.port) : address).description)
+            }
+            if let token { writer.field("token", token) }
+        }
+        publisher.answer(command.subscriber, line, &loop)
     }
 
     /// The state of these instances is on the disk, or could not be written.

@@ -205,8 +205,7 @@ struct Discoveryd: ~Copyable {
 
     private mutating func noteConnections() {
         guard publisher.forwarders > 1 else { return }
-        state.traffic.refresh(now: loop.now)
-        publisher.note(connections: Int(clamping: state.traffic.totals[.openConnections]))
+        publisher.note(connections: state.traffic.openConnections())
     }
 
     /// What has changed becomes a version, and goes to whoever can take it.
@@ -333,6 +332,7 @@ struct Discoveryd: ~Copyable {
         case .snapshotDue: snapshotTimer = .none
         case .historyDue:
             writeHistory()
+            daemon.notifier.alive()
             _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
         case .publishDue:
             publishTimer = .none

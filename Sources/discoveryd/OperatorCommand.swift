@@ -9,6 +9,8 @@ struct OperatorCommand: Sendable {
         case drained
         /// Where a request would go.
         case explain(ForwarderQuestion.Explain)
+        /// Where the HTTP port is, and its token.
+        case api
         case unknown(String)
     }
 
@@ -32,6 +34,7 @@ struct OperatorCommand: Sendable {
             case "drain": .drain(true)
             case "undrain": .drain(false)
             case "drained": .drained
+            case "api": .api
             case "explain":
                 .explain(ForwarderQuestion.Explain(message) ?? ForwarderQuestion.Explain(method: "GET", path: "/"))
             case let other: .unknown(other ?? "")

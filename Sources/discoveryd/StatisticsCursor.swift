@@ -190,6 +190,7 @@ struct StatisticsCursor {
             time("started_at", forwarder.startedAt)
             writer.field("accepted", forwarder.accepted)
             writer.field("open_connections", forwarder.connections)
+            writer.field("in_flight", forwarder.inFlight)
             writer.field("snapshot", forwarder.snapshot.description)
             writer.endObject()
         }

@@ -10,6 +10,8 @@ final class Traffic {
         let startedAt: UInt64
         let accepted: UInt64
         let connections: UInt64
+        /// Requests that have begun and not ended.
+        let inFlight: UInt64
         let snapshot: SnapshotVersion
 
         init(_ head: (HeadCounter) -> UInt64) {
@@ -18,6 +20,8 @@ final class Traffic {
             startedAt = head(.startedAt)
             accepted = head(.accepted)
             connections = head(.openConnections)
+            let ended = head(.answeredByInstance) &+ head(.answeredByUs) &+ head(.clientGone) &+ head(.cut)
+            inFlight = accepted &- min(accepted, ended)
             snapshot = SnapshotVersion(epoch: head(.epoch), number: head(.number))
         }
     }
@@ -130,6 +134,19 @@ final class Traffic {
     private func complain(_ words: String) {
         if complaint != words { log.warning("\(words)") }
         complaint = words
+    }
+
+    /// Client connections of all that live: the heads of their files alone, whatever is behind them.
+    func openConnections() -> Int {
+        var sum: UInt64 = 0
+        var head = [UInt8](repeating: 0, count: CounterFileLayout.rowWords * 8)
+        visit { _, file throws(Errno) in
+            var span = head.mutableSpan
+            // A dead one's stands for nothing; it is folded when somebody asks for more.
+            guard file.read(into: &span).count == head.count, try !Files.lock(file) else { return }
+            sum &+= CounterTotals.head(head)(.openConnections)
+        }
+        return Int(clamping: sum)
     }
 
     /// How many requests each living forwarder has at an instance, and with which snapshot it works.

@@ -171,6 +171,7 @@ struct Forwarder: ~Copyable {
         case .sweep:
             sweepIdleUpstreams()
             tellStatus()
+            daemon.notifier.alive()
             accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()

@@ -45,6 +45,8 @@ struct Child {
     var control = Descriptor.none
     var policy = RestartPolicy()
     var startedAt: UInt64 = 0
+    /// When its event loop turned last, as it says; counts from readiness on.
+    var aliveAt: UInt64 = 0
     /// What it last said of itself.
     var status = ""
     var timer = TimerWheel.ID.none

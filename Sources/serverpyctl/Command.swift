@@ -14,7 +14,8 @@ struct Command: Sendable {
     let run: @Sendable (Options) throws(CommandFault) -> Int32
 
     static let all: [Command] = [
-        .start, .demo, .check, .reload, .drain, .undrain, .explain, .scale, .restart, .stop, .status, .version, .sample,
+        .start, .demo, .check, .reload, .drain, .undrain, .explain, .scale, .restart, .stop, .status, .stats, .dump,
+        .completion, .version, .manual, .sample,
     ]
 
     static let help = Options.Spec("help", "h", help: "print this help")

@@ -7,7 +7,7 @@ struct Supervisor: ~Copyable {
         case notify, controlListener, controlConnection
         /// What a child says on its control socket.
         case childControl
-        case restart, killTimeout, watch
+        case restart, killTimeout, watch, watchdog
     }
 
     enum Phase: Equatable {
@@ -109,6 +109,7 @@ struct Supervisor: ~Copyable {
         if settings.watches {
             _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds)
         }
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
         for index in children.indices where exitCode == ExitCode.done { start(index) }
         while !isOver {
             do {
@@ -187,7 +188,8 @@ struct Supervisor: ~Copyable {
 
     private func environment() -> [(name: String, value: String)] {
         Process.environment().filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains($0.name) } + [
-            ("NOTIFY_SOCKET", sockets.notifyPath), (Daemon.supervisorVariable, String(Process.pid)),
+            ("NOTIFY_SOCKET", sockets.notifyPath), ("WATCHDOG_USEC", String(Limits.watchdogMilliseconds * 1000)),
+            (Daemon.supervisorVariable, String(Process.pid)),
         ]
     }
 
@@ -209,7 +211,7 @@ struct Supervisor: ~Copyable {
             for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
             control.settle(slot)
         case .childControl: takeChildMessages(event.token.slot)
-        case .restart, .killTimeout, .watch, nil: break
+        case .restart, .killTimeout, .watch, .watchdog, nil: break
         }
     }
 
@@ -221,6 +223,7 @@ struct Supervisor: ~Copyable {
             if children[token.slot].state == .waiting { start(token.slot) }
         case .killTimeout: killWhatIsLeft()
         case .watch: checkFile()
+        case .watchdog: checkProgress()
         case .signals, .notify, .controlListener, .controlConnection, .childControl, nil: break
         }
     }
@@ -319,12 +322,31 @@ struct Supervisor: ~Copyable {
                 case "READY":
                     guard value == "1", children[index].state == .starting else { break }
                     children[index].state = .ready
+                    children[index].aliveAt = loop.now
                     successorReady(index)
+                case "WATCHDOG": children[index].aliveAt = loop.now
                 case "STATUS": children[index].status = value
                 default: break
                 }
             }
         }
+    }
+
+    /// Progress, not the process, is what counts: one whose loop does not turn is killed, and its end is treated as any other.
+    private mutating func checkProgress() {
+        notifier.alive()
+        // Where we ourselves stood still, all watchdogs begin anew.
+        let weStoodStill = loop.lateMilliseconds > Limits.watchdogGapMilliseconds
+        for index in children.indices where children[index].state == .ready && children[index].isRunning {
+            if weStoodStill || children[index].role.isSample { children[index].aliveAt = loop.now }
+            let silent = loop.now - children[index].aliveAt
+            guard silent > Limits.watchdogMilliseconds else { continue }
+            let child = children[index]
+            log.error("\(child.role.name) (pid \(child.pid)) has made no progress for \(silent / 1000) s; it is killed")
+            children[index].aliveAt = loop.now
+            Process.signal(child.pid, .kill)
+        }
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
     }
 
     // MARK: Stop

@@ -52,6 +52,23 @@ public struct Timestamp: Sendable {
             "\(days[weekday]), \(p(day, 2)) \(months[month - 1]) \(p(year, 4)) \(p(hour, 2)):\(p(minute, 2)):\(p(second, 2)) GMT"
     }
 
+    /// The inverse: milliseconds since 1970 of text exactly as `iso8601` writes it; nil for anything else.
+    public static func wallMilliseconds(iso8601 text: String) -> UInt64? {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 24, bytes[10] == UInt8(ascii: "T"), bytes[23] == UInt8(ascii: "Z") else { return nil }
+        func number(_ range: Range<Int>) -> Int? { DecimalDigits.parse(bytes[range], max: 9999).map { Int($0) } }
+        guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
+            let minute = number(14..<16), let second = number(17..<19), let millisecond = number(20..<23),
+            (1970...9999).contains(year), (1...12).contains(month), (1...31).contains(day)
+        else { return nil }
+        let shiftedYear = month <= 2 ? year - 1 : year
+        let era = shiftedYear / 400
+        let yearOfEra = shiftedYear - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        return UInt64(((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + UInt64(millisecond)
+    }
+
     public static func iso8601(wallMilliseconds: UInt64) -> String {
         Timestamp(wallMilliseconds: wallMilliseconds).iso8601
     }

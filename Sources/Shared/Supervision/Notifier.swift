@@ -1,9 +1,13 @@
 /// Tells whoever supervises this process how it is, in systemd's notify protocol; see sd_notify(3).
 public struct Notifier: Sendable {
     private let socket: Descriptor
+    /// Whoever supervises us wants signs of progress.
+    private let isWatched: Bool
 
     /// Takes NOTIFY_SOCKET out of the environment, so that children do not speak for us. Without it, nobody is told.
     public init() {
+        let isMeant = Process.environment("WATCHDOG_PID").map { $0 == String(Process.pid) } ?? true
+        isWatched = isMeant && Process.environment("WATCHDOG_USEC") != nil
         defer {
             for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { Process.unsetEnvironment(name) }
         }
@@ -25,6 +29,9 @@ public struct Notifier: Sendable {
     public func status(_ status: String) { send("STATUS=\(status)") }
 
     public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    /// The event loop turns: said from a timer of it, every second.
+    public func alive() { if isWatched { send("WATCHDOG=1") } }
+
     public func stopping() { send("STOPPING=1") }
 
     /// The fields of a received message: `READY=1` and so on.

@@ -140,32 +140,6 @@ extension Command {
         return ExitCode.done
     }
 
-    static let status = Command(
-        name: "status", operands: "", summary: "Show the processes of a running serverpy.",
-        details: "Exits with 69 if none is running.",
-        options: [.json, .runtimeDirectory], example: "serverpyctl status"
-    ) { options throws(CommandFault) in
-        let status = try ControlClient.ask("status", options)
-        var text: String
-        if options.has("json") {
-            text = String(decoding: status.document.source, as: UTF8.self)
-        } else {
-            text =
-                "serverpyctl \(status["state"]?.string ?? "?"), pid \(status["pid"]?.text ?? "?"), request processor \(status["request_processor"]?.string ?? "?"), discovery server \(status["discovery_server"]?.string ?? "?")\n\n"
-            text +=
-                padded("PROCESS", 16) + padded("PID", 10) + padded("STATE", 10) + padded("UPTIME", 10)
-                + padded("RESTARTS", 10) + "STATUS\n"
-            for process in status["processes"]?.elements ?? status.elements {
-                let seconds = (process["uptime_ms"]?.unsigned ?? 0) / 1000
-                text += padded(process["name"]?.string ?? "", 16) + padded(process["pid"]?.text ?? "", 10)
-                text += padded(process["state"]?.string ?? "", 10) + padded("\(seconds) s", 10)
-                text += padded(process["restarts"]?.text ?? "", 10) + (process["status"]?.string ?? "") + "\n"
-            }
-        }
-        try? Descriptor.standardOutput.writeAll(Array(text.utf8))
-        return ExitCode.done
-    }
-
     static let version = Command(
         name: "version", operands: "", summary: "Print the version.", details: "", options: [],
         example: "serverpyctl version"

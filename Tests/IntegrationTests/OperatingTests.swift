@@ -1,0 +1,105 @@
+import Foundation
+import Shared
+import Testing
+
+/// What an operator asks of a running serverpy.
+@Suite struct OperatingTests {
+    private func start(general: String = "") throws -> (Serverpy, Sample) {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            "\"s\": {\"servers\": [\"127.0.0.1:\(sample.port)\"], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"}, \"apis\": [\"/hello\"]}",
+            forwarders: 2, general: general)
+        return (try serverpy.ready(), sample)
+    }
+
+    private func run(_ arguments: [String], _ serverpy: Serverpy) throws -> (
+        status: Int32, output: String, errors: String
+    ) {
+        let result = try Programs.run(arguments + ["--runtime-dir", serverpy.runtimeDirectory])
+        return (result.status, result.output, result.errors)
+    }
+
+    @Test func statusShowsProcessesServicesAndInstancesInEightyColumns() throws {
+        let (serverpy, sample) = try start()
+        #expect(try Client.get(serverpy.requests, "/hello").status == 200)
+        let (status, text, _) = try run(["status"], serverpy)
+        #expect(status == 0)
+        let lines = text.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.count <= 80 }, "\(text)")
+        #expect(lines.count { $0.hasPrefix("forwarderd ") && $0.contains(" ready ") } == 2, "\(text)")
+        #expect(lines.contains { $0.hasPrefix("s ") && $0.contains(" 1/1 ") }, "\(text)")
+        #expect(lines.contains { $0.contains("127.0.0.1:\(sample.port)") && $0.contains(" up ") }, "\(text)")
+        let json = try JSONReader.parse(Array(try run(["status", "--json"], serverpy).output.utf8)).root
+        let forwarder = try #require(json["processes"]?.elements.first { $0["name"]?.string == "forwarderd 0" })
+        #expect((forwarder["memory_bytes"]?.unsigned ?? 0) > 100_000 && forwarder["snapshot"]?.string != nil)
+        #expect(json["services"]?.elements.first { _ in true }?["requests"]?.unsigned == 1)
+        #expect(json["instances"]?.count == 1)
+    }
+
+    @Test func statusWaitsForReadinessAndForTheEndOfADrain() throws {
+        let (serverpy, _) = try start()
+        #expect(try run(["status", "--wait", "ready", "--timeout", "10"], serverpy).status == 0)
+        #expect(try run(["status", "--wait", "drained", "--timeout", "10"], serverpy).status == 0)
+        #expect(try run(["status", "--wait", "sleepy"], serverpy).status == 64)
+        let directory = serverpy.directory + "/nobody"
+        let result = try Programs.run(["status", "--wait", "ready", "--timeout", "0", "--runtime-dir", directory])
+        #expect(result.status == 1 && result.errors.contains("not ready after 0 s"), "\(result.errors)")
+    }
+
+    @Test func statsAndDumpComeWholeAlsoThroughAToken() throws {
+        let (serverpy, sample) = try start(general: ", \"discovery_token\": \"secret-words-of-a-token\"")
+        let stats = try run(["stats", "--service", "s"], serverpy)
+        #expect(stats.status == 0 && stats.output.contains("\"instance_url\":\"127.0.0.1:\(sample.port)\""))
+        #expect(!stats.output.contains("secret-words"))
+        let file = serverpy.directory + "/dump.json"
+        #expect(try run(["dump", "-o", file], serverpy).status == 0)
+        let text = String(decoding: try Files.read(file, maxBytes: 1 << 20), as: UTF8.self)
+        #expect(text.contains("\"stats_packets\"") && text.hasSuffix("\"complete\":true}\n"))
+        let refused = try run(["dump", "-o", serverpy.directory + "/no/such/file"], serverpy)
+        #expect(refused.status == 1 && refused.errors.contains("No such file"), "\(refused.errors)")
+        #expect(
+            try Programs.run(["stats", "--runtime-dir", serverpy.directory + "/nobody"]).status == 69)
+    }
+
+    @Test func aForwarderThatMakesNoProgressIsKilledAndRestarted() throws {
+        let (serverpy, _) = try start()
+        let pid = try #require(try serverpy.pids("forwarderd").first)
+        Signal(SIGSTOP).send(to: pid)
+        #expect(serverpy.running.waitForError("has made no progress") != nil)
+        #expect(
+            Eventually.holds {
+                (try? serverpy.pids("forwarderd"))?.count == 2
+                    && (try? serverpy.pids("forwarderd"))?.contains(pid) == false
+            })
+    }
+
+    @Test func completionScriptsAreGoodAndKnowEveryCommand() throws {
+        let script = try Programs.run(["completion", "bash"]).output
+        let file = FileManager.default.temporaryDirectory.path + "/serverpy-completion-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let check = "\nCOMP_WORDS=(serverpyctl st); COMP_CWORD=1; _serverpyctl; echo ${COMPREPLY[@]}\n"
+        try Data((script + check).utf8).write(to: URL(fileURLWithPath: file))
+        let process = Foundation.Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/bash")
+        process.arguments = [file]
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        #expect(
+            String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+                == "start stop status stats\n")
+        for shell in ["zsh", "fish"] {
+            let text = try Programs.run(["completion", shell]).output
+            #expect(text.contains("explain") && text.contains("runtime-dir"))
+        }
+        #expect(try Programs.run(["completion", "sh"]).status == 64)
+    }
+
+    /// Made by `serverpyctl manual > deploy/man/serverpyctl.1`.
+    @Test func theManualPageIsWhatTheHelpSays() throws {
+        let page = try Files.read(Programs.repository + "/deploy/man/serverpyctl.1", maxBytes: 1 << 20)
+        #expect(String(decoding: page, as: UTF8.self) == (try Programs.run(["manual"]).output) + "\n")
+    }
+}
