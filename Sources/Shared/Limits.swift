@@ -64,8 +64,10 @@ public enum Limits {
     /// A connection that moved this much in one turn lets others go first.
     public static let relayBytesPerTurn = 512 * 1024
     public static let acceptsPerTurn = 16
-    /// A forwarder with more connections than its share and so many more stays out of the line for new ones for so long each time.
+    /// A forwarder with more connections than its share and so many more stays out of the line for new ones for so long each time; what
+    /// waits even then is taken, so many at once.
     public static let connectionsAboveShare = 8
+    public static let acceptsAboveShare = 64
     public static let aboveShareMilliseconds: UInt64 = 20
     public static let instancesTriedPerRequest = 8
     public static let retryBudgetPercent = 20
@@ -209,7 +211,9 @@ public enum Limits {
     public static let watchdogMilliseconds: UInt64 = 10_000
     public static let watchdogGapMilliseconds: UInt64 = 1_000
     public static let watchMilliseconds: UInt64 = 1_000
+    /// How long forwarders have to apply a reload: a millisecond more for so many instances.
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
+    public static let reloadInstancesPerMillisecond: UInt64 = 10
     public static let killAfterMilliseconds: UInt64 = 2_000
 
     /// The relations that the rest of the code takes for granted.

@@ -11,9 +11,15 @@ extension Discoveryd {
         switch command.verb {
         case .unknown(let name):
             let reason =
-                "the command `\(Text.shown(name.utf8))` is not known; drain, undrain, drained, explain and api are"
+                "the command `\(Text.shown(name.utf8))` is not known; drain, undrain, drained, explain, reload and api are"
             return publisher.answer(command.subscriber, command.refusal(reason), &loop)
         case .explain(let explain): return ask(explain, for: .operator(command))
+        case .reload:
+            let refused = reloadFile()
+            let version = registry.version.description
+            return publisher.answer(
+                command.subscriber,
+                refused.map(command.refusal) ?? command.answer { $0.field("snapshot", version) }, &loop)
         case .drain, .drained, .api: break
         }
         let (found, reason) = registry.find(command)
@@ -28,7 +34,7 @@ extension Discoveryd {
             registry.askDrain(id, isDraining)
             draining.append((command, id))
         case .drained: tellDrained(command, id)
-        case .unknown, .explain, .api: break
+        case .unknown, .explain, .api, .reload: break
         }
     }
 

@@ -15,31 +15,63 @@ extension Discoveryd {
     mutating func reload(_ path: String, _ memory: Descriptor?) {
         do {
             guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
-            let bytes = try Files.read(memory, maxBytes: Limits.configurationBytes)
-            let (configuration, _) = try ConfigurationFile(path: path, bytes: bytes).configuration()
-            // What waits to be written is told by the old ids.
-            writeHistory()
-            let previous = registry
-            registry = Registry(configuration, after: previous, now: loop.now)
-            refuseDraining("the configuration has changed meanwhile; try again")
-            poller.reload(&registry, after: previous, &loop)
-            _ = registry.takeChanges()
-            saver.restart()
-            snapshotSaver.restart(configuration: LineDigest(of: bytes).text)
-            changePoster.configure(registry.general.onChange, poller.resolver, &loop)
-            Log.format = registry.general.forwarding.logFormat
-            if publisher.isOpen { publisher.restart(registry, &loop) }
-            log.info(
-                "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
-            )
-            reloading = registry.version
-            loop.cancel(&reloadTimer)
-            reloadTimer = loop.schedule(EventKind.reloadTimeout.token(), after: Limits.reloadTimeoutMilliseconds)
+            try adopt(ConfigurationFile(path: path, bytes: Files.read(memory, maxBytes: Limits.configurationBytes)))
         } catch let refusal as ConfigurationFile.Refusal {
             reply(.refused(reason: refusal.text))
         } catch {
             reply(.refused(reason: (error as? StartFault)?.reason ?? "\(error)"))
         }
+    }
+
+    /// Without serverpyctl: the file that was named at the start is read again. A bad one is refused and the old one goes on; ports
+    /// and hosts stay as they are until the next start. Returns what is wrong, in words; nil: it is in force.
+    mutating func reloadFile() -> String? {
+        guard daemon.control == nil else { return "the configuration is reloaded through serverpyctl" }
+        daemon.notifier.reloading()
+        defer { daemon.notifier.ready(upWords) }
+        do {
+            let before = registry.general
+            try adopt(ConfigurationFile.read(configurationPath))
+            let after = registry.general
+            if before.discoveryPort != after.discoveryPort || before.discoveryHost != after.discoveryHost {
+                log.warning("the discovery server's address has changed, which needs a restart")
+            }
+            return nil
+        } catch let refusal as ConfigurationFile.Refusal {
+            log.error("the configuration is refused and the old one goes on:\n\(refusal.text)")
+            return refusal.text
+        } catch {
+            let reason = (error as? StartFault)?.reason ?? "\(error)"
+            log.error("the configuration cannot be reloaded: \(reason)")
+            return reason
+        }
+    }
+
+    private mutating func adopt(_ file: ConfigurationFile) throws {
+        let (configuration, _) = try file.configuration()
+        // What waits to be written is told by the old ids.
+        writeHistory()
+        let previous = registry
+        registry = Registry(configuration, after: previous, now: loop.now)
+        refuseDraining("the configuration has changed meanwhile; try again")
+        poller.reload(&registry, after: previous, &loop)
+        _ = registry.takeChanges()
+        saver.restart()
+        snapshotSaver.restart(configuration: LineDigest(of: file.bytes).text)
+        changePoster.configure(registry.general.onChange, poller.resolver, &loop)
+        Log.format = registry.general.forwarding.logFormat
+        if publisher.isOpen { publisher.restart(registry, &loop) }
+        log.info(
+            "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
+        )
+        reloading = registry.version
+        loop.cancel(&reloadTimer)
+        reloadTimer = loop.schedule(EventKind.reloadTimeout.token(), after: reloadTimeout)
+    }
+
+    /// A large snapshot is taken over in slices, beside requests.
+    private var reloadTimeout: UInt64 {
+        Limits.reloadTimeoutMilliseconds + UInt64(registry.instances.count) / Limits.reloadInstancesPerMillisecond
     }
 
     /// Tells the supervisor when every forwarder works with the new configuration.
@@ -58,7 +90,7 @@ extension Discoveryd {
         reply(
             .refused(
                 reason:
-                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(Limits.reloadTimeoutMilliseconds / 1000) s"
+                    "\(applied) of \(all) forwarders have applied snapshot \(version) within \(reloadTimeout / 1000) s"
             ))
     }
 

@@ -14,6 +14,8 @@ struct Discoveryd: ~Copyable {
     /// Questions to the forwarders under way, by the number that they carry.
     var inquiries: [UInt64: Inquiry] = [:]
     var inquiryID: UInt64 = 0
+    /// The file named at the start.
+    let configurationPath: String
     let stateDirectory: StateDirectory
     var saver: StateSaver
     var saveTimer = TimerWheel.ID.none
@@ -41,7 +43,7 @@ struct Discoveryd: ~Copyable {
     /// Opens what is needed; a fault says what could not be.
     static func make(
         _ daemon: Daemon, _ configuration: Configuration, _ stateDirectory: StateDirectory, runtimeDirectory: String,
-        digest: String
+        configurationPath: String, digest: String
     ) throws(StartFault) -> Discoveryd {
         let loop = try EventLoop.makeForStart()
         let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
@@ -69,19 +71,20 @@ struct Discoveryd: ~Copyable {
         }
         return Discoveryd(
             daemon, loop, registry, resolver, stateDirectory, disk, signals, subscriberListener, apiListener,
-            ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log), digest)
+            ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log), configurationPath, digest)
     }
 
     private init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
         _ stateDirectory: StateDirectory, _ disk: DiskThread,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?,
-        _ traffic: Traffic, _ digest: String
+        _ traffic: Traffic, _ configurationPath: String, _ digest: String
     ) {
         self.daemon = daemon
         self.loop = loop
         self.registry = registry
         self.stateDirectory = stateDirectory
+        self.configurationPath = configurationPath
         saver = StateSaver(disk, log: daemon.log)
         self.signals = signals
         self.subscriberListener = subscriberListener
@@ -226,7 +229,7 @@ struct Discoveryd: ~Copyable {
         log.debug("first round done: \(words)")
     }
 
-    private var upWords: String {
+    var upWords: String {
         let up = registry.instances.lazy.filter { $0.health.status == .up }.count
         return "\(up) of \(registry.instances.count) instances up"
     }
@@ -333,6 +336,7 @@ struct Discoveryd: ~Copyable {
         case .historyDue:
             writeHistory()
             daemon.notifier.alive()
+            noteConnections()
             _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
         case .publishDue:
             publishTimer = .none
@@ -350,7 +354,6 @@ struct Discoveryd: ~Copyable {
         case .heartbeat:
             state.traffic.foldDead()
             tellStatus()
-            noteConnections()
             publisher.heartbeat(registry, &loop)
             _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         case .firstRound:
@@ -365,7 +368,11 @@ struct Discoveryd: ~Copyable {
         while let signal = signals.next() {
             switch signal {
             case .terminate, .interrupt: isRunning = false
-            default: log.info("\(signal) is not acted upon; the configuration is reloaded through serverpyctl")
+            case .hangUp:
+                if let reason = reloadFile(), daemon.control != nil {
+                    log.info("\(signal) is not acted upon: \(reason)")
+                }
+            default: break
             }
         }
     }

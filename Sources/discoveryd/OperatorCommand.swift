@@ -11,6 +11,8 @@ struct OperatorCommand: Sendable {
         case explain(ForwarderQuestion.Explain)
         /// Where the HTTP port is, and its token.
         case api
+        /// Read the configuration anew, where no supervisor does it.
+        case reload
         case unknown(String)
     }
 
@@ -35,6 +37,7 @@ struct OperatorCommand: Sendable {
             case "undrain": .drain(false)
             case "drained": .drained
             case "api": .api
+            case "reload": .reload
             case "explain":
                 .explain(ForwarderQuestion.Explain(message) ?? ForwarderQuestion.Explain(method: "GET", path: "/"))
             case let other: .unknown(other ?? "")

@@ -47,7 +47,8 @@ func prepare(_ daemon: Daemon, _ options: Options) throws -> Discoveryd {
     let runtime = Directories.runtime(options["runtime-dir"])
     let state = try StateDirectory(path: Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
     return try Discoveryd.make(
-        daemon, configuration, state, runtimeDirectory: runtime, digest: LineDigest(of: file.bytes).text)
+        daemon, configuration, state, runtimeDirectory: runtime, configurationPath: Files.absolute(path),
+        digest: LineDigest(of: file.bytes).text)
 }
 
 let config = Options.Spec("config", "c", value: "FILE", help: "the configuration")

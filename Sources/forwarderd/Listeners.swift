@@ -80,7 +80,8 @@ extension Forwarder {
     mutating func acceptConnections(_ index: Int) {
         guard drain != .finishing, index < listeners.descriptors.count else { return }
         // Alone, a forwarder takes what there is; among others one at a time, so that all get their share.
-        let limit = share.of > 1 ? 1 : Limits.acceptsPerTurn
+        let isAboveShare = share.isExceeded(by: downstreams.count)
+        let limit = isAboveShare ? Limits.acceptsAboveShare : share.of > 1 ? 1 : Limits.acceptsPerTurn
         for _ in 0..<limit {
             guard !downstreams.isFull else {
                 return pauseAccepting("\(downstreams.capacity) connections are open, which is the limit")
@@ -91,7 +92,7 @@ extension Forwarder {
                 (descriptor, address) = try Socket.accept(listeners.descriptors[index])
             } catch {
                 switch error {
-                case .again, .interrupted: return
+                case .again, .interrupted: return stayOut(isAboveShare)
                 case .tooManyOpenFiles, .fileTableFull:
                     if evictOldestIdle() { continue }
                     return pauseAccepting("no more descriptors")
@@ -102,13 +103,18 @@ extension Forwarder {
             admit(descriptor, address)
         }
         guard share.of > 1 else { return }
-        if share.isExceeded(by: downstreams.count) {
-            // Those that have fewer are first in line for a moment.
-            listeners.pause(loop)
-            _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.aboveShareMilliseconds)
+        if isAboveShare {
+            stayOut(true)
         } else {
             do { try listeners.goToEndOfLine(index, now: loop.now, loop) } catch { pauseAccepting("\(error)") }
         }
+    }
+
+    /// Those that have fewer connections are first in line for a moment.
+    private mutating func stayOut(_ isAboveShare: Bool) {
+        guard isAboveShare else { return }
+        listeners.pause(loop)
+        _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.aboveShareMilliseconds)
     }
 
     private mutating func admit(_ descriptor: Descriptor, _ address: SocketAddress?) {

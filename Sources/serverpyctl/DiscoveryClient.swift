@@ -4,11 +4,14 @@ import Shared
 struct DiscoveryClient {
     private let address: SocketAddress
     private let token: String?
+    private let timeoutMilliseconds: UInt64
 
-    init(_ options: Options) throws(CommandFault) {
+    /// `timeoutMilliseconds`: the longest silence that is waited for.
+    init(_ options: Options, timeoutMilliseconds: UInt64 = 10_000) throws(CommandFault) {
+        self.timeoutMilliseconds = timeoutMilliseconds
         var client = try OperatorClient(options)
         defer { client.close() }
-        let answer = try client.command("api", [])
+        let answer = try client.command("api", [], timeoutMilliseconds: timeoutMilliseconds)
         guard let text = answer["address"]?.string, let address = SocketAddress(hostPort: text) else {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: discoveryd serves no HTTP")
         }
@@ -23,7 +26,7 @@ struct DiscoveryClient {
             defer { descriptor.close() }
             let queue = try EventQueue()
             try queue.add(descriptor, token: 0, interest: [.writable])
-            _ = try queue.wait(timeoutMilliseconds: Int32(Limits.apiTimeoutMilliseconds))
+            _ = try queue.wait(timeoutMilliseconds: Int32(clamping: timeoutMilliseconds))
             if let error = Socket.pendingError(descriptor) { throw error }
             // HTTP/1.0: the end of the connection is the end of the body, and nothing is chunked.
             let authorization = token.map { "Authorization: Bearer \($0)\r\n" } ?? ""
@@ -51,7 +54,7 @@ struct DiscoveryClient {
             let result = descriptor.receive(into: &span)
             guard let count = result.count else {
                 guard result.isAgain else { throw result.error }
-                if try queue.wait(timeoutMilliseconds: Int32(Limits.apiTimeoutMilliseconds)) == 0 {
+                if try queue.wait(timeoutMilliseconds: Int32(clamping: timeoutMilliseconds)) == 0 {
                     throw Errno.timedOut
                 }
                 continue

@@ -85,9 +85,10 @@ struct OperatorClient {
     }
 
     /// The same, where an answer other than yes ends the command.
-    mutating func command(_ command: String, _ fields: [(StaticString, String)]) throws(CommandFault) -> Document.Value
-    {
-        let answer = try ask(command, fields)
+    mutating func command(
+        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = 10_000
+    ) throws(CommandFault) -> Document.Value {
+        let answer = try ask(command, fields, timeoutMilliseconds: timeoutMilliseconds)
         try check(answer)
         return answer
     }

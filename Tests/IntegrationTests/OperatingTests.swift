@@ -61,6 +61,15 @@ import Testing
             try Programs.run(["stats", "--runtime-dir", serverpy.directory + "/nobody"]).status == 69)
     }
 
+    @Test func statusShowsTheRestWhereDiscoverydHangs() throws {
+        let (serverpy, _) = try start()
+        let pid = try #require(try serverpy.pids("discoveryd").first)
+        Signal(SIGSTOP).send(to: pid)
+        defer { Signal(SIGCONT).send(to: pid) }
+        let (status, text, _) = try run(["status"], serverpy)
+        #expect(status == 0 && text.contains("forwarderd 1") && text.contains("discoveryd does not answer"), "\(text)")
+    }
+
     @Test func aForwarderThatMakesNoProgressIsKilledAndRestarted() throws {
         let (serverpy, _) = try start()
         let pid = try #require(try serverpy.pids("forwarderd").first)
@@ -71,6 +80,42 @@ import Testing
                 (try? serverpy.pids("forwarderd"))?.count == 2
                     && (try? serverpy.pids("forwarderd"))?.contains(pid) == false
             })
+    }
+
+    /// As under systemd with units of their own: discoveryd reads its file again itself.
+    @Test func withoutASupervisorReloadAndTheRestGoThroughDiscoveryd() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let sample = try Sample("one")
+        func write(_ paths: String) throws {
+            let text =
+                "{\"s\": {\"servers\": [\"127.0.0.1:\(sample.port)\"], \"polling\": {\"method\": \"health\", \"endpoint\": \"/health\"}, \"apis\": [\(paths)]}, \"meta-info\": {\"discovery_server_port\": 0}}"
+            try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/c.json"), options: .atomic)
+        }
+        func run(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
+            try Programs.run(arguments + ["--runtime-dir", directory + "/run"])
+        }
+        try write("\"/a\"")
+        let discoveryd = try Running(
+            program: "discoveryd",
+            arguments: [
+                "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
+            ])
+        defer { discoveryd.signal(.terminate) }
+        #expect(try run(["status", "--wait", "ready", "--timeout", "10"]).status == 0)
+        try write("\"/a\", \"/b\"")
+        let reload = try run(["reload"])
+        #expect(reload.status == 0 && reload.output.hasPrefix("in force as snapshot"), "\(reload)")
+        try write("\"no path\"")
+        let refused = try run(["reload"])
+        #expect(refused.status == 78 && refused.errors.contains("c.json:1:"), "\(refused)")
+        try write("\"/c\"")
+        discoveryd.signal(.hangUp)
+        #expect(discoveryd.waitForError("the configuration is in force: 1 services, 1 instances, snapshot 1.") != nil)
+        #expect(try run(["drain", "s", "127.0.0.1:\(sample.port)", "--wait", "5"]).status == 0)
+        let status = try run(["status"])
+        #expect(status.status == 0 && status.output.contains("draining"), "\(status)")
+        #expect(try run(["scale", "forwarder=2"]).status == 69)
     }
 
     @Test func completionScriptsAreGoodAndKnowEveryCommand() throws {

@@ -146,11 +146,14 @@ import Testing
         func status() throws -> String {
             try Programs.run(["status", "--runtime-dir", serverpy.runtimeDirectory]).output
         }
-        #expect(try status().contains("1 of 1 instances up"))
-        let before = try status().components(separatedBy: "snapshot ").last
+        func snapshot() throws -> Substring? {
+            try status().split(separator: "\n").first { $0.hasPrefix("forwarderd 0") }?.split(separator: " ").last
+        }
+        #expect(try status().contains(" 1/1 "))
+        let before = try snapshot()
         sample.kill()
-        #expect(Eventually.holds { (try? status().contains("0 of 1 instances up")) == true })
-        #expect(Eventually.holds { (try? status().components(separatedBy: "snapshot ").last) != before })
+        #expect(Eventually.holds { (try? status().contains(" 0/1 ")) == true })
+        #expect(Eventually.holds { (try? snapshot()) != before })
     }
 
     @Test func aSecondOneInTheSameDirectorySaysWhoHasIt() throws {

@@ -47,26 +47,28 @@ import Testing
         subscriber.signal(.kill)
     }
 
-    @Test func whatIsNoSnapshotOfThisConfigurationIsNotUsed() throws {
+    private static let spoilt: [(reason: String, spoil: @Sendable (String) -> String)] = [
+        ("it is no saved snapshot", { _ in "garbage\n" }), ("it is not whole", { String($0.dropLast(10)) }),
+        (
+            "another configuration",
+            { $0.replacingOccurrences(of: "\"configuration\":\"", with: "\"configuration\":\"0") }
+        ),
+        ("digest", { $0.replacingOccurrences(of: "\"/a\"", with: "\"/b\"") }),
+    ]
+
+    @Test(arguments: spoilt.indices) func whatIsNoSnapshotOfThisConfigurationIsNotUsed(_ index: Int) throws {
+        let (reason, spoil) = Self.spoilt[index]
         let (serverpy, _) = try start()
         let file = try snapshotFile(serverpy)
         #expect(Eventually.holds { (try? Files.status(file).size) ?? 0 > 0 })
         let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
         Signal(SIGSTOP).send(to: discoveryd)
         defer { Signal(SIGCONT).send(to: discoveryd) }
         let whole = try String(contentsOfFile: file, encoding: .utf8)
-        for (text, reason) in [
-            ("garbage\n", "it is no saved snapshot"), (String(whole.dropLast(10)), "it is not whole"),
-            (
-                whole.replacingOccurrences(of: "\"configuration\":\"", with: "\"configuration\":\"0"),
-                "another configuration"
-            ),
-            (whole.replacingOccurrences(of: "\"/a\"", with: "\"/b\""), "digest"),
-        ] {
-            try Data(text.utf8).write(to: URL(fileURLWithPath: file), options: .atomic)
-            Signal.kill.send(to: try #require(try serverpy.pids("forwarderd").first))
-            #expect(try Client.get(serverpy.requests, "/a").status == 503)
-            #expect(serverpy.running.waitForError(reason) != nil, "\(reason)")
-        }
+        try Data(spoil(whole).utf8).write(to: URL(fileURLWithPath: file), options: .atomic)
+        Signal.kill.send(to: forwarder)
+        #expect(try Client.get(serverpy.requests, "/a").status == 503)
+        #expect(serverpy.running.waitForError(reason) != nil, "\(reason)")
     }
 }

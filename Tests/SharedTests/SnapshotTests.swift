@@ -2,6 +2,18 @@ import Testing
 
 @testable import Shared
 
+@Suite struct ShareTests {
+    @Test func oneThatHasClearlyMoreThanItsPartLetsOthersAcceptFirst() {
+        let share = Share(index: 0, of: 4, connections: 64)
+        #expect(!share.isExceeded(by: 16) && !share.isExceeded(by: 24))
+        #expect(share.isExceeded(by: 25) && share.isExceeded(by: 64))
+        // Far more than all had: the figure is old.
+        #expect(!share.isExceeded(by: 97))
+        #expect(!Share(index: 0, of: 4, connections: 0).isExceeded(by: 50))
+        #expect(!Share(index: 0, of: 1, connections: 64).isExceeded(by: 64))
+    }
+}
+
 @Suite struct SnapshotTests {
     private let version = SnapshotVersion(epoch: 3, number: 7)
 

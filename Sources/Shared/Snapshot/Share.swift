@@ -13,10 +13,12 @@ public struct Share: Equatable, Sendable {
         self.connections = connections
     }
 
-    /// Whether one with so many connections has clearly more than its part: others are to have the next.
+    /// Whether one with so many connections has clearly more than its part: others are to have the next. Where it has far more than
+    /// all had, the figure is old, and nobody is to wait because of it.
     public func isExceeded(by connections: Int) -> Bool {
-        let part = max(self.connections, connections) / of
+        let part = self.connections / of
         return of > 1 && connections > part + max(part / 4, Limits.connectionsAboveShare)
+            && connections <= self.connections + self.connections / 2
     }
 
     /// This one's part of a limit: the parts add up to it, but none is below 1.

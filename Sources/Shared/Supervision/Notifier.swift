@@ -29,6 +29,9 @@ public struct Notifier: Sendable {
     public func status(_ status: String) { send("STATUS=\(status)") }
 
     public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    /// A new configuration is being read: READY=1 ends it; see sd_notify(3).
+    public func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNanoseconds() / 1000)") }
+
     /// The event loop turns: said from a timer of it, every second.
     public func alive() { if isWatched { send("WATCHDOG=1") } }
 

@@ -178,12 +178,13 @@ public enum Process {
         return Int(clamping: limit.rlim_cur)
     }
 
-    /// Cores given to this process by its affinity mask; at least 1. sched_getaffinity(2).
+    /// Cores given to this process by its affinity mask, sched_getaffinity(2), and its control group's quota; at least 1.
     public static func availableCores() -> Int {
         var mask = [UInt64](repeating: 0, count: 128)
         let size = unsafe mask.withUnsafeMutableBytes { unsafe sched_getaffinity(0, $0.count, $0.baseAddress) }
         guard size == 0 else { return 1 }
-        return max(1, mask.reduce(0) { $0 + $1.nonzeroBitCount })
+        let allowed = max(1, mask.reduce(0) { $0 + $1.nonzeroBitCount })
+        return min(allowed, CoreQuota.current() ?? allowed)
     }
 
     public static func hostName() -> String {

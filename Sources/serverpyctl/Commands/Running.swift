@@ -79,9 +79,23 @@ extension Command {
         ],
         example: "serverpyctl reload --dry-run"
     ) { options throws(CommandFault) in
-        try report(
-            ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))]), options,
-            nothing: "nothing has changed")
+        let answer: Document.Value
+        do throws(CommandFault) {
+            answer = try ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))])
+        } catch {
+            // Under units of their own there is no supervisor, and discoveryd does it.
+            guard error.code == ExitCode.notRunning, !options.has("dry-run") else { throw error }
+            var client = try OperatorClient(options)
+            defer { client.close() }
+            let answer = try client.ask("reload", [])
+            if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }
+            guard answer["ok"]?.boolean == true else {
+                throw CommandFault(code: ExitCode.configuration, message: answer["error"]?.string ?? "no reason given")
+            }
+            if !options.has("json") { print("in force as snapshot \(answer["snapshot"]?.string ?? "?")") }
+            return ExitCode.done
+        }
+        return try report(answer, options, nothing: "nothing has changed")
     }
 
     static let scale = Command(

@@ -74,7 +74,8 @@ struct StatusReport {
         let begun = Clock.monotonicNanoseconds()
         let ticks = pids.map(Self.ticks)
         do throws(CommandFault) {
-            let client = try DiscoveryClient(options)
+            // One that hangs is to be shown, not to be waited for.
+            let client = try DiscoveryClient(options, timeoutMilliseconds: 1_000)
             if milliseconds > 0 {
                 before = try client.json("/stats")
                 Clock.sleep(milliseconds: milliseconds)
