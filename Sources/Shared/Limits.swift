@@ -41,7 +41,7 @@ public enum Limits {
     public static let requestsPerTurn = 64
     /// The longest time that one turn of the loop gives to a snapshot, and until the next while requests come.
     public static let sliceNanoseconds: UInt64 = 300_000
-    public static let sliceGapMilliseconds: UInt64 = 2
+    public static let sliceGapMilliseconds: UInt64 = 3
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
     /// Between two equal lines about something that we have no more of.
