@@ -204,9 +204,17 @@ public enum Limits {
     public static let controlMessageBytes = 64 * 1024
     public static let notifyMessageBytes = 4096
     public static let forwarders = 256
+    /// The log in the runtime directory: two files of this size, and what `logs` takes of them at a time.
+    public static let logBytes = 1024 * 1024
+    public static let logReadBytes = 4 * 1024 * 1024
+    public static let topMilliseconds: UInt64 = 1_000
+    public static let logLookMilliseconds: UInt64 = 100
+    public static let childOutputBytesPerTurn = 64 * 1024
     public static let restartDelayMilliseconds: UInt64 = 100
     public static let restartDelayMaximumMilliseconds: UInt64 = 10_000
     public static let startFailures = 5
+    /// A child that does not become ready within so long is killed.
+    public static let startMilliseconds: UInt64 = 60_000
     /// A child that shows no progress for so long is killed and restarted; looked at once a second.
     public static let watchdogMilliseconds: UInt64 = 10_000
     public static let watchdogGapMilliseconds: UInt64 = 1_000
@@ -215,6 +223,10 @@ public enum Limits {
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let reloadInstancesPerMillisecond: UInt64 = 10
     public static let killAfterMilliseconds: UInt64 = 2_000
+    /// New programs must show so soon that they work here before they are taken.
+    public static let selfTestMilliseconds: UInt64 = 10_000
+    /// What an upgraded supervisor is told by its predecessor.
+    public static let handoverBytes = 1024 * 1024
 
     /// The relations that the rest of the code takes for granted.
     public static func check() {
@@ -233,6 +245,7 @@ public enum Limits {
         precondition(keyBytes <= configurationBytes)
         precondition(inheritedDescriptors >= 4)
         precondition(downFrequencyMilliseconds <= frequencyMilliseconds)
+        precondition(logBytes < logReadBytes)
         precondition(subscriberBufferBytes < lineBytes)
         // JSON may double a path's bytes.
         precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)

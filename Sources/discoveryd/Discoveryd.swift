@@ -96,6 +96,8 @@ struct Discoveryd: ~Copyable {
         let others = 64 + Limits.subscribers + Limits.apiConnections
         poller = Poller(
             registry, resolver, descriptors: max(64, daemon.openFiles - others), log: daemon.log)
+        if let socket = daemon.inherited.first("icmp4") { poller.prober.takeEchoSocket(.ipv4, socket, self.loop) }
+        if let socket = daemon.inherited.first("icmp6") { poller.prober.takeEchoSocket(.ipv6, socket, self.loop) }
         publisher = Publisher(log: daemon.log)
         changePoster = ChangePoster(registry.general.onChange, log: daemon.log)
         Log.format = registry.general.forwarding.logFormat

@@ -358,6 +358,18 @@ struct Prober: ~Copyable {
         return .pending
     }
 
+    /// A socket that was opened before privileges were dropped.
+    mutating func takeEchoSocket(_ family: SocketAddress.Family, _ socket: Descriptor, _ loop: borrowing EventLoop) {
+        do {
+            try socket.setNonBlocking(true)
+            try loop.add(socket, (family == .ipv4 ? EventKind.icmp4 : .icmp6).token(), [.readable])
+        } catch {
+            return log.warning("an inherited ICMP socket cannot be used: \(error)")
+        }
+        let made = (socket, raw: socket.isRawSocket)
+        if family == .ipv4 { echo4 = made } else { echo6 = made }
+    }
+
     private mutating func echoSocket(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (
         Descriptor, raw: Bool
     )? {

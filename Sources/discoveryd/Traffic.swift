@@ -192,6 +192,7 @@ extension CounterTotals.Row {
         if isPath {
             writer.field("answered_by_us", self[.tries])
         } else {
+            writer.field("ejected_by", self[.ejected])
             writer.field("tries", self[.tries])
             writer.key("failures")
             writer.beginObject()

@@ -12,6 +12,7 @@ let usage = """
       -l, --log-level LEVEL  debug, info (default), warning or error
       -h, --help             print this help
           --version          print the version
+          --self-test        see whether this program can work here, and say its version
 
     """
 

@@ -13,8 +13,13 @@ struct AccessLog {
     /// Said once per trouble, not per line.
     private var isInTrouble = false
     private let log: Log
+    private let standardError: Descriptor
 
-    init(log: Log) { self.log = log }
+    /// `standardError`: the supervisor's own, since ours is read by it.
+    init(log: Log, standardError: Descriptor = .standardError) {
+        self.log = log
+        self.standardError = standardError
+    }
 
     /// What a pipe takes whole (pipe(7), PIPE_BUF).
     static let pipeBytes = 4096
@@ -107,7 +112,7 @@ struct AccessLog {
     private mutating func open() {
         switch target {
         case .off: break
-        case .standardError: descriptor = .standardError
+        case .standardError: descriptor = standardError
         case .file(let path):
             do {
                 descriptor = try Files.openForAppending(path)

@@ -60,6 +60,12 @@ extension Forwarder {
         counters.add(.inFlight, row: instances[instance].counterRow, UInt64.max)
     }
 
+    /// An ejection begins or ends.
+    mutating func countEjection(_ instance: Int, _ isEjected: Bool) {
+        let row = instances[instance].counterRow
+        if row >= 0 { counters.add(.ejected, row: row, isEjected ? 1 : UInt64.max) }
+    }
+
     mutating func countFailure(_ slot: Int, _ fault: UpstreamFault) {
         let row = downstreams[slot].exchange.tally.instanceRow
         guard row >= 0 else { return }

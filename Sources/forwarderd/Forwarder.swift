@@ -101,7 +101,7 @@ struct Forwarder: ~Copyable {
         self.listeners = listeners
         self.subscriber = subscriber
         self.counters = counters
-        accessLog = AccessLog(log: daemon.log)
+        accessLog = AccessLog(log: daemon.log, standardError: daemon.inherited.first("stderr") ?? .standardError)
         // Each exchange needs two descriptors, a client that rests or is slow one; some are needed for everything else.
         let descriptors = max(32, daemon.openFiles - 64 - Limits.refusedConnections)
         let clients = min(Limits.clientConnections, descriptors * 5 / 8)

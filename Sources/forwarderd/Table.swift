@@ -148,6 +148,7 @@ extension Forwarder {
             }
             place &+= 1
         }
+        if instances[slot].passive.isEjected { countEjection(slot, false) }
         _ = instances.remove(slot)
     }
 
@@ -197,6 +198,7 @@ extension Forwarder {
         if state.status == .up, before.status == .down { instances[slot].returnedAt = max(1, loop.now) }
         if state.status == .up, !state.suspect, before.status != .up || before.suspect {
             // A good poll on a fresh connection came after our own evidence.
+            if instances[slot].passive.isEjected { countEjection(slot, false) }
             instances[slot].passive.cleared()
         }
         if state.addresses.isEmpty || state.status == .down || state.draining || before.addresses != state.addresses {

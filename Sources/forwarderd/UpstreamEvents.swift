@@ -282,6 +282,7 @@ extension Forwarder {
     private mutating func eject(_ instance: Int, _ words: String) {
         guard let span = instances[instance].passive.failed(now: loop.now, random: &random) else { return }
         instances[instance].evidence = (words, loop.now)
+        countEjection(instance, true)
         log.info("\(instances[instance].service) \(instances[instance].url) ejected for \(span) ms: \(words)")
         _ = loop.schedule(EventKind.ejectionEnd.token(instance, instances.generation(instance)), after: span)
         factsChanged(instance)
@@ -290,6 +291,7 @@ extension Forwarder {
     mutating func ejectionEnded(_ instance: Int) {
         guard let until = instances[instance].passive.ejectedUntil, until <= loop.now else { return }
         instances[instance].passive.expire()
+        countEjection(instance, false)
         factsChanged(instance)
     }
 

@@ -14,6 +14,7 @@ let usage = """
       -l, --log-level LEVEL  debug, info (default), warning or error
       -h, --help             print this help
           --version          print the version
+          --self-test        see whether this program can work here, and say its version
 
     """
 
@@ -46,7 +47,9 @@ func makeListeners(_ daemon: Daemon, _ address: String?) throws(StartFault) -> L
 }
 
 func run(_ options: Options, _ level: Log.Level) -> Int32 {
-    guard let daemon = Daemon(program: "forwarderd", level: level) else { return ExitCode.failed }
+    // One of several says which.
+    let name = "forwarderd" + (options["index"].map { " " + $0 } ?? "")
+    guard let daemon = Daemon(program: name, level: level) else { return ExitCode.failed }
     do {
         let index: Int?
         do { index = try options.integer("index", 0...Limits.forwarders) } catch { throw StartFault(error.reason) }

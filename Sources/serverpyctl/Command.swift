@@ -14,8 +14,8 @@ struct Command: Sendable {
     let run: @Sendable (Options) throws(CommandFault) -> Int32
 
     static let all: [Command] = [
-        .start, .demo, .check, .reload, .drain, .undrain, .explain, .scale, .restart, .stop, .status, .stats, .dump,
-        .completion, .version, .manual, .sample,
+        .start, .demo, .check, .reload, .drain, .undrain, .explain, .scale, .restart, .upgrade, .stop, .status, .top,
+        .logs, .stats, .dump, .completion, .version, .manual, .selfTest, .sample,
     ]
 
     static let help = Options.Spec("help", "h", help: "print this help")
@@ -26,6 +26,13 @@ struct Command: Sendable {
         return words.indices.filter { index in
             words[index].allSatisfy { $0.isUppercase } && (index == 0 || !words[index - 1].hasPrefix("-"))
         }.map { words[$0] }
+    }
+
+    /// How many more there may be: words in brackets.
+    var optionalOperands: Int {
+        operands.split(separator: " ").count {
+            $0.hasPrefix("[") && $0.dropFirst().dropLast().allSatisfy(\.isUppercase)
+        }
     }
 
     var usage: String {

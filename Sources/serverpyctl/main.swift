@@ -44,8 +44,9 @@ func run() -> Int32 {
             return ExitCode.done
         }
         let expected = command.operandNames
-        if options.operands.count > expected.count {
-            throw Options.Fault("`\(options.operands[expected.count])` is not expected")
+        let most = expected.count + command.optionalOperands
+        if options.operands.count > most {
+            throw Options.Fault("`\(options.operands[most])` is not expected")
         }
         if options.operands.count < expected.count {
             throw Options.Fault("\(expected[options.operands.count]) is missing")

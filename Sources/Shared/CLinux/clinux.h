@@ -15,6 +15,10 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <pwd.h>
+#include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -25,6 +29,7 @@
 extern int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 extern int pipe2(int fds[2], int flags);
 extern int memfd_create(const char *name, unsigned int flags);
+extern int fexecve(int fd, char *const argv[], char *const envp[]);
 extern int execve(const char *path, char *const argv[], char *const envp[]);
 extern ssize_t getrandom(void *buffer, size_t length, unsigned int flags);
 extern int sched_getaffinity(pid_t pid, size_t size, void *mask);
@@ -35,6 +40,8 @@ extern pid_t clinux_fork(void) __asm__("fork");
 extern long clinux_syscall(long number, long a, long b, long c, long d) __asm__("syscall");
 // prctl is variadic, which Swift does not import.
 extern int clinux_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) __asm__("prctl");
+// ioctl likewise.
+extern int clinux_ioctl(int fd, unsigned long request, unsigned long argument) __asm__("ioctl");
 extern char **environ;
 static inline char **clinux_environ(void) { return environ; }
 
@@ -44,5 +51,6 @@ enum {
     CLINUX_MFD_CLOEXEC = 1, CLINUX_MFD_ALLOW_SEALING = 2,
     CLINUX_F_ADD_SEALS = 1033, CLINUX_F_SEAL_ALL = 1 | 2 | 4 | 8,
     CLINUX_SCM_CREDENTIALS = 2, CLINUX_SO_PEERCRED = 17, CLINUX_SO_PASSCRED = 16,
-    CLINUX_PR_SET_PDEATHSIG = 1,
+    CLINUX_PR_SET_PDEATHSIG = 1, CLINUX_PR_SET_NAME = 15, CLINUX_PR_SET_NO_NEW_PRIVS = 38,
+    CLINUX_O_PATH = 010000000,
 };

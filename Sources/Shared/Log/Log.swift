@@ -47,31 +47,57 @@ public struct Log: Sendable {
         self.level = level
     }
 
+    /// Where every line goes as well, whether stderr takes it or not: the file of whoever keeps them.
+    public static var copy: Descriptor {
+        get { Descriptor(copyNumber.load(ordering: .relaxed)) }
+        set { copyNumber.store(newValue.rawValue, ordering: .relaxed) }
+    }
+    private static let copyNumber = Atomic<Int32>(-1)
+
     /// The text is only made when it will be written.
     public func callAsFunction(_ level: Level, _ message: @autoclosure () -> String) {
         guard level >= self.level else { return }
-        guard Descriptor.standardError.isWritable else {
+        let isHeard = Descriptor.standardError.isWritable
+        guard isHeard || Self.copy.isOpen else {
             Self.dropped.add(1, ordering: .relaxed)
             return
         }
-        let missing = Self.dropped.exchange(0, ordering: .relaxed)
-        let text = message()
-        var line = line(level, text, missing)
-        // What a pipe takes whole (pipe(7), PIPE_BUF), however much had to be escaped.
-        if line.count > 4096 {
-            line = self.line(level, String(decoding: text.utf8.prefix(600), as: UTF8.self) + "...", missing)
+        let missing = isHeard ? Self.dropped.exchange(0, ordering: .relaxed) : 0
+        Self.write(line(level, message(), missing))
+    }
+
+    /// A line as `callAsFunction` would make it, of another program: what a child said that is no line of ours.
+    public static func line(_ level: Level, _ message: String, program: String, pid: Int32) -> [UInt8] {
+        Log(program: program).line(level, message, 0, pid: pid)
+    }
+
+    /// Writes a whole line of at most `lineBytes`, or drops it where stderr would make us wait.
+    public static func write(_ line: [UInt8]) {
+        // Nobody can be told that stderr is gone, and the file is a second place only.
+        if copy.isOpen { _ = copy.write(line.span) }
+        if Descriptor.standardError.isWritable {
+            _ = Descriptor.standardError.write(line.span)
+        } else {
+            dropped.add(1, ordering: .relaxed)
         }
-        // Nobody can be told that stderr is gone.
-        _ = Descriptor.standardError.write(line.span)
     }
 
-    private func line(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
-        Self.format == .json ? json(level, text, missing) : plain(level, text, missing)
+    /// What a pipe takes whole (pipe(7), PIPE_BUF).
+    public static let lineBytes = 4096
+
+    private func line(_ level: Level, _ text: String, _ missing: Int, pid: Int32 = Process.pid) -> [UInt8] {
+        func make(_ text: String) -> [UInt8] {
+            Self.format == .json ? json(level, text, missing, pid) : plain(level, text, missing, pid)
+        }
+        let line = make(text)
+        // However much had to be escaped.
+        return line.count <= Self.lineBytes
+            ? line : make(String(decoding: text.utf8.prefix(600), as: UTF8.self) + "...")
     }
 
-    private func plain(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
+    private func plain(_ level: Level, _ text: String, _ missing: Int, _ pid: Int32) -> [UInt8] {
         var line = Array(
-            "\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(Process.pid)]: "
+            "\(Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds())) \(level.name) \(program)[\(pid)]: "
                 .utf8)
         // A message may quote what a peer sent: no control character reaches the terminal.
         line.append(contentsOf: Text.shown(text.utf8, limit: .max).utf8)
@@ -80,13 +106,13 @@ public struct Log: Sendable {
         return line
     }
 
-    private func json(_ level: Level, _ text: String, _ missing: Int) -> [UInt8] {
+    private func json(_ level: Level, _ text: String, _ missing: Int, _ pid: Int32) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.field("time", Timestamp.iso8601(wallMilliseconds: Clock.wallMilliseconds()))
         writer.field("level", level.name)
         writer.field("program", program)
-        writer.field("pid", Process.pid)
+        writer.field("pid", pid)
         writer.field("message", text)
         if missing > 0 { writer.field("dropped", missing) }
         writer.endObject()

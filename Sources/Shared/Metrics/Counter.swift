@@ -3,7 +3,7 @@
 public enum CounterFileLayout {
     /// "SPYCOUNT"
     public static let magic: UInt64 = 0x544e_554f_4359_5053
-    public static let version: UInt64 = 1
+    public static let version: UInt64 = 2
     public static let rowWords = 128
 
     /// The first word of a row; row 0 is for whatever found no room of its own.
@@ -43,8 +43,8 @@ public enum RowCounter: Int, CaseIterable, Sendable {
     case failedConnect, connectTimedOut, connectionLost, timedOut, badAnswer
     case clientGone, cut
     case bytesReceived, bytesSent
-    /// Present: requests under way.
-    case inFlight
+    /// Present: requests under way, and 1 while the instance is ejected.
+    case inFlight, ejected
     /// Microseconds from a request's head to its answer's head: their sum; their histogram stands behind.
     case latencySum
     case firstBucket

@@ -45,7 +45,11 @@ public struct CounterTotals: Sendable {
             var words = rows[key] ?? Row()
             words.words[RowCounter.kind.rawValue] = Self.word(file, start + RowCounter.kind.rawValue)
             for index in RowCounter.summed { words.words[index] &+= Self.word(file, start + index) }
-            if isOver { words.words[RowCounter.inFlight.rawValue] = rows[key]?[.inFlight] ?? 0 }
+            if isOver {
+                for present in [RowCounter.inFlight, .ejected] {
+                    words.words[present.rawValue] = rows[key]?[present] ?? 0
+                }
+            }
             rows[key] = words
         }
         return true

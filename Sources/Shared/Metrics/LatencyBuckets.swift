@@ -1,9 +1,9 @@
-/// Times in buckets of bounded relative error: four to each power of two, from 16 microseconds to half an hour. What lies
+/// Times in buckets of bounded relative error: four to each power of two, from 16 microseconds to nearly half an hour. What lies
 /// between is known within 12.5 %, and a bucket's number is a few shifts away.
 ///
 /// The scheme is that of HdrHistogram (Tene, 2012) with two significant bits below the leading one.
 public enum LatencyBuckets {
-    public static let count = 108
+    public static let count = 107
     private static let firstBit: UInt64 = 4
 
     /// The bucket of a time in microseconds.

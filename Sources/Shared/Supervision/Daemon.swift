@@ -14,6 +14,7 @@ public struct Daemon: Sendable {
     public init?(program: String, level: Log.Level) {
         Limits.check()
         Descriptor.openStandard()
+        Process.setName(String(program.prefix { $0 != " " }))
         if let supervisor = Process.environment(Self.supervisorVariable),
             let pid = DecimalDigits.parse(supervisor.utf8, max: UInt64(Int32.max))
         {
@@ -34,6 +35,7 @@ public struct Daemon: Sendable {
         Options.Spec("log-level", "l", value: "LEVEL", help: "debug, info (default), warning or error"),
         Options.Spec("help", "h", help: "print this help"),
         Options.Spec("version", help: "print the version"),
+        Options.Spec("self-test", help: "see whether this program can work here, and say its version"),
     ]
 }
 
@@ -58,7 +60,15 @@ extension Daemon {
         } catch {
             return refuse(error.reason)
         }
-        if options.has("help") || options.has("version") {
+        if options.has("self-test") {
+            Limits.check()
+            do {
+                _ = try EventLoop.makeForStart()
+            } catch {
+                return refuse(error.reason)
+            }
+        }
+        if options.has("help") || options.has("version") || options.has("self-test") {
             let text = options.has("help") ? usage : "\(program) \(Version.current)\n"
             try? Descriptor.standardOutput.writeAll(Array(text.utf8))
             return .exit(ExitCode.done)

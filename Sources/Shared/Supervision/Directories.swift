@@ -12,6 +12,11 @@ public enum Directories {
     /// `--state-dir`, else $STATE_DIRECTORY, else $XDG_STATE_HOME/serverpy, else /var/lib/serverpy as root, else
     /// $HOME/.local/state/serverpy; below it one directory per runtime directory.
     public static func state(_ option: String?, runtime: String) -> String {
+        stateBase(option) + "/" + name(of: runtime)
+    }
+
+    /// The directory that those of all runtime directories are in.
+    public static func stateBase(_ option: String?) -> String {
         let base: String
         if let option {
             base = Files.absolute(option)
@@ -24,7 +29,7 @@ public enum Directories {
         } else {
             base = (Process.environment("HOME") ?? "/tmp") + "/.local/state/serverpy"
         }
-        return base + "/" + name(of: runtime)
+        return base
     }
 
     /// systemd separates several directories by colons.

@@ -37,6 +37,25 @@ public struct Descriptor: Equatable, Hashable, Sendable {
         Descriptor(try retrying { fcntl(rawValue, F_DUPFD_CLOEXEC, 3) })
     }
 
+    /// A pipe; its read end never blocks. The corresponding C function is pipe2(2).
+    public static func pipe() throws(Errno) -> (read: Descriptor, write: Descriptor) {
+        var ends: (Int32, Int32) = (-1, -1)
+        _ = try retrying {
+            unsafe withUnsafeMutableBytes(of: &ends) {
+                unsafe pipe2($0.baseAddress?.assumingMemoryBound(to: Int32.self), O_CLOEXEC)
+            }
+        }
+        let (read, write) = (Descriptor(ends.0), Descriptor(ends.1))
+        do throws(Errno) {
+            try read.setNonBlocking(true)
+        } catch {
+            read.close()
+            write.close()
+            throw error
+        }
+        return (read, write)
+    }
+
     /// Whether a write would not block: for pipes, of up to 4096 bytes (pipe(7), PIPE_BUF). poll(2).
     public var isWritable: Bool {
         var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
@@ -52,6 +71,15 @@ public struct Descriptor: Equatable, Hashable, Sendable {
                 return
             }
         }
+    }
+
+    /// /dev/null in the place of standard output and error: whoever read them hears no more.
+    public static func silenceStandard() {
+        let null = unsafe Glibc.open("/dev/null", O_RDWR | O_CLOEXEC)
+        guard null >= 0 else { return }
+        _ = dup2(null, 1)
+        _ = dup2(null, 2)
+        if null > 2 { _ = Glibc.close(null) }
     }
 
     /// Whether this names an open file: a number inherited through the environment may not.

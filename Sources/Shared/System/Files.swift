@@ -92,6 +92,13 @@ public enum Files {
         return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags, mode_t(0o640)) } })
     }
 
+    /// The same below an open directory, mode 0600; what has the name must be no symbolic link.
+    public static func openForAppending(_ name: String, in directory: Descriptor) throws(Errno) -> Descriptor {
+        let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
+        return Descriptor(
+            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
+    }
+
     /// A sealed anonymous file that holds `bytes`, read position at the start; see memfd_create(2).
     public static func sealedMemory(name: String, _ bytes: [UInt8]) throws(Errno) -> Descriptor {
         let flags = UInt32(CLINUX_MFD_CLOEXEC | CLINUX_MFD_ALLOW_SEALING)
@@ -197,6 +204,13 @@ public enum Files {
     /// A regular file that is there, for reading.
     public static func open(_ path: String) throws(Errno) -> Descriptor {
         let flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+        return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags) } })
+    }
+
+    /// A program that can be executed, also when its path names another one later.
+    public static func openProgram(_ path: String) throws(Errno) -> Descriptor {
+        _ = try retrying { unsafe path.withCString { unsafe access($0, X_OK) } }
+        let flags = Int32(CLINUX_O_PATH) | O_CLOEXEC
         return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags) } })
     }
 

@@ -17,12 +17,16 @@ public enum ExitStatus: Equatable, Sendable, CustomStringConvertible {
 /// A program to start as a child.
 public struct ChildProgram: Sendable {
     public var path: String
+    /// The program itself where it is not to be what has the path now; `.none`: that.
+    public var file: Descriptor = .none
     public var arguments: [String]
     public var environment: [(name: String, value: String)]
     /// Descriptors the child gets as 3, 4, ... in this order; LISTEN_FDS and LISTEN_PID say so (sd_listen_fds(3)).
     public var passed: [(name: String, descriptor: Descriptor)]
     /// The child's standard output and error; `.none` keeps ours.
     public var output: Descriptor = .none
+    /// In a session of its own, away from our terminal, with /dev/null as its standard input; setsid(2).
+    public var isDetached = false
 
     public init(
         path: String, arguments: [String], environment: [(name: String, value: String)],
@@ -70,13 +74,8 @@ public enum Process {
     /// Starts a child in a process group of its own with default signals. Throws what execve (or the set-up
     /// before it) failed with. Only for a process with one thread: the child runs ordinary code before execve.
     public static func start(_ program: ChildProgram) throws(Errno) -> Int32 {
-        var pipe: (Int32, Int32) = (-1, -1)
-        _ = try retrying {
-            unsafe withUnsafeMutableBytes(of: &pipe) {
-                unsafe pipe2($0.baseAddress?.assumingMemoryBound(to: Int32.self), O_CLOEXEC)
-            }
-        }
-        let (readEnd, writeEnd) = (Descriptor(pipe.0), Descriptor(pipe.1))
+        let (readEnd, writeEnd) = try Descriptor.pipe()
+        try readEnd.setNonBlocking(false)
         let pid = clinux_fork()
         if pid == 0 {
             // The report moves above the numbers that the child's descriptors will take.
@@ -103,7 +102,14 @@ public enum Process {
 
     /// In the child: returns only when something failed.
     private static func becomeProgram(_ program: ChildProgram) -> Errno {
-        guard setpgid(0, 0) == 0 else { return Errno.last }
+        if program.isDetached {
+            guard setsid() >= 0 else { return Errno.last }
+            let null = unsafe Glibc.open("/dev/null", O_RDWR)
+            guard null >= 0, dup2(null, 0) >= 0 else { return Errno.last }
+            if null > 0 { _ = Glibc.close(null) }
+        } else {
+            guard setpgid(0, 0) == 0 else { return Errno.last }
+        }
         var none = sigset_t()
         unsafe sigemptyset(&none)
         unsafe sigprocmask(SIG_SETMASK, &none, nil)
@@ -119,6 +125,11 @@ public enum Process {
         let copies = program.passed.map {
             fcntl($0.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
         }
+        var file = Descriptor.none
+        if program.file.isOpen {
+            file = Descriptor(fcntl(program.file.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count)))
+            guard file.isOpen else { return Errno.last }
+        }
         for (index, copy) in copies.enumerated() {
             guard copy >= 0, dup2(copy, 3 + Int32(index)) >= 0 else { return Errno.last }
         }
@@ -128,16 +139,45 @@ public enum Process {
             environment.append(("LISTEN_FDS", String(program.passed.count)))
             environment.append(("LISTEN_FDNAMES", program.passed.map(\.name).joined(separator: ":")))
         }
-        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe ([program.path] + program.arguments).map {
-            unsafe strdup($0)
-        }
+        return execute(program.path, file, program.arguments, environment)
+    }
+
+    /// Puts another program in this process's place. Returns only when that failed.
+    private static func execute(
+        _ path: String, _ file: Descriptor, _ arguments: [String], _ environment: [(name: String, value: String)]
+    ) -> Errno {
+        var arguments: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
         unsafe arguments.append(nil)
         var variables: [UnsafeMutablePointer<CChar>?] = unsafe environment.map {
             unsafe strdup("\($0.name)=\($0.value)")
         }
         unsafe variables.append(nil)
-        _ = unsafe execve(program.path, &arguments, &variables)
+        defer {
+            for unsafeword in unsafe arguments + variables { unsafe free(word) }
+        }
+        if file.isOpen {
+            _ = unsafe fexecve(file.rawValue, &arguments, &variables)
+            // A script cannot be executed by a descriptor that its interpreter does not get.
+            if Errno.last != .noEntry { return Errno.last }
+        }
+        _ = unsafe execve(path, &arguments, &variables)
         return Errno.last
+    }
+
+    /// Puts another program in this process's place: its number, children and descriptors without close-on-exec stay. The
+    /// corresponding C function is execve(2).
+    public static func become(
+        _ path: String, arguments: [String], environment: [(name: String, value: String)]
+    ) throws(Errno) {
+        throw execute(path, .none, arguments, environment)
+    }
+
+    /// Waits for the end of one child.
+    public static func wait(_ pid: Int32) throws(Errno) -> ExitStatus {
+        var status: Int32 = 0
+        _ = try retrying { unsafe waitpid(pid, &status, 0) }
+        let signal = status & 0x7f
+        return signal == 0 ? .exited(status >> 8 & 0xff) : .signaled(signal)
     }
 
     /// Collects one ended child without waiting; nil when none has ended.
@@ -163,6 +203,13 @@ public enum Process {
     public static func dieWithParent(_ signal: Signal, expected parent: Int32) -> Bool {
         _ = clinux_prctl(Int32(CLINUX_PR_SET_PDEATHSIG), UInt(signal.number), 0, 0, 0)
         return getppid() == parent
+    }
+
+    /// The name that ps(1) and top(1) show, at most 15 bytes. The corresponding C function is prctl(2), PR_SET_NAME.
+    public static func setName(_ name: String) {
+        _ = unsafe name.withCString {
+            clinux_prctl(Int32(CLINUX_PR_SET_NAME), UInt(bitPattern: Int(bitPattern: $0)), 0, 0, 0)
+        }
     }
 
     /// Gives memory that is free back to the system. The corresponding C function is malloc_trim(3).

@@ -173,6 +173,14 @@ public enum Socket {
 }
 
 extension Descriptor {
+    /// An ICMP socket that was opened by somebody else: whether it is a raw one; socket(7), SO_TYPE.
+    public var isRawSocket: Bool {
+        var value: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        return unsafe getsockopt(rawValue, SOL_SOCKET, SO_TYPE, &value, &length) == 0
+            && value == Int32(SOCK_RAW.rawValue)
+    }
+
     /// Sends without SIGPIPE. The corresponding C function is send(2).
     @inlinable @inline(__always)
     public func send(_ bytes: Span<UInt8>) -> IOResult {

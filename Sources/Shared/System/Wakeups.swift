@@ -33,6 +33,10 @@ public struct Signal: Equatable, Hashable, Sendable, CustomStringConvertible {
     public static let user1 = Signal(SIGUSR1)
     public static let child = Signal(SIGCHLD)
     public static let quit = Signal(SIGQUIT)
+    public static let resized = Signal(SIGWINCH)
+    public static let stop = Signal(SIGSTOP)
+    public static let stopFromTerminal = Signal(SIGTSTP)
+    public static let goOn = Signal(SIGCONT)
 
     /// The corresponding C function is kill(2). A process that is gone is not an error.
     public func send(to pid: Int32) { _ = Glibc.kill(pid, number) }

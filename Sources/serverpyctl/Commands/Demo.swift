@@ -46,8 +46,10 @@ extension Command {
             forwarders: try options.count("forwarders", 1...Limits.forwarders) ?? min(Process.availableCores(), 4),
             runtimeDirectory: directory + "/run", stateDirectory: directory + "/state",
             logLevel: try options.logLevel(), samples: samples)
-        return try supervise(settings) { supervisor in
-            try? Descriptor.standardError.writeAll(Array(DemoText.hints(supervisor).utf8))
+        return try supervise { () throws(StartFault) in
+            try Supervisor.make(settings) { supervisor in
+                try? Descriptor.standardError.writeAll(Array(DemoText.hints(supervisor).utf8))
+            }
         }
     }
 

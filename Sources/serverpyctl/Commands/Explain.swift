@@ -148,7 +148,7 @@ struct ExplanationReport {
                 inFlight.joined(separator: "+"), why(candidate),
             ])
         }
-        text += table.text
+        text += table.text()
         if let omitted = answer["omitted"]?.unsigned, omitted > 0 { text += "and \(omitted) more\n" }
         return text
     }

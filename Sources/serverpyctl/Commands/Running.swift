@@ -5,7 +5,7 @@ enum ControlClient {
     /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
     static func ask(
         _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], numbers: [(StaticString, Int)] = [],
-        timeoutMilliseconds: UInt64 = 10_000
+        words: [(StaticString, String)] = [], timeoutMilliseconds: UInt64 = 10_000
     ) throws(CommandFault)
         -> Document.Value
     {
@@ -15,6 +15,7 @@ enum ControlClient {
         writer.field("command", command)
         for (name, value) in fields { writer.field(name, value) }
         for (name, value) in numbers { writer.field(name, value) }
+        for (name, value) in words { writer.field(name, value) }
         writer.endObject()
         writer.endLine()
         channel.queue(writer.bytes)
@@ -120,23 +121,30 @@ extension Command {
     }
 
     static let restart = Command(
-        name: "restart", operands: "TARGET", summary: "Replace all forwarders, one after another.",
+        name: "restart", operands: "[TARGET]", summary: "Replace the daemons, one after another.",
         details: """
-            TARGET is `forwarder`. Each new one is ready before its predecessor is told to drain: no connection is refused, what is open is finished
-            within `drain_timeout`. Ends with 1, and leaves the rest as it is, where a new one does not become ready.
+            TARGET is `forwarder`, `discoveryd` or `all` (the default: discoveryd first). Each new forwarder is ready before its predecessor
+            is told to drain: no connection is refused, what is open is finished within `drain_timeout`. Ends with 1, and leaves the rest
+            as it is, where a new one does not become ready.
             """,
         options: [.json, .runtimeDirectory], example: "serverpyctl restart forwarder"
     ) { options throws(CommandFault) in
-        guard ["forwarder", "forwarders"].contains(options.operands[0]) else {
+        let targets = ["all": "all", "discoveryd": "discoveryd", "forwarder": "forwarders", "forwarders": "forwarders"]
+        let word = options.operands.first ?? "all"
+        guard let target = targets[word] else {
             throw CommandFault(
                 code: ExitCode.usage,
-                message: "serverpyctl restart: `\(options.operands[0])` cannot be restarted by itself; `forwarder` can")
+                message:
+                    "serverpyctl restart: `\(Text.shown(word.utf8))` cannot be restarted; `forwarder`, `discoveryd` and `all` can"
+            )
         }
-        return try report(ControlClient.ask("restart", options, timeoutMilliseconds: 120_000), options, nothing: "")
+        return try report(
+            ControlClient.ask("restart", options, words: [("target", target)], timeoutMilliseconds: 300_000), options,
+            nothing: "nothing was running")
     }
 
     /// Prints what a change has led to.
-    private static func report(
+    static func report(
         _ answer: Document.Value, _ options: Options, nothing: String
     ) throws(CommandFault) -> Int32 {
         if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }

@@ -5,6 +5,9 @@ extension Options.Spec {
     static let runtimeDirectory = Options.Spec("runtime-dir", value: "DIR", help: "where the sockets are")
     static let stateDirectory = Options.Spec("state-dir", value: "DIR", help: "where state is kept")
     static let forwarders = Options.Spec("forwarders", value: "N", help: "how many forwarders (default: one per core)")
+    static let user = Options.Spec(
+        "user", value: "USER[:GROUP]", help: "become this user once the ports are open (as root)")
+    static let detach = Options.Spec("detach", help: "return when it is ready; it goes on in the background")
     static let logLevel = Options.Spec(
         "log-level", "l", value: "LEVEL", help: "debug, info (default), warning or error")
     static let json = Options.Spec("json", help: "print JSON")
@@ -50,33 +53,75 @@ extension Command {
         summary: "Start the discovery daemon and the forwarders of a configuration, and supervise them.",
         details: """
             Runs in the foreground and prints one line `ready ...` on stderr when the first round of polls is done and every
-            forwarder has applied its result. SIGTERM and SIGINT (Ctrl-C) drain and stop; the second one stops at once.
+            forwarder has applied its result. SIGTERM and SIGINT (Ctrl-C) drain and stop; the second one stops at once. SIGHUP
+            reloads, SIGUSR1 opens log files anew.
             """,
         options: [
-            .config, .forwarders, Options.Spec("watch", help: "reload when the file changes"), .runtimeDirectory,
-            .stateDirectory, .logLevel,
+            .config, .forwarders, Options.Spec("watch", help: "reload when the file changes"), .detach, .user,
+            .runtimeDirectory, .stateDirectory, .logLevel,
         ],
         example: "serverpyctl start -c deploy/example.json"
     ) { options throws(CommandFault) in
-        let (file, configuration, _) = try ConfigurationFile.load(options)
+        let handover = try takeHandover()
+        if options.has("detach"), !Detaching.isDetached, handover == nil { return try Detaching.start() }
+        let (file, configuration): (ConfigurationFile, Configuration)
+        if let handover {
+            (file, configuration) = try ConfigurationFile.inForce(handover)
+        } else {
+            (file, configuration, _) = try ConfigurationFile.load(options)
+        }
         let forwarders = try options.count("forwarders", 1...Limits.forwarders)
-        let settings = Supervisor.Settings(
+        var settings = Supervisor.Settings(
             file: file, configuration: configuration,
             forwarders: forwarders ?? configuration.general.forwarders
                 ?? min(Process.availableCores(), Limits.forwarders),
             runtimeDirectory: Directories.runtime(options["runtime-dir"]), stateDirectory: options["state-dir"],
             logLevel: try options.logLevel(), hasFixedForwarders: forwarders != nil, watches: options.has("watch"))
-        return try supervise(settings) { _ in }
+        settings.isDetached = Detaching.isDetached
+        if let name = options["user"] {
+            do throws(User.Fault) {
+                settings.user = try User.find(name)
+            } catch {
+                throw CommandFault(code: ExitCode.failed, message: "serverpyctl: --user: \(error.reason)")
+            }
+        }
+        if let handover {
+            settings.forwarders = handover.0.forwarders
+            settings.hasFixedForwarders = handover.0.hasFixedForwarders
+            return try supervise { () throws(StartFault) in try Supervisor.resume(settings, handover.0) }
+        }
+        return try supervise { () throws(StartFault) in try Supervisor.make(settings) { _ in } }
     }
 
-    static func supervise(_ settings: Supervisor.Settings, whenReady: @escaping (borrowing Supervisor) -> Void)
-        throws(CommandFault) -> Int32
-    {
+    /// What a supervisor in this process has left for us; nil where there was none.
+    private static func takeHandover() throws(CommandFault) -> (Handover, configuration: [UInt8])? {
         do {
-            var supervisor = try Supervisor.make(settings, whenReady: whenReady)
+            return try Handover.take()
+        } catch {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(error.reason)")
+        }
+    }
+
+    static func supervise(_ make: () throws(StartFault) -> Supervisor) throws(CommandFault) -> Int32 {
+        do {
+            var supervisor = try make()
             return supervisor.run()
         } catch {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(error.reason)")
+        }
+    }
+}
+
+extension ConfigurationFile {
+    /// The bytes that are in force, whatever the file holds now.
+    static func inForce(_ handover: (Handover, configuration: [UInt8])) throws(CommandFault) -> (
+        ConfigurationFile, Configuration
+    ) {
+        let file = ConfigurationFile(path: handover.0.configurationPath, bytes: handover.configuration)
+        do {
+            return (file, try file.configuration().0)
+        } catch {
+            throw CommandFault(code: ExitCode.configuration, message: String(error.text.dropLast()))
         }
     }
 }

@@ -43,6 +43,9 @@ struct Child {
     var pid: Int32 = 0
     /// Our end of its control socketpair.
     var control = Descriptor.none
+    /// Our end of what it writes on its standard output and error.
+    var output = Descriptor.none
+    var lines = ChildOutput()
     var policy = RestartPolicy()
     var startedAt: UInt64 = 0
     /// When its event loop turned last, as it says; counts from readiness on.

@@ -12,12 +12,17 @@ struct Sockets {
     let discovery: Descriptor
     let control: Descriptor
     let notify: Descriptor
+    /// For pings, where discoveryd will not be allowed to open them itself.
+    var icmp: [(name: String, descriptor: Descriptor)] = []
 
     var notifyPath: String { runtimeDirectory + "/notify.sock" }
     var controlPath: String { runtimeDirectory + "/control.sock" }
     var discoveryPath: String { runtimeDirectory + "/discovery.sock" }
 
-    static func open(_ general: Configuration.General, runtimeDirectory: String) throws(StartFault) -> Sockets {
+    /// `inherited`: listeners that a socket unit of systemd holds for us, named `requests` and `discovery-http`; they are used as they are.
+    static func open(
+        _ general: Configuration.General, runtimeDirectory: String, inherited: InheritedDescriptors
+    ) throws(StartFault) -> Sockets {
         let longest = runtimeDirectory.utf8.count + "/discovery.sock".utf8.count
         guard longest <= UnixSocket.maxPathBytes else {
             throw StartFault(
@@ -37,14 +42,8 @@ struct Sockets {
                     "serverpy is running with the runtime directory \(runtimeDirectory) already\(holder(runtimeDirectory)); stop it, or choose another with --runtime-dir"
                 )
             }
-            let requests: Descriptor
-            let discoveryHTTP: Descriptor
-            do throws(ListenAddress.Fault) {
-                requests = try ListenAddress.requestProcessor(general).listen()
-                discoveryHTTP = try ListenAddress.discovery(general).listen()
-            } catch {
-                throw StartFault(error.reason)
-            }
+            let requests = try listener("requests", .requestProcessor(general), inherited)
+            let discoveryHTTP = try listener("discovery-http", .discovery(general), inherited)
             removeCounters(runtimeDirectory)
             let notify = try UnixSocket.bind(.datagram, path: runtimeDirectory + "/notify.sock")
             try UnixSocket.receiveCredentials(notify)
@@ -61,6 +60,51 @@ struct Sockets {
         }
     }
 
+    /// What a supervisor in this process had before.
+    init(_ handover: Handover, runtimeDirectory: String) {
+        self.runtimeDirectory = runtimeDirectory
+        madeDirectory = handover.madeDirectory
+        directory = handover.descriptor("directory")
+        requests = handover.descriptor("requests")
+        discoveryHTTP = handover.descriptor("discovery-http")
+        discovery = handover.descriptor("discovery.sock")
+        control = handover.descriptor("control.sock")
+        notify = handover.descriptor("notify.sock")
+        icmp = ["icmp4", "icmp6"].compactMap { name in
+            handover.descriptors[name].map { (name, Descriptor($0)) }
+        }
+    }
+
+    private init(
+        runtimeDirectory: String, madeDirectory: Bool, directory: Descriptor, requests: Descriptor,
+        discoveryHTTP: Descriptor, discovery: Descriptor, control: Descriptor, notify: Descriptor
+    ) {
+        self.runtimeDirectory = runtimeDirectory
+        self.madeDirectory = madeDirectory
+        self.directory = directory
+        self.requests = requests
+        self.discoveryHTTP = discoveryHTTP
+        self.discovery = discovery
+        self.control = control
+        self.notify = notify
+    }
+
+    private static func listener(
+        _ name: String, _ address: ListenAddress, _ inherited: InheritedDescriptors
+    ) throws(StartFault) -> Descriptor {
+        if let given = inherited.first(name) {
+            guard Socket.isListening(given) else {
+                throw StartFault("the inherited descriptor `\(name)` does not listen")
+            }
+            return given
+        }
+        do throws(ListenAddress.Fault) {
+            return try address.listen()
+        } catch {
+            throw StartFault(error.reason)
+        }
+    }
+
     /// Who has the directory: whoever listens on its control socket.
     private static func holder(_ runtimeDirectory: String) -> String {
         guard let socket = try? UnixSocket.connect(.stream, path: runtimeDirectory + "/control.sock") else { return "" }
@@ -74,7 +118,9 @@ struct Sockets {
         switch role {
         case .discoveryd:
             [("configuration", configuration), ("discovery.sock", discovery), ("discovery-http", discoveryHTTP)]
-        case .forwarderd: [("requests", requests)]
+                + icmp.map { ($0.name, $0.descriptor) }
+        // Its access log does not pass through us.
+        case .forwarderd: [("requests", requests), ("stderr", .standardError)]
         case .sample: []
         }
     }
@@ -99,34 +145,5 @@ struct Sockets {
     private static func url(_ listener: Descriptor) -> String {
         guard let address = (try? Socket.localAddress(listener)) ?? nil else { return "?" }
         return address.high == 0 && address.low == 0 ? "http://127.0.0.1:\(address.port)" : "http://\(address)"
-    }
-}
-
-/// The programs beside this one.
-enum Programs {
-    static func path(_ role: Child.Role) throws(Errno) -> String {
-        let own = try Process.executablePath()
-        let directory = own[..<(own.lastIndex(of: "/") ?? own.startIndex)]
-        return switch role {
-        case .discoveryd: directory + "/discoveryd"
-        case .forwarderd: directory + "/forwarderd"
-        case .sample: own
-        }
-    }
-
-    static func arguments(_ role: Child.Role, _ settings: Supervisor.Settings) -> [String] {
-        let common = ["--runtime-dir", settings.runtimeDirectory, "-l", settings.logLevel.name]
-        switch role {
-        case .discoveryd:
-            let state = settings.stateDirectory.map { ["--state-dir", $0] } ?? []
-            return ["-c", settings.file.path] + common + state
-        case .forwarderd(let index):
-            let state = Directories.state(settings.stateDirectory, runtime: settings.runtimeDirectory)
-            return [
-                "--index", String(index), "--snapshot", state + "/snapshot", "--configuration",
-                LineDigest(of: settings.file.bytes).text,
-            ] + common
-        case .sample(let name, let port): return ["sample", "--name", name, "--port", String(port)]
-        }
     }
 }

@@ -15,10 +15,10 @@ struct Reload {
 extension Supervisor {
     /// Reads the file anew. With `dryRun` only says what would change.
     mutating func reload(_ connection: (slot: Int, generation: UInt32)?, dryRun: Bool) {
-        guard phase == .running, reloading == nil, !isRollingBack, rolling == nil else {
+        guard !isBusy else {
             // Nobody waits for the answer to a signal or to a changed file: it is done when its time has come.
             if connection == nil, !dryRun { mustReloadAgain = true }
-            return answer(connection, .failure("another change is under way; try again", ExitCode.failed))
+            return answer(connection, .failure(Self.busy, ExitCode.failed))
         }
         var next: Reload
         do {
@@ -119,7 +119,7 @@ extension Supervisor {
     }
 
     /// What came while another reload was under way.
-    private mutating func reloadIfAsked() {
+    mutating func reloadIfAsked() {
         guard mustReloadAgain, phase == .running else { return }
         mustReloadAgain = false
         reload(nil, dryRun: false)
@@ -174,17 +174,7 @@ extension Supervisor {
             }
         }
         for index in present.dropFirst(count) {
-            children[index].state = .stopping
-            loop.cancel(&children[index].timer)
-            if children[index].isRunning {
-                tell(
-                    children[index],
-                    .drain(
-                        delayMilliseconds: 0,
-                        timeoutMilliseconds: settings.configuration.general.forwarding.drainTimeoutMilliseconds))
-            } else {
-                children[index].state = .ended
-            }
+            drain(index)
         }
     }
 

@@ -13,7 +13,8 @@ struct ControlServer: ~Copyable {
         case status
         case reload(dryRun: Bool)
         case scale(Int)
-        case restart
+        case restart(RestartTarget)
+        case upgrade
         case unknown(String)
     }
 
@@ -32,17 +33,28 @@ struct ControlServer: ~Copyable {
                 descriptor.close()
                 continue
             }
-            let slot = connections.insert(
-                Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
-            let token = Token(
-                kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot,
-                generation: connections.generation(slot))
-            do {
-                try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
-            } catch {
-                close(slot)
-            }
+            _ = adopt(descriptor, loop)
         }
+    }
+
+    /// A connection that is open already; nil when it cannot be heard.
+    mutating func adopt(_ descriptor: Descriptor, _ loop: borrowing EventLoop) -> (slot: Int, generation: UInt32)? {
+        guard !connections.isFull else {
+            descriptor.close()
+            return nil
+        }
+        let slot = connections.insert(
+            Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
+        let generation = connections.generation(slot)
+        let token = Token(
+            kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: generation)
+        do {
+            try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
+        } catch {
+            close(slot)
+            return nil
+        }
+        return (slot, generation)
     }
 
     private func close(_ slot: Int) {
@@ -99,7 +111,8 @@ struct ControlServer: ~Copyable {
         case "status": .status
         case "reload": .reload(dryRun: root?["dry_run"]?.boolean ?? false)
         case "scale": .scale(Int(clamping: root?["forwarders"]?.unsigned ?? 0))
-        case "restart": .restart
+        case "restart": .restart(root?["target"]?.string.flatMap(RestartTarget.init(rawValue:)) ?? .all)
+        case "upgrade": .upgrade
         case let other: .unknown(other ?? "")
         }
     }
@@ -133,7 +146,8 @@ extension Supervisor {
         case .reload(let dryRun):
             reload((slot, control.connections.generation(slot)), dryRun: dryRun)
         case .scale(let count): scale((slot, control.connections.generation(slot)), to: count)
-        case .restart: restartForwarders((slot, control.connections.generation(slot)))
+        case .restart(let target): restart(target, (slot, control.connections.generation(slot)))
+        case .upgrade: upgrade((slot, control.connections.generation(slot)))
         case .status:
             let now = loop.now
             let children = children
@@ -167,7 +181,8 @@ extension Supervisor {
                 $0.field("ok", false)
                 $0.field(
                     "error",
-                    "the command `\(Text.shown(name.utf8))` is not known; stop, status, reload, scale and restart are")
+                    "the command `\(Text.shown(name.utf8))` is not known; stop, status, reload, scale, restart and upgrade are"
+                )
             }
         }
     }

@@ -1,0 +1,68 @@
+import Shared
+
+extension Command {
+    static let logs = Command(
+        name: "logs", operands: "", summary: "Print what serverpyctl and its children have said.",
+        details: """
+            The last lines of all processes are kept in the runtime directory, 1 to 2 MiB of them. With -f it goes on with what comes,
+            through an upgrade too, until serverpy ends.
+            """,
+        options: [
+            Options.Spec("follow", "f", help: "go on with what comes"),
+            Options.Spec("lines", "n", value: "N", help: "only the last N lines of what there is"),
+            Options.Spec("json", help: "print JSON, one object a line"), .runtimeDirectory,
+        ], example: "serverpyctl logs -f -n 20"
+    ) { options throws(CommandFault) in
+        let directory = Directories.runtime(options["runtime-dir"])
+        let last = try options.count("lines", 0...1_000_000)
+        guard var reader = LogReader(directory) else {
+            throw CommandFault(
+                code: ExitCode.notRunning,
+                message: "serverpyctl: serverpy is not running with the runtime directory \(directory)")
+        }
+        let lines = reader.next()
+        try write(lines.suffix(last ?? lines.count), options)
+        guard options.has("follow") else { return ExitCode.done }
+        while let connection = connect(directory) {
+            defer { connection.close() }
+            try follow(&reader, until: connection, options)
+        }
+        try write(reader.next()[...], options)
+        return ExitCode.done
+    }
+
+    /// Until the connection to the supervisor ends.
+    private static func follow(
+        _ reader: inout LogReader, until connection: Descriptor, _ options: Options
+    ) throws(CommandFault) {
+        guard let queue = try? EventQueue(eventsPerTurn: 1),
+            (try? queue.add(connection, token: 0, interest: [.readable, .peerClosed])) != nil
+        else { return }
+        while true {
+            let events = (try? queue.wait(timeoutMilliseconds: Int32(Limits.logLookMilliseconds))) ?? 1
+            try write(reader.next()[...], options)
+            if events > 0 { return }
+        }
+    }
+
+    /// A supervisor that becomes its successor is away for a moment.
+    private static func connect(_ directory: String) -> Descriptor? {
+        try? UnixSocket.connect(.stream, path: directory + "/control.sock")
+    }
+
+    private static func write(_ lines: ArraySlice<[UInt8]>, _ options: Options) throws(CommandFault) {
+        var text: [UInt8] = []
+        for line in lines {
+            if options.has("json"), let parsed = LogLine(line) {
+                text += parsed.json
+            } else {
+                text += line + [0x0a]
+            }
+        }
+        do {
+            try Descriptor.standardOutput.writeAll(text)
+        } catch {
+            throw CommandFault(code: ExitCode.failed, message: "")
+        }
+    }
+}

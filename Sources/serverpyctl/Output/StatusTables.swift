@@ -1,0 +1,173 @@
+import Shared
+
+/// Which rows of a status are shown, in which order, and how.
+struct StatusView: Equatable {
+    enum Order: String, CaseIterable {
+        /// As the configuration has them.
+        case configuration
+        /// Those first that are not well.
+        case status
+        case requests, errors, latency, availability
+    }
+
+    var order = Order.configuration
+    /// Services and instances whose name or address holds this; all where it is empty.
+    var filter = ""
+    var columns = 80
+    var hasColour = false
+
+    func shows(_ names: String...) -> Bool { filter.isEmpty || names.contains { $0.contains(filter) } }
+}
+
+/// A status as people read it.
+struct StatusTables {
+    let report: StatusReport
+    let view: StatusView
+
+    var text: String {
+        var text = heading
+        text += processTable.text(hasColour: view.hasColour)
+        let (services, instances) = (serviceTable, instanceTable)
+        if !services.isEmpty { text += "\n" + services.text(hasColour: view.hasColour) }
+        if !instances.isEmpty { text += "\n" + instances.text(hasColour: view.hasColour) }
+        if report.now == nil { text += "\ndiscoveryd does not answer: nothing is known of services and instances\n" }
+        return text
+    }
+
+    private var heading: String {
+        guard let supervisor = report.supervisor else { return "" }
+        let state = supervisor["state"]?.string ?? "?"
+        let uptime = Self.span((supervisor["uptime_ms"]?.unsigned ?? 0) / 1000)
+        return """
+            serverpyctl \(state), pid \(supervisor["pid"]?.text ?? "?"), up \(uptime)
+            request processor \(supervisor["request_processor"]?.string ?? "?")
+            discovery server \(supervisor["discovery_server"]?.string ?? "?")
+
+
+            """
+    }
+
+    private var processTable: Table {
+        var table = Table(["PROCESS", "PID", "STATE", "UP", "RESTARTS", "CPU", "MEM", "INFLIGHT", "SNAPSHOT"])
+        for process in report.supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
+            let use = report.use(process)
+            let forwarder = report.forwarder(process)
+            let state = process["state"]?.string ?? ""
+            table.add(
+                [
+                    Self.cut(process["name"]?.string ?? "?", 14), process["pid"]?.text ?? "", state,
+                    Self.span((process["uptime_ms"]?.unsigned ?? 0) / 1000), process["restarts"]?.text ?? "",
+                    use.map { "\(Int($0.cpuPercent.rounded()))%" } ?? "-",
+                    use.map { Self.tenths(Double($0.memory) / 1_048_576) + "M" } ?? "-",
+                    forwarder?["in_flight"]?.text ?? "-", forwarder?["snapshot"]?.string ?? "-",
+                ], state == "ready" ? .good : state == "down" ? .bad : .doubtful, at: 2)
+        }
+        if report.supervisor == nil {
+            for forwarder in report.forwarders {
+                table.add([
+                    "forwarderd \(forwarder["index"]?.text ?? "?")", forwarder["pid"]?.text ?? "?", "ready", "-", "-",
+                    "-", "-", forwarder["in_flight"]?.text ?? "-", forwarder["snapshot"]?.string ?? "-",
+                ])
+            }
+        }
+        return table
+    }
+
+    private var serviceTable: Table {
+        var table = Table(["SERVICE", "UP", "REQUESTS/S", "ERRORS/S", "P99"])
+        var services = report.services.filter { view.shows($0.name) }
+        switch view.order {
+        case .configuration, .availability: break
+        case .status: services.sort { $0.total - $0.up > $1.total - $1.up }
+        case .requests: services.sort { ($0.requestsPerSecond ?? 0) > ($1.requestsPerSecond ?? 0) }
+        case .errors: services.sort { ($0.errorsPerSecond ?? 0) > ($1.errorsPerSecond ?? 0) }
+        case .latency: services.sort { ($0.p99 ?? 0) > ($1.p99 ?? 0) }
+        }
+        for service in services {
+            table.add(
+                [
+                    Self.cut(service.name, 30 + room), "\(service.up)/\(service.total)",
+                    service.requestsPerSecond.map { "\(Int($0.rounded()))" } ?? "-",
+                    service.errorsPerSecond.map { "\(Int($0.rounded()))" } ?? "-",
+                    service.p99.map { "\(Self.tenths($0)) ms" } ?? "-",
+                ], service.up == service.total ? .good : service.up == 0 ? .bad : .doubtful, at: 1)
+        }
+        return table
+    }
+
+    private var instanceTable: Table {
+        var table = Table(["SERVICE", "INSTANCE", "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE"])
+        let wall = Clock.wallMilliseconds()
+        for instance in sortedInstances {
+            let words = Self.words(instance)
+            let status = instance["status"]?.string ?? "?"
+            let since = instance["since"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
+            table.add(
+                [
+                    Self.cut(instance["service_name"]?.string ?? "?", 12 + room / 3),
+                    Self.cut(instance["instance_url"]?.string ?? "?", 21 + room / 3), status,
+                    since.map { Self.span((wall - min(wall, $0)) / 1000) } ?? "-",
+                    instance["availability"]?.double.map { "\(Self.tenths($0))" } ?? "-",
+                    instance["priority"]?.string ?? "",
+                    Self.cut(words.filter { !$0.isEmpty }.joined(separator: "; "), 14 + room / 3),
+                ], status == "up" ? words.count > 1 ? .doubtful : .good : status == "down" ? .bad : .doubtful, at: 2)
+        }
+        return table
+    }
+
+    /// What the terminal is wider than 80 columns.
+    private var room: Int { max(0, view.columns - 80) }
+
+    private var sortedInstances: [Document.Value] {
+        func traffic(_ instance: Document.Value, _ name: StaticString) -> UInt64 {
+            instance["traffic"]?[name]?.unsigned ?? 0
+        }
+        func errors(_ instance: Document.Value) -> UInt64 { instance["traffic"]?["status"]?["5xx"]?.unsigned ?? 0 }
+        func latency(_ instance: Document.Value) -> Double { instance["traffic"]?["latency_ms"]?["p99"]?.double ?? 0 }
+        func trouble(_ instance: Document.Value) -> Int {
+            (instance["status"]?.string == "up" ? 0 : 2) + (Self.words(instance).count > 1 ? 1 : 0)
+        }
+        let shown = report.instances.filter {
+            view.shows($0["service_name"]?.string ?? "", $0["instance_url"]?.string ?? "")
+        }
+        return switch view.order {
+        case .configuration: shown
+        case .status: shown.sorted { trouble($0) > trouble($1) }
+        case .requests: shown.sorted { traffic($0, "requests") > traffic($1, "requests") }
+        case .errors: shown.sorted { errors($0) > errors($1) }
+        case .latency: shown.sorted { latency($0) > latency($1) }
+        case .availability: shown.sorted { ($0["availability"]?.double ?? 0) < ($1["availability"]?.double ?? 0) }
+        }
+    }
+
+    /// What speaks against an instance, and last the cause of its status.
+    private static func words(_ instance: Document.Value) -> [String] {
+        var words: [String] = []
+        if instance["draining"]?.boolean == true {
+            words.append("draining, \(instance["traffic"]?["in_flight"]?.text ?? "0") under way")
+        }
+        if let count = instance["traffic"]?["ejected_by"]?.unsigned, count > 0 { words.append("ejected by \(count)") }
+        if instance["suspect"]?.boolean == true {
+            words.append("suspect: \(instance["suspect_reason"]?.string ?? "?")")
+        }
+        return words + [instance["status_reason"]?.string ?? instance["response"]?.string ?? ""]
+    }
+
+    private static func tenths(_ number: Double) -> String {
+        let tenths = Int((min(number, 1e12) * 10).rounded())
+        return "\(tenths / 10).\(tenths % 10)"
+    }
+
+    /// At most so many characters, none of which moves the cursor.
+    private static func cut(_ text: String, _ width: Int) -> String {
+        let shown = Text.shown(text.utf8, limit: .max)
+        return shown.count <= width ? shown : shown.prefix(width - 1) + "…"
+    }
+
+    /// Seconds as people say them: 42s, 5m, 3h, 12d.
+    private static func span(_ seconds: UInt64) -> String {
+        if seconds < 120 { return "\(seconds)s" }
+        if seconds < 7200 { return "\(seconds / 60)m" }
+        return seconds < 172_800 ? "\(seconds / 3600)h" : "\(seconds / 86_400)d"
+    }
+}

@@ -1,0 +1,200 @@
+import Shared
+
+/// Processes that are replaced one after another: discoveryd first, during whose absence the forwarders go on with what they know; then
+/// each forwarder, whose successor is ready before it is told to drain, so that the number of those who accept never falls.
+struct Replacement {
+    enum Step: Equatable {
+        case none
+        /// discoveryd has been told to end, or its successor is starting.
+        case discoveryd(Int)
+        case forwarder(old: Int, new: Int)
+    }
+
+    let connection: (slot: Int, generation: UInt32)?
+    /// The programs as they were, where new ones are tried: they are taken again if the new ones fail.
+    var previous: Programs?
+    var includesDiscoveryd: Bool
+    /// Places of the forwarders that are still to be replaced.
+    var left: [Int]
+    var step = Step.none
+    var done = 0
+    /// What is answered in the end.
+    var lines: [String] = []
+}
+
+extension Supervisor {
+    /// Nothing else changes while one change is under way.
+    var isBusy: Bool {
+        phase != .running || reloading != nil || isRollingBack || replacing != nil || testing != nil
+    }
+
+    static let busy = "another change is under way; try again"
+
+    /// `serverpyctl restart`.
+    mutating func restart(_ target: RestartTarget, _ connection: (slot: Int, generation: UInt32)?) {
+        guard !isBusy else { return answer(connection, .failure(Self.busy, ExitCode.failed)) }
+        beginReplacing(
+            Replacement(
+                connection: connection, includesDiscoveryd: target != .forwarders,
+                left: target == .discoveryd ? [] : replaceableForwarders()))
+    }
+
+    func replaceableForwarders() -> [Int] {
+        children.indices.filter {
+            children[$0].role.isForwarder && (children[$0].state == .ready || children[$0].state == .starting)
+        }
+    }
+
+    mutating func beginReplacing(_ replacement: Replacement) {
+        replacing = replacement
+        guard replacement.includesDiscoveryd, let index = children.firstIndex(where: { $0.role == .discoveryd }) else {
+            return replaceNext()
+        }
+        replacing?.step = .discoveryd(index)
+        loop.cancel(&children[index].timer)
+        if children[index].isRunning {
+            children[index].state = .stopping
+            tell(children[index], .stop)
+            _ = loop.schedule(
+                Token(kind: EventKind.replacementTimeout.rawValue, slot: index), after: Limits.killAfterMilliseconds)
+        } else {
+            startSuccessor(index)
+        }
+    }
+
+    private mutating func startSuccessor(_ index: Int) {
+        children[index].policy.forgive()
+        start(index)
+    }
+
+    /// The old discoveryd has ended, as it was told. True: that is what happened.
+    mutating func predecessorEnded(_ index: Int) -> Bool {
+        guard phase == .running, replacing?.step == .discoveryd(index), children[index].state == .stopping else {
+            return false
+        }
+        startSuccessor(index)
+        return true
+    }
+
+    /// The old discoveryd does not end.
+    mutating func replacementTimedOut(_ index: Int) {
+        guard replacing?.step == .discoveryd(index), children[index].state == .stopping, children[index].isRunning
+        else { return }
+        Process.signal(children[index].pid, .kill)
+    }
+
+    private mutating func replaceNext() {
+        guard var now = replacing else { return }
+        now.step = .none
+        // One that has died meanwhile has been started anew already.
+        while let old = now.left.first, children[old].state != .ready { now.left.removeFirst() }
+        guard let old = now.left.first else {
+            replacing = nil
+            if now.done > 0 { now.lines.append("\(now.done) forwarder\(now.done == 1 ? "" : "s") replaced") }
+            for line in now.lines { log.info("\(line)") }
+            now.previous?.close()
+            answer(now.connection, .success(now.lines))
+            return reloadIfAsked()
+        }
+        now.left.removeFirst()
+        let role = children[old].role
+        let new: Int
+        if let free = children.indices.first(where: { children[$0].role == role && children[$0].state == .ended }) {
+            children[free] = Child(role: role)
+            new = free
+        } else {
+            children.append(Child(role: role))
+            new = children.count - 1
+        }
+        now.step = .forwarder(old: old, new: new)
+        replacing = now
+        start(new)
+    }
+
+    /// A child has become ready: if it is the successor of one, the next follows.
+    mutating func successorReady(_ index: Int) {
+        switch replacing?.step {
+        case .discoveryd(index):
+            replacing?.lines.append("discoveryd replaced")
+            replaceNext()
+        case .forwarder(let old, index):
+            replacing?.done += 1
+            drain(old)
+            replaceNext()
+        case .discoveryd, .forwarder, .some(.none), nil: break
+        }
+    }
+
+    /// A successor that cannot become ready is given up; what it was to replace goes on. True: it was one.
+    mutating func successorFailed(_ index: Int) -> Bool {
+        guard let failed = replacing else { return false }
+        switch failed.step {
+        case .forwarder(_, index):
+            children[index].state = .ended
+            replacing = nil
+            giveUp(
+                failed,
+                "the new forwarder ended before it was ready; \(failed.done) were replaced, the others go on as they were",
+                putsDiscoverydBack: failed.includesDiscoveryd)
+            return true
+        case .discoveryd(index) where failed.previous != nil:
+            replacing = nil
+            giveUp(
+                failed, "the new discoveryd ended before it was ready; the old one is started again",
+                putsDiscoverydBack: false)
+            startSuccessor(index)
+            return true
+        case .discoveryd(index):
+            // The same program as before: it is tried again as after any other end.
+            replacing = nil
+            giveUp(failed, "discoveryd ended before it was ready; it is tried again", putsDiscoverydBack: false)
+            return false
+        case .discoveryd, .forwarder, .none: return false
+        }
+    }
+
+    private mutating func giveUp(_ failed: Replacement, _ reason: String, putsDiscoverydBack: Bool) {
+        log.error("\(reason)")
+        if let previous = failed.previous {
+            programs.close()
+            programs = previous
+            if putsDiscoverydBack {
+                beginReplacing(Replacement(connection: nil, includesDiscoveryd: true, left: []))
+            }
+        }
+        answer(failed.connection, .failure(reason, ExitCode.failed))
+        if replacing == nil { reloadIfAsked() }
+    }
+
+    /// Lets a forwarder finish what it has and end.
+    mutating func drain(_ index: Int) {
+        loop.cancel(&children[index].timer)
+        children[index].state = .stopping
+        guard children[index].isRunning else {
+            children[index].state = .ended
+            return
+        }
+        let forwarding = settings.configuration.general.forwarding
+        tell(
+            children[index], .drain(delayMilliseconds: 0, timeoutMilliseconds: forwarding.drainTimeoutMilliseconds))
+    }
+
+    /// `serverpyctl scale`: remembered until the end.
+    mutating func scale(_ connection: (slot: Int, generation: UInt32)?, to count: Int) {
+        guard !isBusy else { return answer(connection, .failure(Self.busy, ExitCode.failed)) }
+        guard (1...Limits.forwarders).contains(count) else {
+            return answer(
+                connection, .failure("from 1 to \(Limits.forwarders) forwarders are possible", ExitCode.failed))
+        }
+        let before = settings.forwarders
+        scale(to: count)
+        settings.hasFixedForwarders = true
+        log.info("\(count) forwarders instead of \(before)")
+        answer(connection, .success(["forwarders: \(before) -> \(count)"]))
+    }
+}
+
+/// What `serverpyctl restart` is asked to replace.
+enum RestartTarget: String {
+    case all, discoveryd, forwarders
+}

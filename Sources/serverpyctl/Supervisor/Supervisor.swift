@@ -1,0 +1,329 @@
+import Shared
+
+/// Opens the sockets, starts the daemons, keeps them, and takes everything down again.
+struct Supervisor: ~Copyable {
+    enum EventKind: UInt8 {
+        case signals = 1
+        case notify, controlListener, controlConnection
+        /// What a child says on its control socket, and what it writes.
+        case childControl, childOutput
+        case restart, killTimeout, replacementTimeout, watch, watchdog
+        /// New programs that are tried before an upgrade.
+        case testOutput, testTimeout
+    }
+
+    enum Phase: Equatable {
+        case starting
+        case running
+        /// Forwarders finish what is open.
+        case stoppingForwarders
+        case stoppingRest
+    }
+
+    var settings: Settings
+    let log: Log
+    var loop: EventLoop
+    let signals: SignalQueue
+    var sockets: Sockets
+    let notifier: Notifier
+    var children: [Child] = []
+    var programs: Programs
+    /// What all processes say.
+    var boundedLog: BoundedLog
+    /// Processes that are being replaced one after another.
+    var replacing: Replacement?
+    /// New programs that are being tried.
+    var testing: SelfTest?
+    var phase = Phase.starting
+    var exitCode = ExitCode.done
+    var control: ControlServer
+    /// A reload under way.
+    var reloading: Reload?
+    /// discoveryd has been given the old configuration again and has not answered yet.
+    var isRollingBack = false
+    /// A signal or a changed file came meanwhile.
+    var mustReloadAgain = false
+    /// The file as it was when it was last read.
+    var fingerprint: [Int64] = []
+    let startedAt: UInt64
+    /// As a successor in this process gets it.
+    let environmentAtStart: [(name: String, value: String)]
+    /// Told once all are ready: the demo's hints.
+    let whenReady: (borrowing Supervisor) -> Void
+
+    struct Settings {
+        var file: ConfigurationFile
+        var configuration: Configuration
+        var forwarders: Int
+        var runtimeDirectory: String
+        var stateDirectory: String?
+        var logLevel: Log.Level
+        /// The number of forwarders was given on the command line; the configuration's does not count.
+        var hasFixedForwarders = false
+        /// Reload when the file changes.
+        var watches = false
+        /// Whom we become once the ports are open.
+        var user: User?
+        /// Prints nothing after it has become ready.
+        var isDetached = false
+        /// The demo's instances.
+        var samples: [(name: String, port: UInt16)] = []
+    }
+
+    // MARK: Start
+
+    static func make(_ settings: Settings, whenReady: @escaping (borrowing Supervisor) -> Void) throws(StartFault)
+        -> Supervisor
+    {
+        let environment = prepare(settings)
+        // What systemd passed to us is ours; children get their own.
+        let inherited = InheritedDescriptors.take()
+        let notifier = Notifier()
+        let programs = try Programs.open()
+        let loop = try EventLoop.makeForStart()
+        var settings = settings
+        if settings.user != nil {
+            settings.stateDirectory = Directories.stateBase(settings.stateDirectory)
+        }
+        var sockets = try Sockets.open(
+            settings.configuration.general, runtimeDirectory: settings.runtimeDirectory, inherited: inherited)
+        if let user = settings.user {
+            do throws(StartFault) {
+                try sockets.dropPrivileges(to: user, stateDirectory: settings.stateDirectory ?? "")
+            } catch {
+                sockets.removeFiles()
+                throw error
+            }
+        }
+        Process.gainNoPrivileges()
+        let signals = try hear(sockets, loop)
+        var supervisor = Supervisor(settings, environment, loop, sockets, notifier, programs, signals, whenReady)
+        for sample in settings.samples {
+            supervisor.children.append(Child(role: .sample(name: sample.name, port: sample.port)))
+        }
+        supervisor.children.append(Child(role: .discoveryd))
+        for index in 0..<settings.forwarders { supervisor.children.append(Child(role: .forwarderd(index: index))) }
+        for index in supervisor.children.indices where supervisor.exitCode == ExitCode.done { supervisor.start(index) }
+        return supervisor
+    }
+
+    /// In the place of another supervisor, with all that it had.
+    static func resume(_ settings: Settings, _ handover: Handover) throws(StartFault) -> Supervisor {
+        let environment = prepare(settings)
+        let notifier = Notifier()
+        let previous = Programs(
+            own: "", discoveryd: handover.descriptor("discoveryd"), forwarderd: handover.descriptor("forwarderd"))
+        let programs = try Programs.open()
+        let loop = try EventLoop.makeForStart()
+        let sockets = Sockets(handover, runtimeDirectory: settings.runtimeDirectory)
+        let signals = try hear(sockets, loop)
+        var supervisor = Supervisor(
+            settings, environment, loop, sockets, notifier, programs, startedAt: handover.startedAt, signals
+        ) { _ in }
+        supervisor.phase = .running
+        supervisor.takeOver(
+            handover,
+            previous: Programs(own: programs.own, discoveryd: previous.discoveryd, forwarderd: previous.forwarderd))
+        return supervisor
+    }
+
+    /// What is done before anything else; the environment as it was.
+    private static func prepare(_ settings: Settings) -> [(name: String, value: String)] {
+        SignalQueue.ignoreBrokenPipes()
+        SignalQueue.restoreChildSignal()
+        Process.setName("serverpyctl")
+        Process.raiseOpenFileLimit()
+        Log.format = settings.configuration.general.forwarding.logFormat
+        return Process.environment().filter { !$0.name.hasPrefix("LISTEN_") }
+    }
+
+    private static func hear(_ sockets: Sockets, _ loop: borrowing EventLoop) throws(StartFault) -> SignalQueue {
+        do throws(Errno) {
+            let signals = try SignalQueue([.interrupt, .terminate, .quit, .hangUp, .user1, .child])
+            try loop.add(signals.descriptor, Token(kind: EventKind.signals.rawValue), [.readable])
+            try loop.add(sockets.notify, Token(kind: EventKind.notify.rawValue), [.readable])
+            try loop.add(sockets.control, Token(kind: EventKind.controlListener.rawValue), [.readable])
+            return signals
+        } catch {
+            sockets.removeFiles()
+            throw StartFault("signals cannot be set up: \(error)")
+        }
+    }
+
+    private init(
+        _ settings: Settings, _ environment: [(name: String, value: String)], _ loop: consuming EventLoop,
+        _ sockets: Sockets, _ notifier: Notifier, _ programs: Programs, startedAt: UInt64? = nil,
+        _ signals: SignalQueue, _ whenReady: @escaping (borrowing Supervisor) -> Void
+    ) {
+        self.signals = signals
+        let log = Log(program: "serverpyctl", level: settings.logLevel)
+        self.settings = settings
+        self.log = log
+        self.startedAt = startedAt ?? loop.now
+        environmentAtStart = environment
+        self.loop = loop
+        self.sockets = sockets
+        self.notifier = notifier
+        self.programs = programs
+        self.whenReady = whenReady
+        control = ControlServer(log: log)
+        boundedLog = BoundedLog(directory: sockets.directory, path: sockets.runtimeDirectory, log: log)
+    }
+
+    mutating func run() -> Int32 {
+        fingerprint = (try? Files.fingerprint(settings.file.path)) ?? []
+        if settings.watches {
+            _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds)
+        }
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
+        while !isOver {
+            do {
+                try loop.turn()
+            } catch {
+                log.error("epoll_wait failed: \(error)")
+                exitCode = ExitCode.failed
+                break
+            }
+            while let event = loop.nextEvent() { handle(event) }
+            while let token = loop.nextTimer() { handleTimer(token) }
+            checkReadiness()
+        }
+        for child in children where child.isRunning { Process.signal(child.pid, .kill) }
+        for index in children.indices { endOutput(index) }
+        control.closeAll(loop)
+        boundedLog.remove()
+        sockets.removeFiles()
+        return exitCode
+    }
+
+    private var isOver: Bool {
+        switch phase {
+        case .starting, .running: false
+        case .stoppingForwarders, .stoppingRest: !children.contains { $0.isRunning }
+        }
+    }
+
+    // MARK: Events
+
+    private mutating func handle(_ event: EventLoop.Event) {
+        switch EventKind(rawValue: event.token.kind) {
+        case .signals: takeSignals()
+        case .notify: takeNotifications()
+        case .controlListener: control.accept(sockets.control, loop)
+        case .controlConnection:
+            let slot = event.token.slot
+            for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
+            control.settle(slot)
+        case .childControl: takeChildMessages(event.token.slot)
+        case .childOutput: takeOutput(event.token.slot)
+        case .testOutput: takeTestOutput()
+        case .restart, .killTimeout, .replacementTimeout, .watch, .watchdog, .testTimeout, nil: break
+        }
+    }
+
+    private mutating func handleTimer(_ token: Token) {
+        switch EventKind(rawValue: token.kind) {
+        case .restart:
+            guard token.slot < children.count else { return }
+            children[token.slot].timer = .none
+            if children[token.slot].state == .waiting { start(token.slot) }
+        case .killTimeout: killWhatIsLeft()
+        case .watch: checkFile()
+        case .watchdog: checkProgress()
+        case .replacementTimeout: replacementTimedOut(token.slot)
+        case .testTimeout: testTimedOut()
+        case .signals, .notify, .controlListener, .controlConnection, .childControl, .childOutput, .testOutput, nil:
+            break
+        }
+    }
+
+    private mutating func takeSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case .child: reap()
+            case .interrupt, .terminate, .quit:
+                if phase == .starting || phase == .running {
+                    log.info("\(signal): stopping")
+                    stop(drain: true)
+                } else {
+                    log.info("\(signal) again: stopping now")
+                    for child in children where child.isRunning { tell(child, .stop) }
+                    _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
+                }
+            case .hangUp: reload(nil, dryRun: false)
+            case .user1:
+                // Log files have been renamed.
+                for child in children where child.role.isForwarder && child.isRunning { tell(child, .reopenLogs) }
+            default: break
+            }
+        }
+    }
+
+    /// Notifications of living children only; the kernel says whose they are.
+    private mutating func takeNotifications() {
+        while true {
+            guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else {
+                return
+            }
+            for descriptor in message.descriptors { descriptor.close() }
+            guard let sender = message.sender,
+                let index = children.firstIndex(where: { $0.isRunning && $0.pid == sender.pid })
+            else {
+                continue
+            }
+            for (name, value) in Notifier.parse(message.bytes) {
+                switch name {
+                case "READY":
+                    guard value == "1", children[index].state == .starting else { break }
+                    children[index].state = .ready
+                    children[index].aliveAt = loop.now
+                    successorReady(index)
+                case "WATCHDOG": children[index].aliveAt = loop.now
+                case "STATUS": children[index].status = value
+                default: break
+                }
+            }
+        }
+    }
+
+    /// Progress, not the process, is what counts: one whose loop does not turn is killed, and its end is treated as any other.
+    private mutating func checkProgress() {
+        notifier.alive()
+        boundedLog.rotateIfLarge()
+        // Where we ourselves stood still, all watchdogs begin anew.
+        let weStoodStill = loop.lateMilliseconds > Limits.watchdogGapMilliseconds
+        for index in children.indices where children[index].isRunning {
+            if children[index].state == .starting, loop.now - children[index].startedAt > Limits.startMilliseconds {
+                let child = children[index]
+                log.error("\(child.role.name) (pid \(child.pid)) does not become ready; it is killed")
+                Process.signal(child.pid, .kill)
+            }
+            guard children[index].state == .ready else { continue }
+            if weStoodStill || children[index].role.isSample { children[index].aliveAt = loop.now }
+            let silent = loop.now - children[index].aliveAt
+            guard silent > Limits.watchdogMilliseconds else { continue }
+            let child = children[index]
+            log.error("\(child.role.name) (pid \(child.pid)) has made no progress for \(silent / 1000) s; it is killed")
+            children[index].aliveAt = loop.now
+            Process.signal(child.pid, .kill)
+        }
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
+    }
+
+    // MARK: Readiness
+
+    /// Says so once, when the last child has become ready.
+    private mutating func checkReadiness() {
+        guard phase == .starting, children.allSatisfy({ $0.state == .ready }) else { return }
+        phase = .running
+        let polls = children.first { $0.role == .discoveryd }?.status ?? ""
+        let count = settings.forwarders
+        let line =
+            "ready: request processor on \(sockets.requestsAddress), discovery server on \(sockets.discoveryAddress), "
+            + "\(count) forwarder\(count == 1 ? "" : "s"), \(polls)\n"
+        try? Descriptor.standardError.writeAll(Array(line.utf8))
+        if settings.isDetached { Descriptor.silenceStandard() }
+        notifier.ready(polls)
+        whenReady(self)
+    }
+}
