@@ -15,30 +15,12 @@ import Testing
         status: Int32, output: String, errors: String
     ) { try Programs.run(arguments + ["--runtime-dir", serverpy.runtimeDirectory]) }
 
-    /// A kept connection that makes requests until it is told to close, then a new one; counts what went wrong.
-    private func requests(_ serverpy: Serverpy, while isOn: () -> Bool) throws -> (good: Int, bad: [String]) {
-        var (good, bad): (Int, [String]) = (0, [])
-        var client = try Client(port: serverpy.requests)
-        while isOn() {
-            do {
-                try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
-                let answer = try client.read()
-                if answer.status == 200 { good += 1 } else { bad.append("\(answer.status)") }
-                if answer.values("Connection") == ["close"] { client = try Client(port: serverpy.requests) }
-            } catch {
-                bad.append("\(error)")
-                client = try Client(port: serverpy.requests)
-            }
-        }
-        return (good, bad)
-    }
-
     @Test func aRestartReplacesEachAndFailsNoRequest() throws {
         let serverpy = try start(forwarders: 2)
         let before = try serverpy.pids("forwarderd")
         let restart = try Running(
             program: "serverpyctl", arguments: ["restart", "forwarder", "--runtime-dir", serverpy.runtimeDirectory])
-        let (good, bad) = try requests(serverpy) { restart.waitForExit(seconds: 0) == nil }
+        let (good, bad) = try keptRequests(serverpy) { restart.waitForExit(seconds: 0) == nil }
         #expect(good > 0 && bad.isEmpty, "\(bad)")
         #expect(restart.output == ["2 forwarders replaced"], "\(restart.output) \(restart.errors)")
         let isReplaced = Eventually.holds {
@@ -54,7 +36,7 @@ import Testing
             let scaled = try run(["scale", "forwarder=\(count)"], serverpy)
             #expect(scaled.status == 0 && scaled.output.contains(" -> \(count)"), "\(scaled)")
             var turns = 0
-            let (good, bad) = try requests(serverpy) {
+            let (good, bad) = try keptRequests(serverpy) {
                 turns += 1
                 return turns < 300
             }
@@ -66,7 +48,7 @@ import Testing
     @Test func wrongNumbersAndTargetsAreRefused() throws {
         let serverpy = try start(forwarders: 1)
         for arguments in [
-            ["scale", "forwarder=0"], ["scale", "four"], ["scale"], ["restart", "discoveryd"], ["restart"],
+            ["scale", "forwarder=0"], ["scale", "four"], ["scale"], ["restart", "everything"], ["restart", "all", "x"],
         ] {
             let refused = try run(arguments, serverpy)
             #expect(refused.status == 64 && !refused.errors.isEmpty, "\(arguments) \(refused)")

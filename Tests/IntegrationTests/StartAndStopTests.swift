@@ -133,7 +133,7 @@ import Testing
             ], directory: directory)
         #expect(result.status == 1)
         #expect(
-            result.errors.contains("forwarderd 0 cannot be started") && result.errors.contains("No such file"),
+            result.errors.contains("\(directory)/forwarderd cannot be started: No such file"),
             "\(result.errors)")
         #expect(!FileManager.default.fileExists(atPath: directory + "/run"))
     }

@@ -134,7 +134,7 @@ extension Supervisor {
             replacing = nil
             giveUp(
                 failed,
-                "the new forwarder ended before it was ready; \(failed.done) were replaced, the others go on as they were",
+                "the new forwarderd ended before it was ready; \(failed.done) were replaced, the others go on as they were",
                 putsDiscoverydBack: failed.includesDiscoveryd)
             return true
         case .discoveryd(index) where failed.previous != nil:
