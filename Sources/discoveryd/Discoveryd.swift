@@ -115,12 +115,7 @@ struct Discoveryd: ~Copyable {
     private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (
         Descriptor, String?
     ) {
-        if let inherited = daemon.inherited.first("discovery.sock") {
-            guard Socket.isListening(inherited) else {
-                throw StartFault("the inherited descriptor `discovery.sock` does not listen")
-            }
-            return (inherited, nil)
-        }
+        if let inherited = try daemon.inherited.listeners("discovery.sock").first { return (inherited, nil) }
         let path = runtimeDirectory + "/discovery.sock"
         do {
             _ = try Files.openPrivateDirectory(runtimeDirectory)
@@ -137,12 +132,7 @@ struct Discoveryd: ~Copyable {
     }
 
     private static func apiSocket(_ daemon: Daemon, _ general: Configuration.General) throws(StartFault) -> Descriptor {
-        if let inherited = daemon.inherited.first("discovery-http") {
-            guard Socket.isListening(inherited) else {
-                throw StartFault("the inherited descriptor `discovery-http` does not listen")
-            }
-            return inherited
-        }
+        if let inherited = try daemon.inherited.listeners("discovery-http").first { return inherited }
         do {
             return try ListenAddress.discovery(general).listen()
         } catch {

@@ -19,10 +19,7 @@ let usage = """
     """
 
 func makeListeners(_ daemon: Daemon, _ address: String?) throws(StartFault) -> Listeners {
-    let inherited = daemon.inherited.all("requests")
-    for descriptor in inherited where !Socket.isListening(descriptor) {
-        throw StartFault("an inherited descriptor `requests` does not listen")
-    }
+    let inherited = try daemon.inherited.listeners("requests")
     if !inherited.isEmpty { return Listeners(inherited) }
     guard let address else {
         throw StartFault("there is nothing to listen on: pass a socket (LISTEN_FDS, named `requests`) or --listen")

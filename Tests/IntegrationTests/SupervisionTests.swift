@@ -4,6 +4,7 @@ import Testing
 
 /// What serverpyctl is to its children, its terminal and the system around it.
 @Suite struct SupervisionTests {
+    private static let hasPython = FileManager.default.isExecutableFile(atPath: "/usr/bin/python3")
     private static let isRoot = getuid() == 0
     /// Namespaces of process numbers can be made here.
     private static let hasNamespaces =
@@ -142,6 +143,42 @@ import Testing
     }
 
     // MARK: The system around it
+
+    /// A socket unit's socket blocks: two who are woken for one connection, and one of them would never come back.
+    @Test(.enabled(if: hasPython)) func aSocketThatSystemdHoldsIsUsedAndNeverWaitedFor() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let stub = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") }
+        let text =
+            "{\(StubInstance.service([stub.port])), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 1}}"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/c.json"))
+        // Opens a socket, passes it on as systemd does, and becomes serverpyctl.
+        let script = """
+            import os, socket, sys
+            listener = socket.create_server(("127.0.0.1", 0))
+            print(listener.getsockname()[1], flush=True)
+            os.dup2(listener.fileno(), 3)
+            os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="requests", LISTEN_PID=str(os.getpid()))
+            os.execv(sys.argv[1], sys.argv[1:])
+            """
+        let running = try Running(
+            program: "/usr/bin/python3",
+            arguments: [
+                "-c", script, Programs.directory + "/serverpyctl", "start", "-c", directory + "/c.json",
+                "--forwarders", "2", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
+            ])
+        let line = try #require(running.waitForError("ready: request processor on http://127.0.0.1:"))
+        let output = try #require(running.output.first)
+        let port = try #require(UInt16(output))
+        #expect(line.contains(":\(port),"), "\(line)")
+        let flags = String(decoding: try Files.read("/proc/\(running.pid)/fdinfo/3", maxBytes: 999), as: UTF8.self)
+            .split(separator: "\n").first { $0.hasPrefix("flags:") }
+        let bits = try #require(flags?.split(separator: "\t").last.flatMap { Int($0, radix: 8) })
+        #expect(bits & Int(O_NONBLOCK) != 0, "the socket does not block")
+        for _ in 0..<50 { #expect(try Client.get(port, "/a").status == 200) }
+        running.signal(.terminate)
+        #expect(running.waitForExit() == 0)
+    }
 
     @Test(.enabled(if: hasNamespaces)) func asPidOneItReapsStrangersAndEndsOnASignal() throws {
         let sample = try Sample("one")

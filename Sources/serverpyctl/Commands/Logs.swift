@@ -16,9 +16,7 @@ extension Command {
         let directory = Directories.runtime(options["runtime-dir"])
         let last = try options.count("lines", 0...1_000_000)
         guard var reader = LogReader(directory) else {
-            throw CommandFault(
-                code: ExitCode.notRunning,
-                message: "serverpyctl: serverpy is not running with the runtime directory \(directory)")
+            throw ControlClient.notRunning("logs", directory)
         }
         let lines = reader.next()
         try write(lines.suffix(last ?? lines.count), options)

@@ -9,7 +9,7 @@ enum ControlClient {
     ) throws(CommandFault)
         -> Document.Value
     {
-        var channel = try connect(options)
+        var channel = try connect(command, options)
         var writer = JSONWriter()
         writer.beginObject()
         writer.field("command", command)
@@ -38,15 +38,31 @@ enum ControlClient {
             message: "serverpyctl: the supervisor did not answer within \(timeoutMilliseconds) ms")
     }
 
-    private static func connect(_ options: Options) throws(CommandFault) -> LineChannel {
+    private static func connect(_ command: String, _ options: Options) throws(CommandFault) -> LineChannel {
         let directory = Directories.runtime(options["runtime-dir"])
         do {
             return LineChannel(try UnixSocket.connect(.stream, path: directory + "/control.sock"))
         } catch {
-            throw CommandFault(
-                code: ExitCode.notRunning,
-                message: "serverpyctl: serverpy is not running with the runtime directory \(directory)")
+            throw notRunning(command, directory)
         }
+    }
+
+    /// Under units of their own, systemd is who can do it.
+    static func notRunning(_ command: String, _ directory: String) -> CommandFault {
+        var message = "serverpyctl: serverpy is not running with the runtime directory \(directory)"
+        let units = [
+            "stop": "systemctl stop 'serverpy-*'", "scale": "systemctl start serverpy-forwarderd@N",
+            "restart": "systemctl restart serverpy-forwarderd@N, one after another",
+            "upgrade": "systemctl restart serverpy-discoveryd, and serverpy-forwarderd@N one after another",
+            "logs": "journalctl -u 'serverpy-*'",
+        ]
+        if let unit = units[command], let socket = try? UnixSocket.connect(.stream, path: directory + "/discovery.sock")
+        {
+            socket.close()
+            message =
+                "serverpyctl: discoveryd runs on its own with the runtime directory \(directory), without a supervisor; use `\(unit)`"
+        }
+        return CommandFault(code: ExitCode.notRunning, message: message)
     }
 }
 
@@ -56,9 +72,8 @@ extension Command {
         details: "Returns when it has ended. Exits with 69 if none is running.", options: [.runtimeDirectory],
         example: "serverpyctl stop"
     ) { options throws(CommandFault) in
-        let status = try ControlClient.ask("status", options)
         let answer = try ControlClient.ask("stop", options)
-        guard let pid = status["pid"]?.unsigned else { return ExitCode.failed }
+        guard let pid = answer["pid"]?.unsigned else { return ExitCode.failed }
         // The process's end is an event too: pidfd_open(2).
         guard let exit = try? ProcessExit(pid: Int32(clamping: pid)) else { return ExitCode.done }
         let limit = answer["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds

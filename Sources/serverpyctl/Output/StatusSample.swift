@@ -14,11 +14,6 @@ struct StatusSample {
         var supervisor: Document.Value?
         var missing: CommandFault?
         do throws(CommandFault) { supervisor = try ControlClient.ask("status", options) } catch { missing = error }
-        var ticks: [UInt64: UInt64] = [:]
-        for process in supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
-            if let pid = process["pid"]?.unsigned, pid != 0 { ticks[pid] = Self.ticks(pid) }
-        }
-        self.ticks = ticks
         var statistics: Document.Value?
         do throws(CommandFault) {
             // One that hangs is to be shown, not to be waited for.
@@ -29,6 +24,13 @@ struct StatusSample {
         }
         self.supervisor = supervisor
         self.statistics = statistics
+        // Without a supervisor the forwarders themselves have said who they are.
+        let processes = supervisor?["processes"] ?? statistics?["request_processor"]?["forwarders"]
+        var ticks: [UInt64: UInt64] = [:]
+        for process in processes?.elements.map({ $0 }) ?? [] {
+            if let pid = process["pid"]?.unsigned, pid != 0 { ticks[pid] = Self.ticks(pid) }
+        }
+        self.ticks = ticks
     }
 
     /// See proc_pid_stat(5).

@@ -49,25 +49,30 @@ struct StatusTables {
 
     private var processTable: Table {
         var table = Table(["PROCESS", "PID", "STATE", "UP", "RESTARTS", "CPU", "MEM", "INFLIGHT", "SNAPSHOT"])
-        for process in report.supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
+        func row(_ name: String, _ state: String, _ seconds: UInt64?, _ process: Document.Value) {
             let use = report.use(process)
             let forwarder = report.forwarder(process)
-            let state = process["state"]?.string ?? ""
             table.add(
                 [
-                    Self.cut(process["name"]?.string ?? "?", 14), process["pid"]?.text ?? "", state,
-                    Self.span((process["uptime_ms"]?.unsigned ?? 0) / 1000), process["restarts"]?.text ?? "",
-                    use.map { "\(Int($0.cpuPercent.rounded()))%" } ?? "-",
+                    Self.cut(name, 14), process["pid"]?.text ?? "", state, seconds.map(Self.span) ?? "-",
+                    process["restarts"]?.text ?? "-", use.map { "\(Int($0.cpuPercent.rounded()))%" } ?? "-",
                     use.map { Self.tenths(Double($0.memory) / 1_048_576) + "M" } ?? "-",
                     forwarder?["in_flight"]?.text ?? "-", forwarder?["snapshot"]?.string ?? "-",
                 ], state == "ready" ? .good : state == "down" ? .bad : .doubtful, at: 2)
         }
+        for process in report.supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
+            row(
+                process["name"]?.string ?? "?", process["state"]?.string ?? "",
+                (process["uptime_ms"]?.unsigned ?? 0) / 1000, process)
+        }
         if report.supervisor == nil {
+            let wall = Clock.wallMilliseconds()
             for forwarder in report.forwarders {
-                table.add([
-                    "forwarderd \(forwarder["index"]?.text ?? "?")", forwarder["pid"]?.text ?? "?", "ready", "-", "-",
-                    "-", "-", forwarder["in_flight"]?.text ?? "-", forwarder["snapshot"]?.string ?? "-",
-                ])
+                let begun = forwarder["started_at"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
+                row(
+                    "forwarderd \(forwarder["index"]?.text ?? "?")", "ready",
+                    begun.map { (wall - min(wall, $0)) / 1000 },
+                    forwarder)
             }
         }
         return table

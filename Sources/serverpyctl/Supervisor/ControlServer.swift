@@ -139,6 +139,7 @@ extension Supervisor {
                 * Limits.killAfterMilliseconds
             control.answer(slot) {
                 $0.field("ok", true)
+                $0.field("pid", Process.pid)
                 $0.field("timeout_ms", limit)
             }
             log.info("told to stop")

@@ -92,12 +92,7 @@ struct Sockets {
     private static func listener(
         _ name: String, _ address: ListenAddress, _ inherited: InheritedDescriptors
     ) throws(StartFault) -> Descriptor {
-        if let given = inherited.first(name) {
-            guard Socket.isListening(given) else {
-                throw StartFault("the inherited descriptor `\(name)` does not listen")
-            }
-            return given
-        }
+        if let given = try inherited.listeners(name).first { return given }
         do throws(ListenAddress.Fault) {
             return try address.listen()
         } catch {
