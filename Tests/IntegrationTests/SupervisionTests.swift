@@ -158,6 +158,7 @@ import Testing
             listener = socket.create_server(("127.0.0.1", 0))
             print(listener.getsockname()[1], flush=True)
             os.dup2(listener.fileno(), 3)
+            os.set_inheritable(3, True)
             os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="requests", LISTEN_PID=str(os.getpid()))
             os.execv(sys.argv[1], sys.argv[1:])
             """
