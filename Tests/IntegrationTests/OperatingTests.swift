@@ -142,9 +142,11 @@ import Testing
         #expect(try Programs.run(["completion", "sh"]).status == 64)
     }
 
-    /// Made by `serverpyctl manual > deploy/man/serverpyctl.1`.
-    @Test func theManualPageIsWhatTheHelpSays() throws {
-        let page = try Files.read(Programs.repository + "/deploy/man/serverpyctl.1", maxBytes: 1 << 20)
-        #expect(String(decoding: page, as: UTF8.self) == (try Programs.run(["manual"]).output) + "\n")
+    /// Made by `serverpyctl manual > deploy/man/serverpyctl.1`, and so on.
+    @Test(arguments: ["serverpyctl.1", "discoveryd.8", "forwarderd.8"])
+    func theManualPagesAreWhatTheHelpSays(_ name: String) throws {
+        let page = try Files.read(Programs.repository + "/deploy/man/\(name)", maxBytes: 1 << 20)
+        let made = try Programs.run(["manual", String(name.dropLast(2))])
+        #expect(made.status == 0 && String(decoding: page, as: UTF8.self) == made.output + "\n")
     }
 }

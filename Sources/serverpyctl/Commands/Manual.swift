@@ -1,14 +1,51 @@
 import Shared
 
 extension Command {
-    /// Makes `deploy/man/serverpyctl.1`; a test sees to it that the file is what this prints.
+    /// Makes the pages in `deploy/man`; a test sees to it that the files are what this prints.
     static let manual = Command(
-        name: "manual", operands: "", summary: "Print the manual page.",
-        details: "In man(7)'s language, from the same words as the help of each command.", options: [],
+        name: "manual", operands: "[PROGRAM]", summary: "Print a manual page.",
+        details: """
+            In man(7)'s language: of serverpyctl from the words of each command's help, of discoveryd or forwarderd from what that says with
+            --help.
+            """,
+        options: [],
         example: "serverpyctl manual > deploy/man/serverpyctl.1", isHidden: true
-    ) { _ throws(CommandFault) in
-        try? Descriptor.standardOutput.writeAll(Array(ManualPage.text(Command.all.filter { !$0.isHidden }).utf8))
+    ) { options throws(CommandFault) in
+        let text: String
+        switch options.operands.first ?? "serverpyctl" {
+        case "serverpyctl": text = ManualPage.text(Command.all.filter { !$0.isHidden })
+        case let daemon where ["discoveryd", "forwarderd"].contains(daemon):
+            text = try ManualPage.text(daemon: daemon, help: help(of: daemon))
+        case let other:
+            throw CommandFault(
+                code: ExitCode.usage,
+                message:
+                    "serverpyctl manual: `\(Text.shown(other.utf8))` has none; serverpyctl, discoveryd and forwarderd have"
+            )
+        }
+        try? Descriptor.standardOutput.writeAll(Array(text.utf8))
         return ExitCode.done
+    }
+
+    private static func help(of daemon: String) throws(CommandFault) -> String {
+        do {
+            let path = Programs.path(daemon, beside: try Process.executablePath())
+            let (reading, writing) = try Descriptor.pipe()
+            defer { reading.close() }
+            var program = ChildProgram(path: path, arguments: ["--help"], environment: Process.environment())
+            program.output = writing
+            let pid = try Process.start(program)
+            writing.close()
+            // A page fits a pipe.
+            let status = try Process.wait(pid)
+            guard status == .exited(ExitCode.done) else { throw Errno.invalidArgument }
+            var bytes = [UInt8](repeating: 0, count: Limits.childOutputBytesPerTurn)
+            var span = bytes.mutableSpan
+            let count = reading.read(into: &span).count ?? 0
+            return String(decoding: bytes[..<count], as: UTF8.self)
+        } catch {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl manual: \(daemon) --help: \(error)")
+        }
     }
 }
 
@@ -89,5 +126,43 @@ enum ManualPage {
 
             """
         return page
+    }
+
+    /// From a daemon's help: a line of usage, paragraphs, and options, each with its words behind it.
+    static func text(daemon: String, help: String) -> String {
+        var summaries = ["discoveryd": "polls the instances of services and tells forwarders which can be used"]
+        summaries["forwarderd"] = "forwards each request to the best instance of a service"
+        var page = """
+            .\\" Made by `serverpyctl manual \(daemon)`.
+            .TH \(daemon.uppercased()) 8 "" "serverpy \(Version.current)" "System Manager's Manual"
+            .SH NAME
+            \(daemon) \\- \(summaries[daemon] ?? "")
+            .SH SYNOPSIS
+            .B \(daemon)
+            [options]
+            .SH DESCRIPTION
+
+            """
+        var isInOptions = false
+        for line in help.split(separator: "\n", omittingEmptySubsequences: false).dropFirst() {
+            let words = line.drop { $0 == " " }
+            guard words.hasPrefix("-") else {
+                if !words.isEmpty {
+                    page += escaped(words) + "\n"
+                } else if !isInOptions, !page.hasSuffix("DESCRIPTION\n") {
+                    page += ".PP\n"
+                }
+                continue
+            }
+            if !isInOptions {
+                if page.hasSuffix(".PP\n") { page.removeLast(4) }
+                page += ".SH OPTIONS\n"
+            }
+            isInOptions = true
+            // Two spaces end the option.
+            let end = words.firstRange(of: "  ")?.lowerBound ?? words.endIndex
+            page += ".TP\n\\fB\(escaped(words[..<end]))\\fR\n\(escaped(words[end...].drop { $0 == " " }))\n"
+        }
+        return page + ".SH SEE ALSO\n.BR serverpyctl (1)\n"
     }
 }
