@@ -202,6 +202,8 @@ public enum Limits {
 
     // MARK: Supervision
     public static let controlMessageBytes = 64 * 1024
+    public static let controlRequests = 64
+    public static let refusalBytes = 16 * 1024
     public static let notifyMessageBytes = 4096
     public static let forwarders = 256
     /// The log in the runtime directory: two files of this size, and what `logs` takes of them at a time.
@@ -246,6 +248,7 @@ public enum Limits {
         precondition(inheritedDescriptors >= 4)
         precondition(downFrequencyMilliseconds <= frequencyMilliseconds)
         precondition(logBytes < logReadBytes)
+        precondition(refusalBytes * 2 + 1024 < controlMessageBytes)
         precondition(subscriberBufferBytes < lineBytes)
         // JSON may double a path's bytes.
         precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)

@@ -38,6 +38,13 @@ final class Client {
         try queue.modify(descriptor, token: 0, interest: [.readable])
     }
 
+    /// A connection that is open already.
+    init(_ descriptor: Descriptor) throws {
+        self.descriptor = descriptor
+        queue = try EventQueue(eventsPerTurn: 1)
+        try queue.add(descriptor, token: 0, interest: [.readable])
+    }
+
     private var isClosed = false
 
     func close() {

@@ -26,7 +26,7 @@ import Testing
                 $0.contains(":\(two.port)\",\"priority\":\"med\",\"weight\":1,\"status\":\"up\"")
                     || $0.contains("\"id\":0,\"status\":\"up\"")
             })
-        #expect(try Client.get(serverpy.requests, "/new").status == 200)
+        #expect(try Client.get(serverpy.requests, "/new").status == 200, "\(serverpy.running.errors)")
         // A connection from before goes on, and the new instance gets its share.
         var names: Set<String> = []
         for _ in 0..<40 {
@@ -189,5 +189,18 @@ import Testing
             }
         }
         #expect(serverpy.stop() == 0)
+    }
+
+    /// Nobody waits for the answer to a signal, so nobody would ask again.
+    @Test func aSignalThatComesWhileDiscoverydIsAwayIsNotForgotten() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(StubInstance.service([sample.port]), forwarders: 1).ready()
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        try serverpy.configure(StubInstance.service([sample.port], paths: "\"/a\", \"/new\""))
+        Signal.kill.send(to: discoveryd)
+        #expect(serverpy.running.waitForError("killed by SIGKILL") != nil)
+        serverpy.running.signal(.hangUp)
+        #expect(serverpy.running.waitForError("reloaded, snapshot") != nil, "\(serverpy.running.errors)")
+        #expect(try Client.get(serverpy.requests, "/new").status == 200, "\(serverpy.running.errors)")
     }
 }

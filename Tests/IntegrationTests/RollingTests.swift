@@ -54,4 +54,54 @@ import Testing
             #expect(refused.status == 64 && !refused.errors.isEmpty, "\(arguments) \(refused)")
         }
     }
+
+    /// Its predecessor of the same number still finishes what it has.
+    @Test func scalingUpAgainDoesNotWaitForOneThatDrains() throws {
+        let serverpy = try start(forwarders: 2)
+        // Idle connections are kept for some seconds, so both forwarders drain for as long.
+        let clients = try (0..<16).map { _ in try Client(port: serverpy.requests) }
+        for client in clients {
+            try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+            #expect(try client.read().status == 200)
+        }
+        for count in [1, 2, 1, 3] { #expect(try run(["scale", "forwarder=\(count)"], serverpy).status == 0) }
+        let isScaled = Eventually.holds {
+            let status = (try? run(["status", "--json"], serverpy).output) ?? ""
+            let processes = (try? JSONReader.parse(Array(status.utf8)).root["processes"]?.elements.map { $0 }) ?? []
+            let ready = processes.filter { $0["state"]?.string == "ready" }.compactMap { $0["name"]?.string }
+            return Set(ready).isSuperset(of: ["forwarderd 0", "forwarderd 1", "forwarderd 2"])
+        }
+        #expect(isScaled)
+        for client in clients { client.close() }
+    }
+
+    // MARK: The control socket
+
+    private func control(_ serverpy: Serverpy, _ text: String) throws -> Client {
+        let client = try Client(UnixSocket.connect(.stream, path: serverpy.runtimeDirectory + "/control.sock"))
+        try client.send(text)
+        return client
+    }
+
+    @Test func oneWhoSendsNoMoreGetsItsAnswerAllTheSame() throws {
+        let serverpy = try start(forwarders: 1)
+        let client = try control(serverpy, "{\"command\": \"restart\", \"target\": \"forwarders\"}\n")
+        client.endSending()
+        #expect(try client.readToEnd().contains("1 forwarder replaced"))
+    }
+
+    @Test func whoAsksWithoutEndOrLeavesInTheMiddleStopsNothing() throws {
+        let serverpy = try start(forwarders: 1)
+        let commands = "{\"command\": \"scale\", \"forwarders\": 2}\n{\"command\": \"upgrade\"}\n"
+        try control(serverpy, commands).close()
+        let flood = try control(serverpy, "")
+        let line = Array("{\"command\": \"status\"}\n".utf8)
+        for _ in 0..<200 {
+            guard (try? flood.send((0..<100).flatMap { _ in line })) != nil else { break }
+        }
+        flood.close()
+        #expect(Eventually.holds { (try? run(["status", "--wait", "ready", "--timeout", "5"], serverpy).status) == 0 })
+        #expect(try serverpy.pids("serverpyctl").isEmpty && serverpy.running.waitForExit(seconds: 0) == nil)
+        #expect(try Client.get(serverpy.requests, "/a").status == 200)
+    }
 }

@@ -135,8 +135,16 @@ import Testing
         #expect(
             try Programs.run(["status", "--wait", "ready", "--timeout", "10", "--runtime-dir", directory + "/run"])
                 .status == 0, "children come back without privileges")
+        #expect(try Programs.run(["upgrade", "--runtime-dir", directory + "/run"]).status == 0)
         running.signal(.terminate)
         #expect(running.waitForExit() == 0)
+        // The directories are the user's now, and a second start finds them so.
+        let again = try Running(
+            program: directory + "/serverpyctl",
+            arguments: ["start", "-c", directory + "/c.json", "--user", "nobody", "--forwarders", "1"] + arguments)
+        #expect(again.waitForError("ready: ") != nil, "\(again.errors)")
+        again.signal(.terminate)
+        #expect(again.waitForExit() == 0)
         let refused = try Programs.run(
             ["start", "-c", directory + "/c.json", "--user", "nobody-of-that-name"] + arguments)
         #expect(refused.status == 1 && refused.errors.contains("there is no user `nobody-of-that-name`"))

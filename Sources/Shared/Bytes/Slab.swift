@@ -83,7 +83,8 @@ public struct Slab<Element: ~Copyable>: Copyable {
 
     /// Whether the place still holds the value that had this generation.
     @inlinable public func holds(_ index: Int, _ generation: UInt32) -> Bool {
-        guard index >= 0, index < capacity else { return false }
+        // Even ones are of free places, which hold nothing, whoever asks.
+        guard index >= 0, index < capacity, generation & 1 == 1 else { return false }
         return unsafe generations[index] == generation
     }
 

@@ -38,7 +38,11 @@ public enum ControlMessage: Equatable, Sendable {
             writer.field("snapshot", snapshot)
         case .refused(let reason):
             writer.field("type", "refused")
-            writer.field("reason", reason)
+            // All of it fits a packet.
+            let bounded =
+                reason.utf8.count <= Limits.refusalBytes
+                ? reason : String(decoding: reason.utf8.prefix(Limits.refusalBytes), as: UTF8.self) + "..."
+            writer.field("reason", bounded)
         }
         writer.endObject()
         return writer.bytes

@@ -119,9 +119,11 @@ public enum Files {
         _ = try retrying { Int32(clamping: lseek(file.rawValue, 0, SEEK_SET)) }
     }
 
-    /// Opens a directory that is ours (or root's), not a symbolic link and not writable by others; makes it, mode
+    /// Opens a directory that is ours (or root's, or `other`'s), not a symbolic link and not writable by others; makes it, mode
     /// 0700, if it is missing. Missing parents are made too.
-    public static func openPrivateDirectory(_ path: String) throws(DirectoryError) -> (Descriptor, created: Bool) {
+    public static func openPrivateDirectory(
+        _ path: String, alsoOf other: UInt32? = nil
+    ) throws(DirectoryError) -> (Descriptor, created: Bool) {
         var created = false
         do {
             try makeDirectory(path, mode: 0o700)
@@ -154,7 +156,7 @@ public enum Files {
             directory.close()
             throw .system(path, error)
         }
-        guard status.ownerID == Process.userID || status.ownerID == 0 else {
+        guard [Process.userID, 0, other].contains(status.ownerID) else {
             directory.close()
             throw .foreignOwner(path, status.ownerID)
         }
@@ -165,7 +167,8 @@ public enum Files {
         return (directory, created)
     }
 
-    private static func makeParents(_ path: String) throws(DirectoryError) {
+    /// Makes a directory, mode 0755, and those that it is in, where they are missing.
+    public static func makeParents(_ path: String) throws(DirectoryError) {
         do {
             try makeDirectory(path, mode: 0o755)
         } catch .exists {
@@ -304,6 +307,11 @@ public enum Files {
         guard unsafe getcwd(&buffer, 4096) != nil else { return path }
         let base = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         return base == "/" ? "/" + path : base + "/" + path
+    }
+
+    /// The names in an open directory, whatever has its path now.
+    public static func list(of directory: Descriptor) throws(Errno) -> [String] {
+        try list("/proc/self/fd/\(directory.rawValue)")
     }
 
     /// The names in a directory, without `.` and `..`. The corresponding C function is readdir(3).

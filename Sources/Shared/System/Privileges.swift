@@ -52,8 +52,17 @@ extension Process {
 }
 
 extension Files {
-    /// Gives a file or directory, not what a symbolic link names, to a user; see lchown(2).
-    public static func give(_ path: String, to user: User) throws(Errno) {
-        _ = try retrying { unsafe path.withCString { unsafe lchown($0, user.id, user.groupID) } }
+    /// Gives what is open; see fchown(2).
+    public static func give(_ file: Descriptor, to user: User) throws(Errno) {
+        _ = try retrying { fchown(file.rawValue, user.id, user.groupID) }
+    }
+
+    /// Gives what a directory holds by this name, not what a symbolic link names; see fchownat(2).
+    public static func give(_ name: String, in directory: Descriptor, to user: User) throws(Errno) {
+        _ = try retrying {
+            unsafe name.withCString {
+                unsafe fchownat(directory.rawValue, $0, user.id, user.groupID, AT_SYMLINK_NOFOLLOW)
+            }
+        }
     }
 }

@@ -21,31 +21,14 @@ extension Command {
         let lines = reader.next()
         try write(lines.suffix(last ?? lines.count), options)
         guard options.has("follow") else { return ExitCode.done }
-        while let connection = connect(directory) {
-            defer { connection.close() }
-            try follow(&reader, until: connection, options)
+        // An upgrade keeps the process: its end is serverpy's.
+        let status = try ControlClient.ask("status", options)
+        guard let pid = status["pid"]?.unsigned, let end = try? ProcessExit(pid: Int32(clamping: pid)) else {
+            return ExitCode.done
         }
+        while !end.wait(timeoutMilliseconds: Limits.logLookMilliseconds) { try write(reader.next()[...], options) }
         try write(reader.next()[...], options)
         return ExitCode.done
-    }
-
-    /// Until the connection to the supervisor ends.
-    private static func follow(
-        _ reader: inout LogReader, until connection: Descriptor, _ options: Options
-    ) throws(CommandFault) {
-        guard let queue = try? EventQueue(eventsPerTurn: 1),
-            (try? queue.add(connection, token: 0, interest: [.readable, .peerClosed])) != nil
-        else { return }
-        while true {
-            let events = (try? queue.wait(timeoutMilliseconds: Int32(Limits.logLookMilliseconds))) ?? 1
-            try write(reader.next()[...], options)
-            if events > 0 { return }
-        }
-    }
-
-    /// A supervisor that becomes its successor is away for a moment.
-    private static func connect(_ directory: String) -> Descriptor? {
-        try? UnixSocket.connect(.stream, path: directory + "/control.sock")
     }
 
     private static func write(_ lines: ArraySlice<[UInt8]>, _ options: Options) throws(CommandFault) {

@@ -64,6 +64,8 @@ extension Command {
     ) { options throws(CommandFault) in
         let handover = try takeHandover()
         if options.has("detach"), !Detaching.isDetached, handover == nil { return try Detaching.start() }
+        // Before it is read: what changes afterwards is seen.
+        let fingerprint = (try? Files.fingerprint(options["config"] ?? "")) ?? []
         let (file, configuration): (ConfigurationFile, Configuration)
         if let handover {
             (file, configuration) = try ConfigurationFile.inForce(handover)
@@ -75,10 +77,12 @@ extension Command {
             file: file, configuration: configuration,
             forwarders: forwarders ?? configuration.general.forwarders
                 ?? min(Process.availableCores(), Limits.forwarders),
-            runtimeDirectory: Directories.runtime(options["runtime-dir"]), stateDirectory: options["state-dir"],
+            runtimeDirectory: Directories.runtime(options["runtime-dir"]),
+            stateDirectory: Directories.stateBase(options["state-dir"]),
             logLevel: try options.logLevel(), hasFixedForwarders: forwarders != nil, watches: options.has("watch"))
+        settings.fingerprint = fingerprint
         settings.isDetached = Detaching.isDetached
-        if let name = options["user"] {
+        if let name = options["user"], handover == nil {
             do throws(User.Fault) {
                 settings.user = try User.find(name)
             } catch {
@@ -86,6 +90,10 @@ extension Command {
             }
         }
         if let handover {
+            // Another user's defaults, once privileges have been dropped, would be others.
+            settings.runtimeDirectory = handover.0.runtimeDirectory
+            settings.stateDirectory = handover.0.stateDirectory
+            settings.fingerprint = handover.0.fingerprint
             settings.forwarders = handover.0.forwarders
             settings.hasFixedForwarders = handover.0.hasFixedForwarders
             return try supervise { () throws(StartFault) in try Supervisor.resume(settings, handover.0) }

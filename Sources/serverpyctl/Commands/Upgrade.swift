@@ -18,8 +18,9 @@ extension Command {
     /// What an upgrade asks of the new serverpyctl; the daemons have `--self-test`.
     static let selfTest = Command(
         name: "self-test", operands: "", summary: "See whether this program could take over.",
-        details: "Given what a running supervisor would hand over, reads it and the configuration in force.",
-        options: [.config], example: "serverpyctl self-test -c /etc/serverpy/serverpy.yaml", isHidden: true
+        details:
+            "Given what a running supervisor would hand over, reads it, the configuration in force, and the options of `start`.",
+        options: Command.start.options, example: "serverpyctl self-test -c /etc/serverpy/serverpy.yaml", isHidden: true
     ) { options throws(CommandFault) in
         let inherited = InheritedDescriptors.take()
         do {

@@ -6,6 +6,8 @@ struct ControlServer: ~Copyable {
         var channel: LineChannel
         /// The peer has said all, or something that it must not: what is due is sent, then it ends.
         var isEnding = false
+        /// Requests whose answers are still to come.
+        var unanswered = 0
     }
 
     enum Request {
@@ -37,14 +39,17 @@ struct ControlServer: ~Copyable {
         }
     }
 
-    /// A connection that is open already; nil when it cannot be heard.
-    mutating func adopt(_ descriptor: Descriptor, _ loop: borrowing EventLoop) -> (slot: Int, generation: UInt32)? {
+    /// A connection that is open already, with so many requests that are to be answered; nil when it cannot be heard.
+    mutating func adopt(_ descriptor: Descriptor, unanswered: Int = 0, _ loop: borrowing EventLoop) -> (
+        slot: Int, generation: UInt32
+    )? {
         guard !connections.isFull else {
             descriptor.close()
             return nil
         }
         let slot = connections.insert(
-            Connection(channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes)))
+            Connection(
+                channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes), unanswered: unanswered))
         let generation = connections.generation(slot)
         let token = Token(
             kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: generation)
@@ -79,6 +84,8 @@ struct ControlServer: ~Copyable {
             do throws(LineChannel.Fault) {
                 while try connections[slot].channel.receive(budget: Limits.controlMessageBytes) {
                     while let line = try connections[slot].channel.nextLine() { requests.append(Self.parse(line)) }
+                    // One who asks faster than it is answered would be all that is heard.
+                    guard requests.count < Limits.controlRequests else { throw .closed }
                 }
             } catch {
                 connections[slot].isEnding = true
@@ -88,6 +95,8 @@ struct ControlServer: ~Copyable {
         } catch {
             connections[slot].isEnding = true
         }
+        if requests.count > Limits.controlRequests { requests.removeLast(requests.count - Limits.controlRequests) }
+        connections[slot].unanswered += requests.count
         return requests
     }
 
@@ -98,7 +107,7 @@ struct ControlServer: ~Copyable {
             let isSent = try connections[slot].channel.flush()
             let isTooMuch = connections[slot].channel.pendingBytes > Limits.subscriberBufferBytes
             // Whoever does not read its answers is not worth the memory.
-            if connections[slot].isEnding || !isSent && isTooMuch { close(slot) }
+            if connections[slot].isEnding && connections[slot].unanswered == 0 || !isSent && isTooMuch { close(slot) }
         } catch {
             close(slot)
         }
@@ -119,6 +128,7 @@ struct ControlServer: ~Copyable {
 
     func answer(_ slot: Int, _ build: (inout JSONWriter) -> Void) {
         guard connections.isInUse(slot) else { return }
+        connections[slot].unanswered = max(0, connections[slot].unanswered - 1)
         var writer = JSONWriter()
         writer.beginObject()
         build(&writer)

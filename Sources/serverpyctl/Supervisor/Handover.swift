@@ -28,9 +28,15 @@ struct Handover: Equatable {
     var program: String
     var startedAt: UInt64
     var configurationPath: String
+    var runtimeDirectory: String
+    var stateDirectory: String
     var madeDirectory: Bool
     var forwarders: Int
     var hasFixedForwarders: Bool
+    /// A reload has been asked for and not been done.
+    var mustReload: Bool
+    /// The configuration's file as it was when it was last read.
+    var fingerprint: [Int64]
     /// By the names below.
     var descriptors: [String: Int32]
     var children: [Place]
@@ -48,9 +54,16 @@ struct Handover: Equatable {
         writer.field("program", program)
         writer.field("started_at_ms", startedAt)
         writer.field("configuration", configurationPath)
+        writer.field("runtime_directory", runtimeDirectory)
+        writer.field("state_directory", stateDirectory)
         writer.field("made_directory", madeDirectory)
         writer.field("forwarders", forwarders)
         writer.field("fixed_forwarders", hasFixedForwarders)
+        writer.field("must_reload", mustReload)
+        writer.key("fingerprint")
+        writer.beginArray()
+        for word in fingerprint { writer.value(UInt64(bitPattern: word)) }
+        writer.endArray()
         writer.key("descriptors")
         writer.beginArray()
         for (name, number) in descriptors.sorted(by: { $0.key < $1.key }) {
@@ -111,7 +124,8 @@ struct Handover: Equatable {
                 output: number(child["output"]), startedAt: child["started_at_ms"]?.unsigned ?? 0,
                 restarts: Int(clamping: child["restarts"]?.unsigned ?? 0), status: child["status"]?.string ?? "")
         }
-        guard children.contains(where: { $0.role == .discoveryd }),
+        guard children.contains(where: { $0.role == .discoveryd }), let runtime = root["runtime_directory"]?.string,
+            let state = root["state_directory"]?.string,
             let forwarders = root["forwarders"]?.unsigned, (1...UInt64(Limits.forwarders)).contains(forwarders),
             children.count <= 2 * Limits.forwarders
         else {
@@ -120,8 +134,13 @@ struct Handover: Equatable {
         return Handover(
             program: root["program"]?.string ?? "", startedAt: root["started_at_ms"]?.unsigned ?? 0,
             configurationPath: root["configuration"]?.string ?? "",
-            madeDirectory: root["made_directory"]?.boolean ?? false, forwarders: Int(forwarders),
-            hasFixedForwarders: root["fixed_forwarders"]?.boolean ?? false, descriptors: descriptors,
+            runtimeDirectory: runtime, stateDirectory: state, madeDirectory: root["made_directory"]?.boolean ?? false,
+            forwarders: Int(forwarders),
+            hasFixedForwarders: root["fixed_forwarders"]?.boolean ?? false,
+            mustReload: root["must_reload"]?.boolean ?? false,
+            fingerprint: (root["fingerprint"]?.elements.map({ $0 }) ?? []).map {
+                Int64(bitPattern: $0.unsigned ?? 0)
+            }, descriptors: descriptors,
             children: children)
     }
 
@@ -150,6 +169,9 @@ struct Handover: Equatable {
             throw Fault(reason: "what the running supervisor hands over cannot be read: \(error)")
         }
         handover = try decode(bytes)
+        for name in needed where !handover.descriptor(name).isOpen {
+            throw Fault(reason: "the running supervisor has no `\(name)` to hand over")
+        }
         for number in handover.numbers {
             guard Descriptor(number).isValid else { throw Fault(reason: "descriptor \(number) was not handed over") }
             try? Descriptor(number).setCloseOnExec(true)

@@ -10,16 +10,19 @@ struct Programs {
 
     /// The files on the disk now.
     static func open() throws(StartFault) -> Programs {
-        let own: String
+        let path = try ownPath()
+        let discoveryd = try file("discoveryd", beside: path)
+        return Programs(own: path, discoveryd: discoveryd, forwarderd: try file("forwarderd", beside: path))
+    }
+
+    static func ownPath() throws(StartFault) -> String {
         do {
-            own = try Process.executablePath()
+            let own = try Process.executablePath()
+            let suffix = " (deleted)"
+            return own.hasSuffix(suffix) ? String(own.dropLast(suffix.count)) : own
         } catch {
             throw StartFault("/proc/self/exe cannot be read: \(error)")
         }
-        let suffix = " (deleted)"
-        let path = own.hasSuffix(suffix) ? String(own.dropLast(suffix.count)) : own
-        let discoveryd = try file("discoveryd", beside: path)
-        return Programs(own: path, discoveryd: discoveryd, forwarderd: try file("forwarderd", beside: path))
     }
 
     static func path(_ name: String, beside own: String) -> String {
@@ -60,8 +63,7 @@ struct Programs {
         let common = ["--runtime-dir", settings.runtimeDirectory, "-l", settings.logLevel.name]
         switch role {
         case .discoveryd:
-            let state = settings.stateDirectory.map { ["--state-dir", $0] } ?? []
-            return ["-c", settings.file.path] + common + state
+            return ["-c", settings.file.path, "--state-dir", settings.stateDirectory] + common
         case .forwarderd(let index):
             let state = Directories.state(settings.stateDirectory, runtime: settings.runtimeDirectory)
             return [

@@ -40,6 +40,8 @@ extension Supervisor {
         }
         if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.difference.lines)) }
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
+            // A signal or a changed file is not forgotten: it is done when discoveryd is ready.
+            if connection == nil { mustReloadAgain = true }
             return answer(
                 connection, .failure("discoveryd is not ready; the old configuration goes on", ExitCode.failed))
         }
@@ -58,6 +60,7 @@ extension Supervisor {
             return answer(connection, .failure(reason, ExitCode.failed))
         }
         reloading = next
+        reloadBegunAt = loop.now
     }
 
     private func openNewPorts(_ next: inout Reload) throws(ListenAddress.Fault) {
@@ -79,19 +82,22 @@ extension Supervisor {
             else { return }
             for descriptor in message.descriptors { descriptor.close() }
             guard children[index].role == .discoveryd else { continue }
-            switch try? ControlMessage.decode(message.bytes) {
+            let decoded = message.isTruncated ? nil : try? ControlMessage.decode(message.bytes)
+            switch decoded {
             case .applied(let snapshot):
                 if isRollingBack { endRollback() } else { finishReload(snapshot) }
             case .refused(let reason):
                 if isRollingBack { endRollback() } else { abandonReload(reason) }
-            case .drain, .stop, .reopenLogs, .listeners, .configuration, nil: break
+            case .drain, .stop, .reopenLogs, .listeners, .configuration, nil:
+                let reason = "discoveryd's answer is not understood: \(Text.shown(message.bytes))"
+                if isRollingBack { endRollback() } else { abandonReload(reason) }
             }
         }
     }
 
     /// Every forwarder works with the new configuration: the rest of it follows.
     private mutating func finishReload(_ snapshot: String) {
-        guard let done = reloading else { return }
+        guard let done = reloading, phase == .running else { return }
         reloading = nil
         settings.file = done.file
         settings.configuration = done.configuration
@@ -132,12 +138,32 @@ extension Supervisor {
         else { return reloadIfAsked() }
         defer { memory.close() }
         isRollingBack = true
+        reloadBegunAt = loop.now
         tell(discoveryd, .configuration(path: settings.file.path), [memory])
     }
 
     private mutating func endRollback() {
         isRollingBack = false
         reloadIfAsked()
+    }
+
+    /// discoveryd has time for itself and for the forwarders, and for as many again: then it is not waited for any longer.
+    mutating func checkReload() {
+        let instances = UInt64(max(settings.configuration.instanceCount, reloading?.configuration.instanceCount ?? 0))
+        let time = 2 * (Limits.reloadTimeoutMilliseconds + instances / Limits.reloadInstancesPerMillisecond) + 5_000
+        guard reloading != nil || isRollingBack, loop.now > reloadBegunAt + time else { return }
+        if isRollingBack { endRollback() } else { abandonReload("discoveryd has not answered within \(time / 1000) s") }
+    }
+
+    /// A stop overtakes it.
+    mutating func forgetReload() {
+        isRollingBack = false
+        mustReloadAgain = false
+        guard let forgotten = reloading else { return }
+        reloading = nil
+        forgotten.requests.close()
+        forgotten.discoveryHTTP.close()
+        answer(forgotten.connection, .failure("serverpy is being stopped", ExitCode.failed))
     }
 
     /// discoveryd is gone: its successor begins with the configuration in force.
@@ -158,24 +184,26 @@ extension Supervisor {
 
     /// More or fewer forwarders: new ones start, the last ones drain.
     mutating func scale(to count: Int) {
-        let present = children.indices.filter {
-            children[$0].role.isForwarder && children[$0].state != .stopping && children[$0].state != .ended
-        }
         settings.forwarders = count
-        for number in present.count..<max(count, present.count) {
-            // A place that an earlier scaling has freed is used again.
-            if let index = children.indices.first(where: {
-                children[$0].role == .forwarderd(index: number) && children[$0].state == .ended
-            }) {
-                start(index)
-            } else if !children.contains(where: { $0.role == .forwarderd(index: number) }) {
-                children.append(Child(role: .forwarderd(index: number)))
-                start(children.count - 1)
-            }
+        func isLiving(_ child: Child) -> Bool { child.state != .stopping && child.state != .ended }
+        for number in 0..<count {
+            let role = Child.Role.forwarderd(index: number)
+            if children.contains(where: { $0.role == role && isLiving($0) }) { continue }
+            start(place(role))
         }
-        for index in present.dropFirst(count) {
-            drain(index)
+        for index in children.indices where isLiving(children[index]) {
+            if case .forwarderd(let number) = children[index].role, number >= count { drain(index) }
         }
+    }
+
+    /// A place for a child: one that a former child of this role has left, or a new one.
+    mutating func place(_ role: Child.Role) -> Int {
+        if let free = children.indices.first(where: { children[$0].role == role && children[$0].state == .ended }) {
+            children[free] = Child(role: role)
+            return free
+        }
+        children.append(Child(role: role))
+        return children.count - 1
     }
 
     enum Answer {
@@ -209,7 +237,7 @@ extension Supervisor {
         defer { _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds) }
         guard let now = try? Files.fingerprint(settings.file.path), now != fingerprint else { return }
         fingerprint = now
-        guard phase == .running else { return }
+        guard phase == .running || phase == .starting else { return }
         log.info("\(settings.file.path) has changed")
         reload(nil, dryRun: false)
     }

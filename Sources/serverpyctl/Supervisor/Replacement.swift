@@ -98,14 +98,7 @@ extension Supervisor {
         }
         now.left.removeFirst()
         let role = children[old].role
-        let new: Int
-        if let free = children.indices.first(where: { children[$0].role == role && children[$0].state == .ended }) {
-            children[free] = Child(role: role)
-            new = free
-        } else {
-            children.append(Child(role: role))
-            new = children.count - 1
-        }
+        let new = place(role)
         now.step = .forwarder(old: old, new: new)
         replacing = now
         start(new)
@@ -113,6 +106,7 @@ extension Supervisor {
 
     /// A child has become ready: if it is the successor of one, the next follows.
     mutating func successorReady(_ index: Int) {
+        guard phase == .running else { return }
         switch replacing?.step {
         case .discoveryd(index):
             replacing?.lines.append("discoveryd replaced")
@@ -177,6 +171,20 @@ extension Supervisor {
         let forwarding = settings.configuration.general.forwarding
         tell(
             children[index], .drain(delayMilliseconds: 0, timeoutMilliseconds: forwarding.drainTimeoutMilliseconds))
+        scheduleDrainEnd(index)
+    }
+
+    /// One that is being drained ends by itself in time; if not, it hangs.
+    mutating func scheduleDrainEnd(_ index: Int) {
+        let time = settings.configuration.general.forwarding.drainTimeoutMilliseconds + Limits.killAfterMilliseconds
+        let pid = UInt32(bitPattern: children[index].pid)
+        _ = loop.schedule(Token(kind: EventKind.drainTimeout.rawValue, slot: index, generation: pid), after: time)
+    }
+
+    mutating func drainTimedOut(_ index: Int, pid: Int32) {
+        guard index < children.count, children[index].pid == pid, children[index].state == .stopping else { return }
+        log.error("\(children[index].role.name) (pid \(pid)) has not ended by draining; it is killed")
+        Process.signal(pid, .kill)
     }
 
     /// `serverpyctl scale`: remembered until the end.

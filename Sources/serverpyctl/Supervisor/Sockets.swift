@@ -20,8 +20,10 @@ struct Sockets {
     var discoveryPath: String { runtimeDirectory + "/discovery.sock" }
 
     /// `inherited`: listeners that a socket unit of systemd holds for us, named `requests` and `discovery-http`; they are used as they are.
+    /// `privileges`: given up when the ports are open and before anything is made that is to belong to the user.
     static func open(
-        _ general: Configuration.General, runtimeDirectory: String, inherited: InheritedDescriptors
+        _ general: Configuration.General, runtimeDirectory: String, inherited: InheritedDescriptors,
+        privileges: Privileges?
     ) throws(StartFault) -> Sockets {
         let longest = runtimeDirectory.utf8.count + "/discovery.sock".utf8.count
         guard longest <= UnixSocket.maxPathBytes else {
@@ -32,7 +34,7 @@ struct Sockets {
         let directory: Descriptor
         let made: Bool
         do {
-            (directory, made) = try Files.openPrivateDirectory(runtimeDirectory)
+            (directory, made) = try Files.openPrivateDirectory(runtimeDirectory, alsoOf: privileges?.user.id)
         } catch {
             throw StartFault("the runtime directory cannot be used: \(error)")
         }
@@ -44,14 +46,17 @@ struct Sockets {
             }
             let requests = try listener("requests", .requestProcessor(general), inherited)
             let discoveryHTTP = try listener("discovery-http", .discovery(general), inherited)
+            let icmp = try privileges?.drop(runtimeDirectory: directory, path: runtimeDirectory) ?? []
             removeCounters(runtimeDirectory)
             let notify = try UnixSocket.bind(.datagram, path: runtimeDirectory + "/notify.sock")
             try UnixSocket.receiveCredentials(notify)
-            return Sockets(
+            var sockets = Sockets(
                 runtimeDirectory: runtimeDirectory, madeDirectory: made, directory: directory, requests: requests,
                 discoveryHTTP: discoveryHTTP,
                 discovery: try UnixSocket.bind(.stream, path: runtimeDirectory + "/discovery.sock"),
                 control: try UnixSocket.bind(.stream, path: runtimeDirectory + "/control.sock"), notify: notify)
+            sockets.icmp = icmp
+            return sockets
         } catch {
             if made { Files.removeDirectory(runtimeDirectory) }
             directory.close()

@@ -97,9 +97,7 @@ extension Supervisor {
         guard let count = children[index].output.read(into: &span).count else { return }
         guard count > 0 else {
             // It has closed them both.
-            children[index].output.close()
-            children[index].output = .none
-            return
+            return closeOutput(index)
         }
         let child = children[index]
         for line in children[index].lines.lines(
@@ -115,6 +113,10 @@ extension Supervisor {
         guard children[index].output.isOpen else { return }
         // A pipe holds no more than 64 KiB (pipe(7)); whoever has inherited its other end is not waited for.
         takeOutput(index)
+        closeOutput(index)
+    }
+
+    private mutating func closeOutput(_ index: Int) {
         let child = children[index]
         if let line = children[index].lines.end(program: child.role.name, pid: child.pid) { Log.write(line) }
         children[index].output.close()
@@ -134,11 +136,12 @@ extension Supervisor {
 
     mutating func ended(_ index: Int, _ status: ExitStatus) {
         let child = children[index]
+        endOutput(index)
         children[index].pid = 0
         children[index].control.close()
         children[index].control = .none
-        endOutput(index)
-        if child.role == .discoveryd { discoverydEnded() }
+        // When what follows has been decided.
+        defer { if child.role == .discoveryd { discoverydEnded() } }
         if predecessorEnded(index) { return }
         if child.state == .stopping, phase == .running {
             // Scaled away.

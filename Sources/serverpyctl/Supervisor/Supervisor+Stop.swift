@@ -7,6 +7,10 @@ extension Supervisor {
         guard phase == .starting || phase == .running else { return }
         notifier.stopping()
         if let pid = testing?.pid, pid != 0 { Process.signal(pid, .kill) }
+        forgetReload()
+        for connection in [testing?.connection, replacing?.connection] {
+            answer(connection ?? nil, .failure("serverpy is being stopped", ExitCode.failed))
+        }
         phase = .stoppingForwarders
         // When the last forwarder has left it, new clients are refused at once and go elsewhere.
         sockets.requests.close()

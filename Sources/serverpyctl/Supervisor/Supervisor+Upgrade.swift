@@ -30,6 +30,7 @@ extension Supervisor {
 
     private mutating func testNext() {
         guard var test = testing else { return }
+        guard phase == .running else { return endTest("serverpy is being stopped") }
         guard !test.left.isEmpty else { return becomeSuccessor() }
         test.program = Programs.path(test.left.removeFirst(), beside: programs.own)
         do throws(Errno) {
@@ -47,7 +48,7 @@ extension Supervisor {
             let isOwn = test.program == programs.own
             var program = ChildProgram(
                 path: test.program,
-                arguments: isOwn ? ["self-test", "-c", settings.file.path] : ["--self-test"],
+                arguments: isOwn ? ["self-test"] + CommandLine.arguments.dropFirst(2) : ["--self-test"],
                 environment: Process.environment(),
                 passed: isOwn ? [("handover", state), ("configuration", configuration)] : [])
             program.output = write
@@ -91,7 +92,8 @@ extension Supervisor {
             return true
         }
         guard let version = words.last.map(String.init), version == test.version ?? version else {
-            endTest("it says `\(said)`; version \(test.version ?? "") is needed, as the new serverpyctl's")
+            endTest(
+                "it says `\(Text.shown(said.utf8))`; version \(test.version ?? "") is needed, as the new serverpyctl's")
             return true
         }
         var passed = test
@@ -131,8 +133,10 @@ extension Supervisor {
         if let connection { descriptors["operator"] = connection.rawValue }
         return Handover(
             program: Version.current, startedAt: startedAt, configurationPath: settings.file.path,
+            runtimeDirectory: settings.runtimeDirectory, stateDirectory: settings.stateDirectory,
             madeDirectory: sockets.madeDirectory, forwarders: settings.forwarders,
-            hasFixedForwarders: settings.hasFixedForwarders, descriptors: descriptors,
+            hasFixedForwarders: settings.hasFixedForwarders, mustReload: mustReloadAgain,
+            fingerprint: fingerprint, descriptors: descriptors,
             children: children.filter { $0.state != .ended }.map { child in
                 Handover.Place(
                     role: child.role, pid: child.pid, isReady: child.state == .ready,
@@ -172,7 +176,9 @@ extension Supervisor {
     }
 
     /// In the new program: the children are what they were, and are replaced now.
-    mutating func takeOver(_ handover: Handover, previous: Programs) {
+    /// `fault`: the new daemons cannot be used, and everything goes on with those that there were.
+    mutating func takeOver(_ handover: Handover, previous: Programs?, fault: StartFault?) {
+        mustReloadAgain = handover.mustReload
         for place in handover.children { adopt(place) }
         reap()
         for index in children.indices where !children[index].isRunning && children[index].state == .waiting {
@@ -180,8 +186,13 @@ extension Supervisor {
         }
         var connection: (slot: Int, generation: UInt32)?
         let asked = handover.descriptor("operator")
-        if asked.isOpen { connection = control.adopt(asked, loop) }
+        if asked.isOpen { connection = control.adopt(asked, unanswered: 1, loop) }
         log.info("serverpyctl \(Version.current) goes on where \(handover.program) was")
+        if let fault {
+            log.error("the daemons go on as they were: \(fault.reason)")
+            answer(connection, .failure("the daemons go on as they were: \(fault.reason)", ExitCode.failed))
+            return reloadIfAsked()
+        }
         beginReplacing(
             Replacement(
                 connection: connection, previous: previous, includesDiscoveryd: true, left: replaceableForwarders(),
@@ -201,5 +212,6 @@ extension Supervisor {
             place.pid == 0 ? .waiting : place.isStopping ? .stopping : place.isReady ? .ready : .starting
         children.append(child)
         listen(children.count - 1)
+        if child.state == .stopping { scheduleDrainEnd(children.count - 1) }
     }
 }

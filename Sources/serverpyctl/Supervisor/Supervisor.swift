@@ -7,7 +7,7 @@ struct Supervisor: ~Copyable {
         case notify, controlListener, controlConnection
         /// What a child says on its control socket, and what it writes.
         case childControl, childOutput
-        case restart, killTimeout, replacementTimeout, watch, watchdog
+        case restart, killTimeout, replacementTimeout, drainTimeout, watch, watchdog
         /// New programs that are tried before an upgrade.
         case testOutput, testTimeout
     }
@@ -39,12 +39,16 @@ struct Supervisor: ~Copyable {
     var control: ControlServer
     /// A reload under way.
     var reloading: Reload?
+    /// When it, or its undoing, began.
+    var reloadBegunAt: UInt64 = 0
     /// discoveryd has been given the old configuration again and has not answered yet.
     var isRollingBack = false
     /// A signal or a changed file came meanwhile.
     var mustReloadAgain = false
     /// The file as it was when it was last read.
     var fingerprint: [Int64] = []
+    /// The line of readiness, where it could not be said yet.
+    private var readyLine: [UInt8]?
     let startedAt: UInt64
     /// As a successor in this process gets it.
     let environmentAtStart: [(name: String, value: String)]
@@ -56,10 +60,13 @@ struct Supervisor: ~Copyable {
         var configuration: Configuration
         var forwarders: Int
         var runtimeDirectory: String
-        var stateDirectory: String?
+        /// Of all runtime directories: each has one below it.
+        var stateDirectory: String
         var logLevel: Log.Level
         /// The number of forwarders was given on the command line; the configuration's does not count.
         var hasFixedForwarders = false
+        /// The file as it was before it was read.
+        var fingerprint: [Int64] = []
         /// Reload when the file changes.
         var watches = false
         /// Whom we become once the ports are open.
@@ -81,20 +88,11 @@ struct Supervisor: ~Copyable {
         let notifier = Notifier()
         let programs = try Programs.open()
         let loop = try EventLoop.makeForStart()
-        var settings = settings
-        if settings.user != nil {
-            settings.stateDirectory = Directories.stateBase(settings.stateDirectory)
-        }
-        var sockets = try Sockets.open(
-            settings.configuration.general, runtimeDirectory: settings.runtimeDirectory, inherited: inherited)
-        if let user = settings.user {
-            do throws(StartFault) {
-                try sockets.dropPrivileges(to: user, stateDirectory: settings.stateDirectory ?? "")
-            } catch {
-                sockets.removeFiles()
-                throw error
-            }
-        }
+        let privileges = try Privileges(
+            settings.user, stateBase: settings.stateDirectory, runtimeDirectory: settings.runtimeDirectory)
+        let sockets = try Sockets.open(
+            settings.configuration.general, runtimeDirectory: settings.runtimeDirectory, inherited: inherited,
+            privileges: privileges)
         Process.gainNoPrivileges()
         let signals = try hear(sockets, loop)
         var supervisor = Supervisor(settings, environment, loop, sockets, notifier, programs, signals, whenReady)
@@ -111,9 +109,13 @@ struct Supervisor: ~Copyable {
     static func resume(_ settings: Settings, _ handover: Handover) throws(StartFault) -> Supervisor {
         let environment = prepare(settings)
         let notifier = Notifier()
+        let own = try Programs.ownPath()
         let previous = Programs(
-            own: "", discoveryd: handover.descriptor("discoveryd"), forwarderd: handover.descriptor("forwarderd"))
-        let programs = try Programs.open()
+            own: own, discoveryd: handover.descriptor("discoveryd"), forwarderd: handover.descriptor("forwarderd"))
+        var programs = previous
+        var fault: StartFault?
+        // They were there when they were tested.
+        do throws(StartFault) { programs = try Programs.open() } catch { fault = error }
         let loop = try EventLoop.makeForStart()
         let sockets = Sockets(handover, runtimeDirectory: settings.runtimeDirectory)
         let signals = try hear(sockets, loop)
@@ -121,9 +123,7 @@ struct Supervisor: ~Copyable {
             settings, environment, loop, sockets, notifier, programs, startedAt: handover.startedAt, signals
         ) { _ in }
         supervisor.phase = .running
-        supervisor.takeOver(
-            handover,
-            previous: Programs(own: programs.own, discoveryd: previous.discoveryd, forwarderd: previous.forwarderd))
+        supervisor.takeOver(handover, previous: previous, fault: fault)
         return supervisor
     }
 
@@ -171,7 +171,7 @@ struct Supervisor: ~Copyable {
     }
 
     mutating func run() -> Int32 {
-        fingerprint = (try? Files.fingerprint(settings.file.path)) ?? []
+        fingerprint = settings.fingerprint
         if settings.watches {
             _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds)
         }
@@ -217,7 +217,7 @@ struct Supervisor: ~Copyable {
         case .childControl: takeChildMessages(event.token.slot)
         case .childOutput: takeOutput(event.token.slot)
         case .testOutput: takeTestOutput()
-        case .restart, .killTimeout, .replacementTimeout, .watch, .watchdog, .testTimeout, nil: break
+        case .restart, .killTimeout, .replacementTimeout, .drainTimeout, .watch, .watchdog, .testTimeout, nil: break
         }
     }
 
@@ -231,6 +231,7 @@ struct Supervisor: ~Copyable {
         case .watch: checkFile()
         case .watchdog: checkProgress()
         case .replacementTimeout: replacementTimedOut(token.slot)
+        case .drainTimeout: drainTimedOut(token.slot, pid: Int32(bitPattern: token.generation))
         case .testTimeout: testTimedOut()
         case .signals, .notify, .controlListener, .controlConnection, .childControl, .childOutput, .testOutput, nil:
             break
@@ -278,6 +279,7 @@ struct Supervisor: ~Copyable {
                     children[index].state = .ready
                     children[index].aliveAt = loop.now
                     successorReady(index)
+                    if children[index].role == .discoveryd { reloadIfAsked() }
                 case "WATCHDOG": children[index].aliveAt = loop.now
                 case "STATUS": children[index].status = value
                 default: break
@@ -290,10 +292,14 @@ struct Supervisor: ~Copyable {
     private mutating func checkProgress() {
         notifier.alive()
         boundedLog.rotateIfLarge()
+        sayReady()
+        checkReload()
         // Where we ourselves stood still, all watchdogs begin anew.
         let weStoodStill = loop.lateMilliseconds > Limits.watchdogGapMilliseconds
         for index in children.indices where children[index].isRunning {
-            if children[index].state == .starting, loop.now - children[index].startedAt > Limits.startMilliseconds {
+            if children[index].state == .starting, !weStoodStill,
+                loop.now - children[index].startedAt > Limits.startMilliseconds
+            {
                 let child = children[index]
                 log.error("\(child.role.name) (pid \(child.pid)) does not become ready; it is killed")
                 Process.signal(child.pid, .kill)
@@ -321,9 +327,19 @@ struct Supervisor: ~Copyable {
         let line =
             "ready: request processor on \(sockets.requestsAddress), discovery server on \(sockets.discoveryAddress), "
             + "\(count) forwarder\(count == 1 ? "" : "s"), \(polls)\n"
-        try? Descriptor.standardError.writeAll(Array(line.utf8))
-        if settings.isDetached { Descriptor.silenceStandard() }
         notifier.ready(polls)
+        readyLine = Array(line.utf8)
+        sayReady()
         whenReady(self)
+        reloadIfAsked()
+    }
+
+    /// A terminal that has been halted is not waited for: it gets the line when it goes on.
+    private mutating func sayReady() {
+        guard let line = readyLine, Descriptor.standardError.isWritable else { return }
+        readyLine = nil
+        // Nobody can be told that standard error is gone.
+        try? Descriptor.standardError.writeAll(line)
+        if settings.isDetached { Descriptor.silenceStandard() }
     }
 }
