@@ -223,6 +223,7 @@ public enum Limits {
     public static let watchMilliseconds: UInt64 = 1_000
     /// How long forwarders have to apply a reload: a millisecond more for so many instances.
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
+    public static let reloadLookMilliseconds: UInt64 = 10
     public static let reloadInstancesPerMillisecond: UInt64 = 10
     public static let killAfterMilliseconds: UInt64 = 2_000
     /// New programs must show so soon that they work here before they are taken.

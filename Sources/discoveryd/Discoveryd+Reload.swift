@@ -76,7 +76,15 @@ extension Discoveryd {
 
     /// Tells the supervisor when every forwarder works with the new configuration.
     mutating func checkReload() {
-        guard let version = reloading, publisher.forwarders(applied: version) == publisher.forwarders else { return }
+        guard let version = reloading, publisher.forwarders(applied: version) == publisher.forwarders,
+            loop.now >= reloadLookAt
+        else { return }
+        // One that is not connected at the moment, as after a restart of ours, serves requests too.
+        guard state.traffic.isApplied(version) else {
+            reloadLookAt = loop.now + Limits.reloadLookMilliseconds
+            _ = loop.schedule(EventKind.reloadLook.token(), at: reloadLookAt)
+            return
+        }
         reloading = nil
         loop.cancel(&reloadTimer)
         reply(.applied(snapshot: registry.version.description))
@@ -86,7 +94,9 @@ extension Discoveryd {
         reloadTimer = .none
         guard let version = reloading else { return }
         reloading = nil
-        let (applied, all) = (publisher.forwarders(applied: version), publisher.forwarders)
+        let applied = publisher.forwarders(applied: version)
+        state.traffic.refresh(now: loop.now)
+        let all = max(publisher.forwarders, state.traffic.forwarders.count)
         reply(
             .refused(
                 reason:

@@ -33,6 +33,8 @@ struct Discoveryd: ~Copyable {
     /// The version that a reload made, until every forwarder has applied it.
     var reloading: SnapshotVersion?
     var reloadTimer = TimerWheel.ID.none
+    /// When those that are not connected are looked at again.
+    var reloadLookAt: UInt64 = 0
     /// Changes that came too soon after others are published then.
     private var publishTimer = TimerWheel.ID.none
     /// Connections with work left over from a turn in which others had to go first.
@@ -253,7 +255,7 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
+            .resumeAccepting, .reloadTimeout, .reloadLook, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
             .historyDue, .snapshotDue, .inquiryDue:
             break
         }
@@ -351,7 +353,7 @@ struct Discoveryd: ~Copyable {
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
         case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
-            .icmp4, .icmp6, .changePost, .diskDone, .inquiryDue:
+            .icmp4, .icmp6, .changePost, .diskDone, .inquiryDue, .reloadLook:
             break
         }
     }

@@ -22,8 +22,8 @@ enum EventKind: UInt8 {
     case resumeAccepting
     /// The connection on which a change of status is posted, and its time-out.
     case changePost, changePostTimeout
-    /// Not every forwarder has applied a reload in time.
-    case reloadTimeout
+    /// Not every forwarder has applied a reload in time; those that are not connected are looked at again.
+    case reloadTimeout, reloadLook
     /// A question to the forwarders has waited long enough.
     case inquiryDue
 

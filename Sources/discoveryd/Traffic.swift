@@ -136,17 +136,28 @@ final class Traffic {
         complaint = words
     }
 
+    /// Whether every forwarder that lives works with this snapshot or a later one.
+    func isApplied(_ version: SnapshotVersion) -> Bool {
+        var isApplied = true
+        eachHead { if Forwarder($0).snapshot < version { isApplied = false } }
+        return isApplied
+    }
+
     /// Client connections of all that live: the heads of their files alone, whatever is behind them.
     func openConnections() -> Int {
         var sum: UInt64 = 0
+        eachHead { sum &+= $0(.openConnections) }
+        return Int(clamping: sum)
+    }
+
+    private func eachHead(_ body: ((HeadCounter) -> UInt64) -> Void) {
         var head = [UInt8](repeating: 0, count: CounterFileLayout.rowWords * 8)
         visit { _, file throws(Errno) in
             var span = head.mutableSpan
             // A dead one's stands for nothing; it is folded when somebody asks for more.
             guard file.read(into: &span).count == head.count, try !Files.lock(file) else { return }
-            sum &+= CounterTotals.head(head)(.openConnections)
+            body(CounterTotals.head(head))
         }
-        return Int(clamping: sum)
     }
 
     /// How many requests each living forwarder has at an instance, and with which snapshot it works.
