@@ -103,9 +103,7 @@ extension Discoveryd {
         guard let answer, let service = answer["service"]?.string, let candidates = answer["candidates"] else {
             return []
         }
-        return candidates.elements.compactMap { candidate in
-            candidate["instance"]?.string.flatMap { registry.find(service: service, instance: $0) }
-        }
+        return registry.find(service: service, instances: candidates.elements.compactMap { $0["instance"]?.string })
     }
 
     private func write(_ entry: RegisteredInstance, to writer: inout JSONWriter) {

@@ -27,8 +27,9 @@ extension Discoveryd {
     /// and hosts stay as they are until the next start. Returns what is wrong, in words; nil: it is in force.
     mutating func reloadFile() -> String? {
         guard daemon.control == nil else { return "the configuration is reloaded through serverpyctl" }
-        daemon.notifier.reloading()
-        defer { daemon.notifier.ready(upWords) }
+        // Before the first round there is nothing to be ready with; its end says so.
+        if publisher.isOpen { daemon.notifier.reloading() }
+        defer { if publisher.isOpen { daemon.notifier.ready(upWords) } }
         do {
             let before = registry.general
             try adopt(ConfigurationFile.read(configurationPath))

@@ -320,4 +320,13 @@ struct Registry {
         guard let found = serviceByName[service] else { return nil }
         return services[found].instances.first { instances[$0].url == instance }
     }
+
+    /// Several of one service in the order of their names; what is not there is left out. One pass, however many they are.
+    func find(service: String, instances names: [String]) -> [Int] {
+        guard let found = serviceByName[service] else { return [] }
+        var places: [String: Int] = [:]
+        for (place, name) in names.enumerated() { places[name] = place }
+        return services[found].instances.compactMap { id in places[instances[id].url].map { ($0, id) } }
+            .sorted { $0.0 < $1.0 }.map(\.1)
+    }
 }
