@@ -37,7 +37,7 @@ enum CompletionScript {
     private static func words(_ command: Command) -> [String] {
         switch command.name {
         case "completion": ["bash", "zsh", "fish"]
-        case "restart": ["forwarder"]
+        case "restart": ["forwarder", "discoveryd", "all"]
         case "explain": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         case "help": Command.all.filter { !$0.isHidden }.map(\.name)
         default: []
