@@ -73,14 +73,18 @@ public struct Log: Sendable {
 
     /// Writes a whole line of at most `lineBytes`, or drops it where stderr would make us wait.
     public static func write(_ line: [UInt8]) {
-        // Nobody can be told that stderr is gone, and the file is a second place only.
-        if copy.isOpen { _ = copy.write(line.span) }
+        if copy.isOpen, copy.write(line.span).count != line.count { missedByCopy.add(1, ordering: .relaxed) }
+        // Nobody can be told that stderr is gone.
         if Descriptor.standardError.isWritable {
             _ = Descriptor.standardError.write(line.span)
         } else {
             dropped.add(1, ordering: .relaxed)
         }
     }
+
+    /// How many lines the copy did not take since the last call: the disk is full.
+    public static func takeMissedByCopy() -> Int { missedByCopy.exchange(0, ordering: .relaxed) }
+    private static let missedByCopy = Atomic<Int>(0)
 
     /// What a pipe takes whole (pipe(7), PIPE_BUF).
     public static let lineBytes = 4096

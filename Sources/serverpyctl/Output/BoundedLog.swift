@@ -8,6 +8,8 @@ struct BoundedLog {
     private let directory: Descriptor
     private let path: String
     private var file = Descriptor.none
+    /// Said once per trouble, not per line.
+    private var isInTrouble = false
     private let log: Log
 
     /// `directory` is the runtime directory, `path` its path.
@@ -32,6 +34,11 @@ struct BoundedLog {
     /// Called once a second: makes a new file where the present one has become large. Between two calls it may grow beyond its bound by
     /// what is written in a second.
     mutating func rotateIfLarge() {
+        let missed = Log.takeMissedByCopy()
+        if missed > 0, !isInTrouble {
+            log.warning("\(path) takes no more, lines of the log are missing in it: is the disk full?")
+        }
+        isInTrouble = missed > 0
         guard file.isOpen, let size = try? Files.status(of: file).size, size >= Limits.logBytes else { return }
         file.close()
         do {
