@@ -37,17 +37,55 @@ struct Command: Sendable {
 
     var usage: String {
         var text =
-            "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n\(summary)\n"
-        if !details.isEmpty { text += "\n\(details)\n" }
+            "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n"
+            + Self.wrapped(summary)
+        if !details.isEmpty { text += "\n\(Self.wrapped(details))" }
         let all = options + [Self.help]
         text += "\noptions:\n"
         for option in all {
             let short = option.short.map { "-\($0), " } ?? "    "
             let long = "--\(option.name)" + (option.value.map { " \($0)" } ?? "")
-            text += "  \(short)\(Self.padded(long, 22)) \(option.help)\n"
+            text += Self.wrapped("  \(short)\(Self.padded(long, 22)) \(option.help)", indent: 29)
         }
         text += "\nexample:\n  \(example)\n"
         return text
+    }
+
+    /// Lines of at most 80 columns, broken between words: paragraphs are filled, a line that begins with spaces stands for itself, and
+    /// what is broken off goes on behind `indent` spaces.
+    static func wrapped(_ text: String, indent: Int = 0) -> String {
+        var result = ""
+        var line = ""
+        func end() {
+            if !line.isEmpty { result += line + "\n" }
+            line = ""
+        }
+        for source in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            let margin = source.prefix { $0 == " " }
+            if source.isEmpty || !margin.isEmpty { end() }
+            if source.isEmpty { result += "\n" }
+            if !margin.isEmpty, indent == 0 {
+                result += source + "\n"
+                continue
+            }
+            for (number, word) in source.dropFirst(margin.count).split(separator: " ", omittingEmptySubsequences: false)
+                .enumerated()
+            {
+                if number == 0, !margin.isEmpty {
+                    line = String(margin + word)
+                } else if line.isEmpty {
+                    line = String(word)
+                } else if line.count + 1 + word.count <= 80 {
+                    line += " " + word
+                } else {
+                    end()
+                    line = String(repeating: " ", count: indent) + word
+                }
+            }
+            if !margin.isEmpty { end() }
+        }
+        end()
+        return result
     }
 
     static func padded(_ text: String, _ width: Int) -> String {

@@ -4,7 +4,7 @@ func overview() -> String {
     var text =
         "usage: serverpyctl COMMAND [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
     for command in Command.all where !command.isHidden {
-        text += "  \(Command.padded(command.name, 10)) \(command.summary)\n"
+        text += Command.wrapped("  \(Command.padded(command.name, 10)) \(command.summary)", indent: 13)
     }
     return text + "\n`serverpyctl COMMAND --help` explains a command.\n"
 }

@@ -142,6 +142,42 @@ import Testing
         #expect(try Programs.run(["completion", "sh"]).status == 64)
     }
 
+    @Test func everyCommandExplainsItselfInEightyColumnsWithAnExample() throws {
+        let overview = try Programs.run(["--help"])
+        let names = overview.output.split(separator: "\n").filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
+            .compactMap { $0.split(separator: " ").first.map(String.init) }
+        #expect(overview.status == 0 && names.count >= 18 && names.contains("upgrade"), "\(names)")
+        for name in names {
+            let help = try Programs.run([name, "--help"])
+            #expect(help.status == 0 && help.output.contains("\nexample:\n  serverpyctl \(name)"), "\(name)")
+            #expect(try Programs.run([name, "-h"]).output == help.output)
+            for line in help.output.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+            #expect(try Programs.run([name, "--no-such-option"]).status == 64)
+        }
+        #expect(try Programs.run([]).status == 64)
+        let slip = try Programs.run(["statsu"])
+        #expect(slip.status == 64 && slip.errors.contains("did you mean `status`?"), "\(slip)")
+        for arguments in [["--version"], ["version"]] {
+            #expect(try Programs.run(arguments).output == "serverpyctl \(Version.current)")
+        }
+    }
+
+    @Test func theDemoShowsItselfAndLeavesNothingBehind() throws {
+        let demo = try Running(program: "serverpyctl", arguments: ["demo", "--forwarders", "1"])
+        let line = try #require(demo.waitForError("ready: request processor on http://127.0.0.1:"))
+        let port = try #require(UInt16(line.split(separator: "http://127.0.0.1:")[1].prefix { $0.isNumber }))
+        #expect(try Client.get(port, "/hello").status == 200)
+        let hint = try #require(demo.waitForError("kill -9 "))
+        let victim = try #require(Int32(hint.split(separator: " ").last ?? ""))
+        Signal.kill.send(to: victim)
+        for _ in 0..<20 { #expect(try Client.get(port, "/hello").status == 200) }
+        let directory = try #require(
+            demo.waitForError("nc -U ")?.split(separator: " ").last?.split(separator: "/run/").first)
+        demo.signal(.interrupt)
+        #expect(demo.waitForExit() == 0)
+        #expect(!FileManager.default.fileExists(atPath: String(directory)), "\(directory)")
+    }
+
     /// Made by `serverpyctl manual > deploy/man/serverpyctl.1`, and so on.
     @Test(arguments: ["serverpyctl.1", "discoveryd.8", "forwarderd.8"])
     func theManualPagesAreWhatTheHelpSays(_ name: String) throws {

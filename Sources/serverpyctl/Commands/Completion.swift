@@ -7,7 +7,7 @@ extension Command {
             Put its output where the shell looks for completions, or evaluate it:
               bash: source <(serverpyctl completion bash)
               zsh:  serverpyctl completion zsh > "${fpath[1]}/_serverpyctl"
-              fish: serverpyctl completion fish > ~/.config/fish/completions/serverpyctl.fish
+              fish: serverpyctl completion fish | source
             """,
         options: [], example: "serverpyctl completion bash"
     ) { options throws(CommandFault) in
