@@ -125,8 +125,8 @@ extension Forwarder {
     }
 
     private mutating func lose(_ reason: String) {
-        guard !isDraining else { return drop() }
-        if !subscriber.hasComplained {
+        // One that drains comes back too: what it still has under way is waited for by drains and reloads.
+        if !subscriber.hasComplained, !isDraining {
             log.warning("the connection to discoveryd is lost: \(reason); the last snapshot holds")
         }
         subscriber.hasComplained = true

@@ -145,6 +145,17 @@ import Testing
         #expect(again.waitForError("ready: ") != nil, "\(again.errors)")
         again.signal(.terminate)
         #expect(again.waitForExit() == 0)
+        // What is not serverpy's own is never given away.
+        try FileManager.default.createDirectory(
+            atPath: directory + "/root", withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        try Data().write(to: URL(fileURLWithPath: directory + "/root/.bashrc"))
+        let greedy = try Programs.run([
+            "start", "-c", directory + "/c.json", "--user", "nobody", "--runtime-dir", directory + "/root",
+            "--state-dir",
+            directory + "/state",
+        ])
+        #expect(greedy.status == 1 && greedy.errors.contains("holds `.bashrc`"), "\(greedy.errors)")
+        #expect(try Files.status(directory + "/root").ownerID == 0)
         let refused = try Programs.run(
             ["start", "-c", directory + "/c.json", "--user", "nobody-of-that-name"] + arguments)
         #expect(refused.status == 1 && refused.errors.contains("there is no user `nobody-of-that-name`"))

@@ -169,6 +169,9 @@ public enum Files {
 
     /// Makes a directory, mode 0755, and those that it is in, where they are missing.
     public static func makeParents(_ path: String) throws(DirectoryError) {
+        // Whoever becomes another user must still pass them, whatever the caller's mask.
+        let mask = umask(0o022)
+        defer { umask(mask) }
         do {
             try makeDirectory(path, mode: 0o755)
         } catch .exists {

@@ -151,8 +151,8 @@ struct TopScreen: ~Copyable {
     deinit { leave() }
 
     private func write(_ text: String) { try? Descriptor.standardOutput.writeAll(Array(text.utf8)) }
-    private func enter() { write("\u{1b}[?1049h\u{1b}[?25l") }
-    private func leave() { write("\u{1b}[?25h\u{1b}[?1049l") }
+    private func enter() { write("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l") }
+    private func leave() { write("\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l") }
 
     /// It is time for another look.
     var isDue: Bool { !state.isHalted && Clock.monotonicMilliseconds() >= nextLook }
@@ -184,7 +184,9 @@ struct TopScreen: ~Copyable {
     }
 
     private mutating func readKeys() -> Bool {
-        guard (try? queue.wait(timeoutMilliseconds: 0)) ?? 0 > 0 else { return true }
+        // A signal may have come meanwhile: only a key is read.
+        let count = (try? queue.wait(timeoutMilliseconds: 0)) ?? 0
+        guard (0..<count).contains(where: { queue[$0].token == 0 }) else { return true }
         var chunk = [UInt8](repeating: 0, count: 256)
         var span = chunk.mutableSpan
         guard let count = Descriptor.standardInput.read(into: &span).count else { return true }

@@ -58,7 +58,9 @@ struct StatusReport {
         if let supervisor, supervisor["state"]?.string != "running" {
             words.append("serverpyctl is \(supervisor["state"]?.string ?? "unknown")")
         }
-        for process in supervisor?["processes"]?.elements.map({ $0 }) ?? [] where process["state"]?.string != "ready" {
+        // One that drains has a successor, or is not wanted any more.
+        for process in supervisor?["processes"]?.elements.map({ $0 }) ?? []
+        where !["ready", "draining"].contains(process["state"]?.string) {
             words.append("\(process["name"]?.string ?? "?") is \(process["state"]?.string ?? "?")")
         }
         if now == nil { words.append("discoveryd does not answer") }

@@ -45,6 +45,17 @@ struct Privileges {
         return icmp
     }
 
+    /// What serverpy itself has put into its directories: sockets, counters, the log; state, history and the saved snapshot.
+    private static func isOurs(_ name: String) -> Bool {
+        // Those that a crash has left half-written, and those set aside as damaged, bear their names too.
+        let name = name.hasPrefix(".") ? String(name.dropFirst()) : name
+        return [
+            "control.sock", "discovery.sock", "notify.sock", "counters.", "log", "epoch", "history-", "instances",
+            "snapshot",
+        ]
+        .contains { name.hasPrefix($0) }
+    }
+
     /// Gives a directory that is root's alone, with the files that a run as root has left in it: nobody else can have put anything there.
     /// One that is the user's already stays as it is; one that is not serverpy's own is refused.
     private func give(_ directory: Descriptor, _ path: String) throws(StartFault) {
@@ -56,7 +67,13 @@ struct Privileges {
                     "\(path) is root's and open to others (mode \(String(status.mode, radix: 8))): it is not given to `\(user.name)`; a directory of serverpy's own is needed"
                 )
             }
-            for name in try Files.list(of: directory) { try Files.give(name, in: directory, to: user) }
+            let names = try Files.list(of: directory)
+            if let other = names.first(where: { !Self.isOurs($0) }) {
+                throw StartFault(
+                    "\(path) holds `\(Text.shown(other.utf8))`, which is not serverpy's: it is not given to `\(user.name)`; a directory of serverpy's own is needed"
+                )
+            }
+            for name in names { try Files.give(name, in: directory, to: user) }
             try Files.give(directory, to: user)
         } catch let fault as StartFault {
             throw fault

@@ -15,7 +15,7 @@ struct Replacement {
     var previous: Programs?
     var includesDiscoveryd: Bool
     /// Places of the forwarders that are still to be replaced.
-    var left: [Int]
+    var left: [(place: Int, pid: Int32)]
     var step = Step.none
     var done = 0
     /// What is answered in the end.
@@ -39,10 +39,12 @@ extension Supervisor {
                 left: target == .discoveryd ? [] : replaceableForwarders()))
     }
 
-    func replaceableForwarders() -> [Int] {
-        children.indices.filter {
-            children[$0].role.isForwarder && (children[$0].state == .ready || children[$0].state == .starting)
-        }
+    func replaceableForwarders() -> [(place: Int, pid: Int32)] {
+        children.indices.filter { children[$0].role.isForwarder && isReplaceable($0) }.map { ($0, children[$0].pid) }
+    }
+
+    private func isReplaceable(_ index: Int) -> Bool {
+        children[index].isRunning && (children[index].state == .ready || children[index].state == .starting)
     }
 
     mutating func beginReplacing(_ replacement: Replacement) {
@@ -87,8 +89,10 @@ extension Supervisor {
         guard var now = replacing else { return }
         now.step = .none
         // One that has died meanwhile has been started anew already.
-        while let old = now.left.first, children[old].state != .ready { now.left.removeFirst() }
-        guard let old = now.left.first else {
+        while let (old, pid) = now.left.first, children[old].pid != pid || !isReplaceable(old) {
+            now.left.removeFirst()
+        }
+        guard let old = now.left.first?.place else {
             replacing = nil
             if now.done > 0 { now.lines.append("\(now.done) forwarder\(now.done == 1 ? "" : "s") replaced") }
             for line in now.lines { log.info("\(line)") }

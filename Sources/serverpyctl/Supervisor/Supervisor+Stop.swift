@@ -8,9 +8,8 @@ extension Supervisor {
         notifier.stopping()
         if let pid = testing?.pid, pid != 0 { Process.signal(pid, .kill) }
         forgetReload()
-        for connection in [testing?.connection, replacing?.connection] {
-            answer(connection ?? nil, .failure("serverpy is being stopped", ExitCode.failed))
-        }
+        // The end of a test under way answers for itself.
+        answer(replacing?.connection, .failure("serverpy is being stopped", ExitCode.failed))
         phase = .stoppingForwarders
         // When the last forwarder has left it, new clients are refused at once and go elsewhere.
         sockets.requests.close()

@@ -68,7 +68,13 @@ extension Supervisor {
         var chunk = [UInt8](repeating: 0, count: Limits.controlMessageBytes)
         while true {
             var span = chunk.mutableSpan
-            guard let count = test.output.read(into: &span).count, count > 0 else { break }
+            guard let count = test.output.read(into: &span).count else { break }
+            guard count > 0 else {
+                // It has closed it, and may go on.
+                test.output.close()
+                test.output = .none
+                break
+            }
             test.said.append(contentsOf: chunk[..<min(count, max(0, Limits.notifyMessageBytes - test.said.count))])
         }
         testing = test
