@@ -209,7 +209,14 @@ public enum Limits {
     /// The log in the runtime directory: two files of this size, and what `logs` takes of them at a time.
     public static let logBytes = 1024 * 1024
     public static let logReadBytes = 4 * 1024 * 1024
+    /// How long a command waits for an answer; one that changes much has longer, and a look at who may hang less.
+    public static let answerMilliseconds: UInt64 = 10_000
+    public static let changeMilliseconds: UInt64 = 300_000
+    public static let lookMilliseconds: UInt64 = 1_000
+    /// `status` takes rates over so long, `top` looks once in so long, waiting commands ask again after so long.
+    public static let statusMilliseconds: UInt64 = 300
     public static let topMilliseconds: UInt64 = 1_000
+    public static let askAgainMilliseconds: UInt64 = 20
     public static let logLookMilliseconds: UInt64 = 100
     public static let childOutputBytesPerTurn = 64 * 1024
     public static let restartDelayMilliseconds: UInt64 = 100

@@ -100,6 +100,7 @@ extension Discoveryd {
         let uncounted = max(0, publisher.forwarders - present.count)
         let line = command.answer { writer in
             writer.field("draining", isDraining)
+            writer.field("snapshot", version.description)
             writer.field(
                 "drained",
                 isDraining && uncounted == 0

@@ -125,6 +125,7 @@ struct StatisticsCursor {
         for row in rows { sum.add(row) }
         writer.beginObject()
         writer.field("service_name", entry.name)
+        writeTimeOfCounting()
         writer.key("traffic")
         sum.write(to: &writer, isPath: true)
         writer.endObject()
@@ -170,6 +171,7 @@ struct StatisticsCursor {
         let lost = traffic.lost
         writer.key("request_processor")
         writer.beginObject()
+        writeTimeOfCounting()
         writer.field("accepted", totals[.accepted])
         writer.field("answered_by_instance", totals[.answeredByInstance])
         writer.field("answered_by_us", totals[.answeredByUs])
@@ -196,6 +198,12 @@ struct StatisticsCursor {
         }
         writer.endArray()
         writer.endObject()
+    }
+
+    /// Each sum has its own: counters may be read again while a long answer is sent. By the monotonic clock, since rates are made of
+    /// it.
+    private mutating func writeTimeOfCounting() {
+        if let time = traffic.readAt { writer.field("counted_at_ms", time) }
     }
 
     private mutating func writePackets(_ registry: Registry, _ limit: Int) {

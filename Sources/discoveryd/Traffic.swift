@@ -38,7 +38,8 @@ final class Traffic {
     private(set) var totals = CounterTotals()
     /// Requests that ended with their forwarder.
     var lost: UInt64 { past.unended }
-    private var readAt: UInt64?
+    /// When that was read, by Clock.monotonicMilliseconds; nil before the first time.
+    private(set) var readAt: UInt64?
     private var rowsRead = 0
     /// Said once per trouble.
     private var complaint = ""

@@ -61,12 +61,33 @@ import Testing
         let late = try run("drain", busy, serverpy, ["--wait", "1"])
         #expect(late.status == 1 && late.errors.contains("under way there"), "\(late.errors)")
         #expect(late.errors.contains("is not drained after 1 s:\n  forwarderd "))
+        let status = ["status", "--wait", "drained", "--runtime-dir", serverpy.runtimeDirectory, "--timeout"]
+        let busyStatus = try Programs.run(status + ["0"])
+        #expect(
+            busyStatus.status == 1
+                && busyStatus.errors.contains("127.0.0.1:\(busy.port) is not drained:\n  forwarderd ")
+                && busyStatus.errors.contains("has 1 request under way there"), "\(busyStatus)")
         for _ in 0..<2 {
             one.release()
             two.release()
         }
         for client in clients { #expect(try client.read().status == 200) }
         #expect(try run("drain", busy, serverpy, ["--wait", "10"]).status == 0)
+        #expect(try Programs.run(status + ["10"]).status == 0)
+    }
+
+    /// A forwarder that has not heard of the drain may send a request there any moment.
+    @Test func nothingIsDrainedWhileAForwarderDoesNotKnowOfIt() throws {
+        let (serverpy, one, _) = try start()
+        let deaf = try #require(try serverpy.pids("forwarderd").first)
+        Signal(SIGSTOP).send(to: deaf)
+        defer { Signal(SIGCONT).send(to: deaf) }
+        #expect(try run("drain", one, serverpy).status == 0)
+        let status = ["status", "--wait", "drained", "--runtime-dir", serverpy.runtimeDirectory, "--timeout"]
+        let early = try Programs.run(status + ["0"])
+        #expect(early.status == 1 && early.errors.contains("(pid \(deaf)) does not know of it yet"), "\(early)")
+        Signal(SIGCONT).send(to: deaf)
+        #expect(try Programs.run(status + ["10"]).status == 0)
     }
 
     @Test func wrongNamesAreSaidWithTheNearest() throws {

@@ -70,6 +70,17 @@ import Testing
         #expect(status == 0 && text.contains("forwarderd 1") && text.contains("discoveryd does not answer"), "\(text)")
     }
 
+    @Test func statusShowsTheRestWhereTheSupervisorHangs() throws {
+        let (serverpy, _) = try start()
+        serverpy.running.signal(Signal(SIGSTOP))
+        defer { serverpy.running.signal(Signal(SIGCONT)) }
+        let (status, text, _) = try run(["status"], serverpy)
+        #expect(status == 0 && text.contains("the supervisor did not answer within 1000 ms"), "\(text)")
+        #expect(text.contains("forwarderd 1 ") && text.contains(" 1/1 "), "\(text)")
+        let ready = try run(["status", "--wait", "ready", "--timeout", "0"], serverpy)
+        #expect(ready.status == 1 && ready.errors.contains("the supervisor did not answer"), "\(ready)")
+    }
+
     @Test func aForwarderThatMakesNoProgressIsKilledAndRestarted() throws {
         let (serverpy, _) = try start()
         let pid = try #require(try serverpy.pids("forwarderd").first)

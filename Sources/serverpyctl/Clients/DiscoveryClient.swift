@@ -7,7 +7,7 @@ struct DiscoveryClient {
     private let timeoutMilliseconds: UInt64
 
     /// `timeoutMilliseconds`: the longest silence that is waited for.
-    init(_ options: Options, timeoutMilliseconds: UInt64 = 10_000) throws(CommandFault) {
+    init(_ options: Options, timeoutMilliseconds: UInt64 = Limits.answerMilliseconds) throws(CommandFault) {
         self.timeoutMilliseconds = timeoutMilliseconds
         var client = try OperatorClient(options)
         defer { client.close() }

@@ -2,26 +2,26 @@ import Shared
 
 /// Commands to the discoveryd of a runtime directory: they work with and without a supervisor.
 struct OperatorClient {
-    private var channel: LineChannel
+    private var client: LineClient
     private var id: UInt64 = 0
 
     init(_ options: Options) throws(CommandFault) {
         let directory = Directories.runtime(options["runtime-dir"])
-        do {
-            channel = LineChannel(try UnixSocket.connect(.stream, path: directory + "/discovery.sock"))
+        do throws(Errno) {
+            client = try LineClient(path: directory + "/discovery.sock", peer: "discoveryd")
         } catch {
             throw CommandFault(
                 code: ExitCode.notRunning,
                 message: "serverpyctl: discoveryd is not running with the runtime directory \(directory)")
         }
-        channel.queue(SubscriberLines.hello(role: .operator, pid: Process.pid, index: nil))
+        client.introduce(SubscriberLines.hello(role: .operator, pid: Process.pid, index: nil))
     }
 
-    func close() { channel.descriptor.close() }
+    func close() { client.close() }
 
     /// One command and its answer.
     mutating func ask(
-        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = 10_000
+        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = Limits.answerMilliseconds
     ) throws(CommandFault) -> Document.Value {
         var last: Document.Value?
         try ask(command, timeoutMilliseconds: timeoutMilliseconds) { writer in
@@ -38,7 +38,7 @@ struct OperatorClient {
     /// The forwarders' answers to `explain`, and behind them what discoveryd adds.
     mutating func explain(_ explain: ForwarderQuestion.Explain) throws(CommandFault) -> [Document.Value] {
         var answers: [Document.Value] = []
-        try ask("explain", timeoutMilliseconds: 10_000) {
+        try ask("explain", timeoutMilliseconds: Limits.answerMilliseconds) {
             explain.write(to: &$0)
         } take: {
             answers.append($0)
@@ -54,39 +54,22 @@ struct OperatorClient {
     ) throws(CommandFault) {
         id += 1
         let number = id
-        channel.queue(
-            SnapshotLines.line("command") { writer in
-                writer.field("id", number)
-                writer.field("command", command)
-                fields(&writer)
-            })
-        do {
-            _ = try channel.flush()
-            let queue = try EventQueue()
-            try queue.add(channel.descriptor, token: 0, interest: [.readable])
-            let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
-            while Clock.monotonicMilliseconds() < end {
-                _ = try queue.wait(timeoutMilliseconds: 100)
-                _ = try channel.receive()
-                while let line = try channel.nextLine() {
-                    let answer = try JSONReader.parse(line).root
-                    let isOurs = answer["type"]?.string == "answer" && answer["id"]?.unsigned == number
-                    let isError = answer["type"]?.string == "error"
-                    if isOurs || isError { take(answer) }
-                    if isError || isOurs && answer["more"]?.boolean != true { return }
-                }
-            }
-        } catch {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: discoveryd ended before it answered")
+        let line = SnapshotLines.line("command") { writer in
+            writer.field("id", number)
+            writer.field("command", command)
+            fields(&writer)
         }
-        throw CommandFault(
-            code: ExitCode.failed,
-            message: "serverpyctl: discoveryd did not answer within \(timeoutMilliseconds) ms")
+        try client.ask(line, timeoutMilliseconds: timeoutMilliseconds) { answer in
+            let isOurs = answer["type"]?.string == "answer" && answer["id"]?.unsigned == number
+            let isError = answer["type"]?.string == "error"
+            if isOurs || isError { take(answer) }
+            return isError || isOurs && answer["more"]?.boolean != true
+        }
     }
 
     /// The same, where an answer other than yes ends the command.
     mutating func command(
-        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = 10_000
+        _ command: String, _ fields: [(StaticString, String)], timeoutMilliseconds: UInt64 = Limits.answerMilliseconds
     ) throws(CommandFault) -> Document.Value {
         let answer = try ask(command, fields, timeoutMilliseconds: timeoutMilliseconds)
         try check(answer)

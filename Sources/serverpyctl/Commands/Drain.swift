@@ -25,23 +25,19 @@ extension Command {
         ]
         var answer = try client.command("drain", instance)
         guard let seconds else { return say(answer, options, "\(options.operands[1]) gets no more requests") }
-        let snapshot = answer["snapshot"]?.string ?? ""
-        let end = Clock.monotonicMilliseconds() + UInt64(seconds) * 1000
-        while true {
-            answer = try client.command("drained", instance + [("snapshot", snapshot)])
-            if answer["drained"]?.boolean == true {
-                return say(answer, options, "\(options.operands[1]) is drained")
-            }
-            guard answer["draining"]?.boolean == true else {
-                throw CommandFault(code: ExitCode.failed, message: "serverpyctl: it is no longer being drained")
-            }
-            if Clock.monotonicMilliseconds() >= end { break }
-            Clock.sleep(milliseconds: 20)
+        var barrier = DrainBarrier(
+            service: options.operands[0], instance: options.operands[1], snapshot: answer["snapshot"]?.string)
+        let isDrained = try barrier.wait(
+            until: Clock.monotonicMilliseconds() + UInt64(seconds) * 1000, &client)
+        if let last = barrier.answer { answer = last }
+        if isDrained { return say(answer, options, "\(options.operands[1]) is drained") }
+        guard barrier.isDraining else {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: it is no longer being drained")
         }
         if options.has("json") { _ = say(answer, options, "") }
         throw CommandFault(
             code: ExitCode.failed,
-            message: (["serverpyctl: \(options.operands[1]) is not drained after \(seconds) s:"] + left(answer)).joined(
+            message: (["serverpyctl: \(options.operands[1]) is not drained after \(seconds) s:"] + barrier.left).joined(
                 separator: "\n"))
     }
 
@@ -54,19 +50,6 @@ extension Command {
         let answer = try client.command(
             "undrain", [("service", options.operands[0]), ("instance", options.operands[1])])
         return say(answer, options, "\(options.operands[1]) may have requests again")
-    }
-
-    /// Who still has requests at an instance.
-    private static func left(_ answer: Document.Value) -> [String] {
-        let uncounted = answer["uncounted"]?.unsigned ?? 0
-        let others = uncounted == 0 ? [] : ["  \(uncounted) without counters that can be read"]
-        return others
-            + (answer["forwarders"]?.elements.map { $0 } ?? []).compactMap { forwarder in
-                let name = "forwarderd \(forwarder["index"]?.text ?? "?") (pid \(forwarder["pid"]?.text ?? "?"))"
-                if forwarder["applied"]?.boolean != true { return "  \(name) does not know of it yet" }
-                guard let count = forwarder["in_flight"]?.unsigned, count > 0 else { return nil }
-                return "  \(name) has \(count) request\(count == 1 ? "" : "s") under way there"
-            }
     }
 
     private static func say(_ answer: Document.Value, _ options: Options, _ words: String) -> Int32 {

@@ -1,71 +1,5 @@
 import Shared
 
-/// A question to the supervisor of a runtime directory.
-enum ControlClient {
-    /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
-    static func ask(
-        _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], numbers: [(StaticString, Int)] = [],
-        words: [(StaticString, String)] = [], timeoutMilliseconds: UInt64 = 10_000
-    ) throws(CommandFault)
-        -> Document.Value
-    {
-        var channel = try connect(command, options)
-        var writer = JSONWriter()
-        writer.beginObject()
-        writer.field("command", command)
-        for (name, value) in fields { writer.field(name, value) }
-        for (name, value) in numbers { writer.field(name, value) }
-        for (name, value) in words { writer.field(name, value) }
-        writer.endObject()
-        writer.endLine()
-        channel.queue(writer.bytes)
-        defer { channel.descriptor.close() }
-        do {
-            _ = try channel.flush()
-            let queue = try EventQueue()
-            try queue.add(channel.descriptor, token: 0, interest: [.readable])
-            let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
-            while Clock.monotonicMilliseconds() < end {
-                _ = try queue.wait(timeoutMilliseconds: 100)
-                _ = try channel.receive()
-                if let line = try channel.nextLine() { return try JSONReader.parse(line).root }
-            }
-        } catch {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: the supervisor ended before it answered")
-        }
-        throw CommandFault(
-            code: ExitCode.failed,
-            message: "serverpyctl: the supervisor did not answer within \(timeoutMilliseconds) ms")
-    }
-
-    private static func connect(_ command: String, _ options: Options) throws(CommandFault) -> LineChannel {
-        let directory = Directories.runtime(options["runtime-dir"])
-        do {
-            return LineChannel(try UnixSocket.connect(.stream, path: directory + "/control.sock"))
-        } catch {
-            throw notRunning(command, directory)
-        }
-    }
-
-    /// Under units of their own, systemd is who can do it.
-    static func notRunning(_ command: String, _ directory: String) -> CommandFault {
-        var message = "serverpyctl: serverpy is not running with the runtime directory \(directory)"
-        let units = [
-            "stop": "systemctl stop 'serverpy-*'", "scale": "systemctl start serverpy-forwarderd@N",
-            "restart": "systemctl restart serverpy-forwarderd@N, one after another",
-            "upgrade": "systemctl restart serverpy-discoveryd, and serverpy-forwarderd@N one after another",
-            "logs": "journalctl -u 'serverpy-*'",
-        ]
-        if let unit = units[command], let socket = try? UnixSocket.connect(.stream, path: directory + "/discovery.sock")
-        {
-            socket.close()
-            message =
-                "serverpyctl: discoveryd runs on its own with the runtime directory \(directory), without a supervisor; use `\(unit)`"
-        }
-        return CommandFault(code: ExitCode.notRunning, message: message)
-    }
-}
-
 extension Command {
     static let stop = Command(
         name: "stop", operands: "", summary: "Drain and stop a running serverpy.",
@@ -154,7 +88,9 @@ extension Command {
             )
         }
         return try report(
-            ControlClient.ask("restart", options, words: [("target", target)], timeoutMilliseconds: 300_000), options,
+            ControlClient.ask(
+                "restart", options, words: [("target", target)], timeoutMilliseconds: Limits.changeMilliseconds),
+            options,
             nothing: "nothing was running")
     }
 

@@ -13,14 +13,17 @@ extension Command {
                 code: ExitCode.usage,
                 message: "serverpyctl top: this is no terminal; `serverpyctl status` prints it once")
         }
-        var last = try StatusSample(options)
+        var last = try StatusSample.taken(options)
+        // The last one of an earlier counting: where there is much to count, that is done less often than we look.
+        var counted: StatusSample?
         var top = try TopScreen.make()
-        top.report = StatusReport(last, last)
+        top.report = StatusReport(last)
         while try top.wait() {
             guard top.isDue else { continue }
             do throws(CommandFault) {
-                let now = try StatusSample(options)
-                top.report = StatusReport(last, now)
+                let now = try StatusSample.taken(options)
+                if now.countedAt != last.countedAt { counted = last }
+                top.report = StatusReport(last, now, counted: counted)
                 top.trouble = nil
                 last = now
             } catch {

@@ -12,7 +12,7 @@ extension Command {
             """, options: [.json, .runtimeDirectory], example: "serverpyctl upgrade"
     ) { options throws(CommandFault) in
         try report(
-            ControlClient.ask("upgrade", options, timeoutMilliseconds: 300_000), options, nothing: "")
+            ControlClient.ask("upgrade", options, timeoutMilliseconds: Limits.changeMilliseconds), options, nothing: "")
     }
 
     /// What an upgrade asks of the new serverpyctl; the daemons have `--self-test`.

@@ -3,9 +3,11 @@ import Shared
 /// What two looks at a running serverpy show.
 struct StatusReport {
     let supervisor: Document.Value?
-    let before: Document.Value?
+    /// Why nothing is known of a supervisor that is there.
+    let trouble: String?
+    /// Of an earlier counting: rates are differences to it. Nil: nothing is known of rates.
+    private let counted: Document.Value?
     let now: Document.Value?
-    let seconds: Double
     private let processes: [ProcessUse]
 
     /// What the kernel says of a process.
@@ -15,24 +17,29 @@ struct StatusReport {
         let memory: UInt64
     }
 
-    /// Looks twice, so many milliseconds apart.
-    init(_ options: Options, milliseconds: UInt64 = 300) throws(CommandFault) {
-        let before = try StatusSample(options)
-        if milliseconds == 0 {
-            self.init(before, before)
-        } else {
-            Clock.sleep(milliseconds: milliseconds)
-            self.init(before, try StatusSample(options))
+    /// Looks twice. Where there is much to count, discoveryd counts less often than it is asked: the second look waits for that.
+    static func taken(_ options: Options) throws(CommandFault) -> StatusReport {
+        let before = try StatusSample.taken(options)
+        Clock.sleep(milliseconds: Limits.statusMilliseconds)
+        var now = try StatusSample.taken(options)
+        if let countedAt = now.countedAt, countedAt == before.countedAt {
+            let (due, present) = (countedAt + Limits.countersReadMilliseconds, Clock.monotonicMilliseconds())
+            Clock.sleep(milliseconds: min(due - min(due, present), Limits.countersReadMilliseconds))
+            now = try StatusSample.taken(options)
         }
+        return StatusReport(before, now, counted: before)
     }
 
-    /// Two looks, the second one later; twice the same: nothing is known of rates.
-    init(_ before: StatusSample, _ now: StatusSample) {
+    /// One look: nothing is known of rates.
+    init(_ sample: StatusSample) { self.init(sample, sample, counted: nil) }
+
+    /// Processor time since `before`, requests since `counted`, which may be earlier.
+    init(_ before: StatusSample, _ now: StatusSample, counted: StatusSample?) {
         supervisor = now.supervisor
-        self.before = before.nanoseconds == now.nanoseconds ? nil : before.statistics
+        trouble = now.trouble
+        self.counted = counted?.statistics
         self.now = now.statistics
         let seconds = max(0.001, Double(now.nanoseconds &- before.nanoseconds) / 1e9)
-        self.seconds = seconds
         processes = now.ticks.map { pid, ticks in
             ProcessUse(
                 pid: pid, cpuPercent: Double(ticks &- min(before.ticks[pid] ?? ticks, ticks)) / seconds,
@@ -50,11 +57,9 @@ struct StatusReport {
         return 0
     }
 
-    // MARK: Waiting
-
     /// Who is not ready yet, in words; empty when all are.
     var notReady: String {
-        var words: [String] = []
+        var words = trouble.map { [$0] } ?? []
         if let supervisor, supervisor["state"]?.string != "running" {
             words.append("serverpyctl is \(supervisor["state"]?.string ?? "unknown")")
         }
@@ -65,16 +70,6 @@ struct StatusReport {
         }
         if now == nil { words.append("discoveryd does not answer") }
         return words.joined(separator: ", ")
-    }
-
-    /// Who still has requests at instances that are being drained.
-    var notDrained: String {
-        instances.compactMap { instance in
-            guard instance["draining"]?.boolean == true, let count = instance["traffic"]?["in_flight"]?.unsigned,
-                count > 0
-            else { return nil }
-            return "\(count) under way at \(instance["instance_url"]?.string ?? "?")"
-        }.joined(separator: ", ")
     }
 
     // MARK: Figures
@@ -103,28 +98,31 @@ struct StatusReport {
             if instance["status"]?.string == "up" { service.up += 1 }
             byName[name] = service
         }
-        let (past, present) = (Self.traffic(before), Self.traffic(now))
+        let (past, present) = (Self.sums(counted), Self.sums(now))
         return order.compactMap { name in
             guard var service = byName[name] else { return nil }
-            if let traffic = present[name] {
-                service.requests = traffic["requests"]?.unsigned ?? 0
-                service.p99 = traffic["latency_ms"]?["p99"]?.double
-                if before != nil {
-                    func errors(_ value: Document.Value?) -> UInt64 { value?["status"]?["5xx"]?.unsigned ?? 0 }
-                    let requests = service.requests &- min(service.requests, past[name]?["requests"]?.unsigned ?? 0)
-                    let failed = errors(traffic) &- min(errors(traffic), errors(past[name]))
-                    service.requestsPerSecond = Double(requests) / seconds
-                    service.errorsPerSecond = Double(failed) / seconds
-                }
+            guard let sum = present[name], let traffic = sum["traffic"] else { return service }
+            service.requests = traffic["requests"]?.unsigned ?? 0
+            service.p99 = traffic["latency_ms"]?["p99"]?.double
+            // One that has had no request before is not in the earlier answer; the time of that is its ledger's.
+            guard let time = sum["counted_at_ms"]?.unsigned,
+                let earlier = (past[name] ?? counted?["request_processor"])?["counted_at_ms"]?.unsigned, time > earlier
+            else { return service }
+            func rate(_ count: (Document.Value?) -> UInt64) -> Double {
+                let (now, before) = (count(traffic), count(past[name]?["traffic"]))
+                return Double(now - min(now, before)) * 1000 / Double(time - earlier)
             }
+            service.requestsPerSecond = rate { $0?["requests"]?.unsigned ?? 0 }
+            service.errorsPerSecond = rate { $0?["status"]?["5xx"]?.unsigned ?? 0 }
             return service
         }
     }
 
-    private static func traffic(_ document: Document.Value?) -> [String: Document.Value] {
+    /// What is said of each service in `traffic_by_service`.
+    private static func sums(_ document: Document.Value?) -> [String: Document.Value] {
         var result: [String: Document.Value] = [:]
         for entry in document?["traffic_by_service"]?.elements.map({ $0 }) ?? [] {
-            if let name = entry["service_name"]?.string { result[name] = entry["traffic"] }
+            if let name = entry["service_name"]?.string { result[name] = entry }
         }
         return result
     }

@@ -4,34 +4,54 @@ import Shared
 struct StatusSample {
     let supervisor: Document.Value?
     let statistics: Document.Value?
+    /// Why nothing is known of a supervisor that is there.
+    let trouble: String?
     /// Of each process: hundredths of a second of processor time.
     let ticks: [UInt64: UInt64]
     let nanoseconds: UInt64
 
-    /// Throws only where neither a supervisor nor a discoveryd is there.
-    init(_ options: Options) throws(CommandFault) {
-        nanoseconds = Clock.monotonicNanoseconds()
+    init(
+        supervisor: Document.Value?, statistics: Document.Value?, trouble: String? = nil, ticks: [UInt64: UInt64] = [:],
+        nanoseconds: UInt64
+    ) {
+        self.supervisor = supervisor
+        self.statistics = statistics
+        self.trouble = trouble
+        self.ticks = ticks
+        self.nanoseconds = nanoseconds
+    }
+
+    /// Looks now. Throws only where neither a supervisor nor a discoveryd answers; one that hangs is to be shown, not to be waited
+    /// for.
+    static func taken(_ options: Options) throws(CommandFault) -> StatusSample {
+        let nanoseconds = Clock.monotonicNanoseconds()
         var supervisor: Document.Value?
         var missing: CommandFault?
-        do throws(CommandFault) { supervisor = try ControlClient.ask("status", options) } catch { missing = error }
+        do throws(CommandFault) {
+            supervisor = try ControlClient.ask("status", options, timeoutMilliseconds: Limits.lookMilliseconds)
+        } catch { missing = error }
         var statistics: Document.Value?
         do throws(CommandFault) {
-            // One that hangs is to be shown, not to be waited for.
-            statistics = try DiscoveryClient(options, timeoutMilliseconds: 1_000).json("/stats")
+            statistics = try DiscoveryClient(options, timeoutMilliseconds: Limits.lookMilliseconds).json("/stats")
         } catch {
             // discoveryd may be starting; without a supervisor it is all there is.
             if let missing { throw missing }
         }
-        self.supervisor = supervisor
-        self.statistics = statistics
         // Without a supervisor the forwarders themselves have said who they are.
         let processes = supervisor?["processes"] ?? statistics?["request_processor"]?["forwarders"]
         var ticks: [UInt64: UInt64] = [:]
         for process in processes?.elements.map({ $0 }) ?? [] {
             if let pid = process["pid"]?.unsigned, pid != 0 { ticks[pid] = Self.ticks(pid) }
         }
-        self.ticks = ticks
+        // That there is none is the form with units of their own.
+        let isTrouble = missing.map { $0.code != ExitCode.notRunning } ?? false
+        return StatusSample(
+            supervisor: supervisor, statistics: statistics, trouble: isTrouble ? missing?.message : nil, ticks: ticks,
+            nanoseconds: nanoseconds)
     }
+
+    /// When the forwarders' counters were read for it; see `/stats`.
+    var countedAt: UInt64? { statistics?["request_processor"]?["counted_at_ms"]?.unsigned }
 
     /// See proc_pid_stat(5).
     private static func ticks(_ pid: UInt64) -> UInt64 {

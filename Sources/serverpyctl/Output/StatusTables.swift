@@ -35,7 +35,7 @@ struct StatusTables {
     }
 
     private var heading: String {
-        guard let supervisor = report.supervisor else { return "" }
+        guard let supervisor = report.supervisor else { return report.trouble.map { $0 + "\n\n" } ?? "" }
         let state = supervisor["state"]?.string ?? "?"
         let uptime = Self.span((supervisor["uptime_ms"]?.unsigned ?? 0) / 1000)
         return """

@@ -1,0 +1,54 @@
+import Shared
+
+/// A question to the supervisor of a runtime directory.
+enum ControlClient {
+    /// Sends one request and waits for its answer, at most `timeoutMilliseconds`.
+    static func ask(
+        _ command: String, _ options: Options, fields: [(StaticString, Bool)] = [], numbers: [(StaticString, Int)] = [],
+        words: [(StaticString, String)] = [], timeoutMilliseconds: UInt64 = Limits.answerMilliseconds
+    ) throws(CommandFault) -> Document.Value {
+        let directory = Directories.runtime(options["runtime-dir"])
+        var client: LineClient
+        do throws(Errno) {
+            client = try LineClient(path: directory + "/control.sock", peer: "the supervisor")
+        } catch {
+            throw notRunning(command, directory)
+        }
+        defer { client.close() }
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.field("command", command)
+        for (name, value) in fields { writer.field(name, value) }
+        for (name, value) in numbers { writer.field(name, value) }
+        for (name, value) in words { writer.field(name, value) }
+        writer.endObject()
+        writer.endLine()
+        var answer: Document.Value?
+        try client.ask(writer.bytes, timeoutMilliseconds: timeoutMilliseconds) {
+            answer = $0
+            return true
+        }
+        guard let answer else {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: the supervisor gave no answer")
+        }
+        return answer
+    }
+
+    /// Under units of their own, systemd is who can do it.
+    static func notRunning(_ command: String, _ directory: String) -> CommandFault {
+        var message = "serverpyctl: serverpy is not running with the runtime directory \(directory)"
+        let units = [
+            "stop": "systemctl stop 'serverpy-*'", "scale": "systemctl start serverpy-forwarderd@N",
+            "restart": "systemctl restart serverpy-forwarderd@N, one after another",
+            "upgrade": "systemctl restart serverpy-discoveryd, and serverpy-forwarderd@N one after another",
+            "logs": "journalctl -u 'serverpy-*'",
+        ]
+        if let unit = units[command], let socket = try? UnixSocket.connect(.stream, path: directory + "/discovery.sock")
+        {
+            socket.close()
+            message =
+                "serverpyctl: discoveryd runs on its own with the runtime directory \(directory), without a supervisor; use `\(unit)`"
+        }
+        return CommandFault(code: ExitCode.notRunning, message: message)
+    }
+}
