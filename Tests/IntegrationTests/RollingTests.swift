@@ -75,6 +75,58 @@ import Testing
         for client in clients { client.close() }
     }
 
+    /// Those that are just starting are replaced too: they may be of old programs.
+    @Test func aRestartRightAfterScalingReplacesThoseThatAreStarting() throws {
+        let serverpy = try start(forwarders: 1)
+        let client = try control(
+            serverpy,
+            "{\"command\": \"scale\", \"forwarders\": 4}\n{\"command\": \"restart\", \"target\": \"forwarders\"}\n")
+        client.endSending()
+        #expect(try client.readToEnd().contains("4 forwarders replaced"))
+        let isScaled = Eventually.holds { (try? serverpy.pids("forwarderd").count) == 4 }
+        #expect(isScaled)
+    }
+
+    /// What it still has under way is waited for, so it must hear what goes on.
+    @Test func oneThatDrainsFindsAnotherDiscoveryd() throws {
+        let stub = try StubInstance { head, _ in
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            return head.contains("/a/hang") ? .pieces([answer]) : .bytes(answer)
+        }
+        let serverpy = try Serverpy(StubInstance.service([stub.port]), forwarders: 2)
+        serverpy.instances = [stub]
+        try serverpy.ready()
+        // The kernel says who accepts: until the one that is to drain has a request.
+        let leaving = try #require(try serverpy.processes().first { $0.name == "forwarderd 1" }?.pid)
+        var clients: [Client] = []
+        while try !has(leaving, serverpy), clients.count < 100 {
+            let client = try Client(port: serverpy.requests)
+            try client.send("GET /a/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+            clients.append(client)
+            #expect(stub.waitForRequest())
+        }
+        #expect(try run(["scale", "forwarder=1"], serverpy).status == 0)
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        Signal.kill.send(to: discoveryd)
+        #expect(Eventually.holds { (try? Client.get(serverpy.discovery, "/ready").status) == 200 })
+        // A reload is in force when all that live work with it.
+        try serverpy.configure(StubInstance.service([stub.port], policy: ", \"balance\": \"round_robin\""))
+        let reload = try serverpy.reload()
+        #expect(reload.status == 0, "\(reload.errors)")
+        let drain = try run(["drain", "stub", "127.0.0.1:\(stub.port)", "--wait", "1"], serverpy)
+        #expect(drain.status == 1 && drain.errors.contains("(pid \(leaving)) has "), "\(drain.errors)")
+        for _ in clients { stub.release() }
+        for client in clients { #expect(try client.read().status == 200) }
+        #expect(try run(["status", "--wait", "drained", "--timeout", "10"], serverpy).status == 0)
+    }
+
+    /// Whether a forwarder has a request under way.
+    private func has(_ pid: Int32, _ serverpy: Serverpy) throws -> Bool {
+        let stats = try JSONReader.parse(Client.get(serverpy.discovery, "/stats").body).root
+        let forwarder = stats["request_processor"]?["forwarders"]?.elements.first { $0["pid"]?.unsigned == UInt64(pid) }
+        return (forwarder?["in_flight"]?.unsigned ?? 0) > 0
+    }
+
     // MARK: The control socket
 
     private func control(_ serverpy: Serverpy, _ text: String) throws -> Client {

@@ -102,65 +102,6 @@ import Testing
         for process in try serverpy.processes() { #expect(try !opens(process.pid), "\(process.name)") }
     }
 
-    @Test(.enabled(if: isRoot)) func privilegesAreDroppedBeforeAnyChildIsStarted() throws {
-        let directory = try Serverpy.temporaryDirectory()
-        defer { try? FileManager.default.removeItem(atPath: directory) }
-        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: directory)
-        for name in ["serverpyctl", "discoveryd", "forwarderd"] {
-            try FileManager.default.copyItem(atPath: Programs.directory + "/" + name, toPath: directory + "/" + name)
-        }
-        let sample = try Sample("one")
-        let text =
-            "{\"s\": {\"servers\": [\"127.0.0.1:\(sample.port)\", \"127.0.0.1\"], \"polling\": {\"method\": \"ping\"}, \"apis\": [\"/hello\"]}, \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0}}"
-        try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/c.json"))
-        let arguments = ["--runtime-dir", directory + "/run", "--state-dir", directory + "/state"]
-        let running = try Running(
-            program: directory + "/serverpyctl",
-            arguments: ["start", "-c", directory + "/c.json", "--user", "nobody", "--forwarders", "1"] + arguments)
-        #expect(running.waitForError("ready: ")?.contains("2 of 2 instances up") == true, "\(running.errors)")
-        let status = try Programs.run(["status", "--json", "--runtime-dir", directory + "/run"])
-        let processes = try JSONReader.parse(Array(status.output.utf8)).root["processes"]?.elements.map { $0 } ?? []
-        let pids = processes.compactMap { $0["pid"]?.unsigned } + [UInt64(running.pid)]
-        #expect(pids.count == 3)
-        for pid in pids {
-            let lines = String(decoding: try Files.read("/proc/\(pid)/status", maxBytes: 65536), as: UTF8.self)
-                .split(separator: "\n")
-            let ids = lines.first { $0.hasPrefix("Uid:") }?.split(separator: "\t").dropFirst() ?? []
-            #expect(ids.count == 4 && ids.allSatisfy { $0 != "0" }, "\(ids)")
-            #expect(lines.contains("NoNewPrivs:\t1"))
-            #expect(lines.first { $0.hasPrefix("Groups:") }?.contains(" 0 ") == false)
-        }
-        let victim = pids[1]
-        Signal.kill.send(to: Int32(victim))
-        #expect(
-            try Programs.run(["status", "--wait", "ready", "--timeout", "10", "--runtime-dir", directory + "/run"])
-                .status == 0, "children come back without privileges")
-        #expect(try Programs.run(["upgrade", "--runtime-dir", directory + "/run"]).status == 0)
-        running.signal(.terminate)
-        #expect(running.waitForExit() == 0)
-        // The directories are the user's now, and a second start finds them so.
-        let again = try Running(
-            program: directory + "/serverpyctl",
-            arguments: ["start", "-c", directory + "/c.json", "--user", "nobody", "--forwarders", "1"] + arguments)
-        #expect(again.waitForError("ready: ") != nil, "\(again.errors)")
-        again.signal(.terminate)
-        #expect(again.waitForExit() == 0)
-        // What is not serverpy's own is never given away.
-        try FileManager.default.createDirectory(
-            atPath: directory + "/root", withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
-        try Data().write(to: URL(fileURLWithPath: directory + "/root/.bashrc"))
-        let greedy = try Programs.run([
-            "start", "-c", directory + "/c.json", "--user", "nobody", "--runtime-dir", directory + "/root",
-            "--state-dir",
-            directory + "/state",
-        ])
-        #expect(greedy.status == 1 && greedy.errors.contains("holds `.bashrc`"), "\(greedy.errors)")
-        #expect(try Files.status(directory + "/root").ownerID == 0)
-        let refused = try Programs.run(
-            ["start", "-c", directory + "/c.json", "--user", "nobody-of-that-name"] + arguments)
-        #expect(refused.status == 1 && refused.errors.contains("there is no user `nobody-of-that-name`"))
-    }
-
     // MARK: The system around it
 
     /// A socket unit's socket blocks: two who are woken for one connection, and one of them would never come back.

@@ -76,6 +76,23 @@ import Testing
         #expect(serverpy.stop() == 0)
     }
 
+    @Test func noOldProgramIsLeftWhereForwardersWereJustAdded() throws {
+        let installed = try Installed()
+        defer { installed.remove() }
+        let serverpy = installed.serverpy
+        for name in ["serverpyctl", "discoveryd", "forwarderd"] {
+            try Installed.install(name, in: installed.directory)
+        }
+        #expect(
+            try Programs.run(["scale", "forwarder=5", "--runtime-dir", serverpy.runtimeDirectory]).status == 0)
+        let upgrade = try installed.upgrade()
+        #expect(upgrade.status == 0 && upgrade.output.contains("5 forwarders replaced"), "\(upgrade)")
+        #expect(Eventually.holds { (try? serverpy.pids("forwarderd").count) == 5 })
+        for pid in try serverpy.processes().map(\.pid) + [serverpy.running.pid] {
+            #expect(try !Files.readLink("/proc/\(pid)/exe").contains("(deleted)"))
+        }
+    }
+
     @Test func programsThatFailTheirTestAreNotTaken() throws {
         let installed = try Installed()
         defer { installed.remove() }
