@@ -61,6 +61,22 @@ import Testing
             try Programs.run(["stats", "--runtime-dir", serverpy.directory + "/nobody"]).status == 69)
     }
 
+    /// One whose health is good and whose answers are not: what the forwarders know is shown beside what the polls say.
+    @Test func statusShowsByHowManyForwardersAnInstanceIsEjected() throws {
+        let good = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") }
+        let bad = try StubInstance { _, _ in .bytes("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno") }
+        let serverpy = try Serverpy(
+            StubInstance.service([good.port, bad.port], policy: ", \"balance\": \"round_robin\""), forwarders: 1)
+        serverpy.instances = [good, bad]
+        try serverpy.ready()
+        let isShown = Eventually.holds {
+            for _ in 0..<20 { _ = try? Client.get(serverpy.requests, "/a") }
+            let lines = (try? run(["status"], serverpy).output.split(separator: "\n")) ?? []
+            return lines.contains { $0.contains("127.0.0.1:\(bad.port) ") && $0.contains("ejected 1/1") }
+        }
+        #expect(isShown)
+    }
+
     @Test func statusShowsTheRestWhereDiscoverydHangs() throws {
         let (serverpy, _) = try start()
         let pid = try #require(try serverpy.pids("discoveryd").first)
@@ -71,7 +87,8 @@ import Testing
     }
 
     @Test func statusShowsTheRestWhereTheSupervisorHangs() throws {
-        let (serverpy, _) = try start()
+        let (serverpy, sample) = try start()
+        defer { sample.kill() }
         serverpy.running.signal(Signal(SIGSTOP))
         defer { serverpy.running.signal(Signal(SIGCONT)) }
         let (status, text, _) = try run(["status"], serverpy)

@@ -104,7 +104,7 @@ struct StatusTables {
         var table = Table(["SERVICE", "INSTANCE", "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE"])
         let wall = Clock.wallMilliseconds()
         for instance in sortedInstances {
-            let words = Self.words(instance)
+            let words = words(instance)
             let status = instance["status"]?.string ?? "?"
             let since = instance["since"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
             table.add(
@@ -130,7 +130,7 @@ struct StatusTables {
         func errors(_ instance: Document.Value) -> UInt64 { instance["traffic"]?["status"]?["5xx"]?.unsigned ?? 0 }
         func latency(_ instance: Document.Value) -> Double { instance["traffic"]?["latency_ms"]?["p99"]?.double ?? 0 }
         func trouble(_ instance: Document.Value) -> Int {
-            (instance["status"]?.string == "up" ? 0 : 2) + (Self.words(instance).count > 1 ? 1 : 0)
+            (instance["status"]?.string == "up" ? 0 : 2) + (words(instance).count > 1 ? 1 : 0)
         }
         let shown = report.instances.filter {
             view.shows($0["service_name"]?.string ?? "", $0["instance_url"]?.string ?? "")
@@ -146,12 +146,15 @@ struct StatusTables {
     }
 
     /// What speaks against an instance, and last the cause of its status.
-    private static func words(_ instance: Document.Value) -> [String] {
+    private func words(_ instance: Document.Value) -> [String] {
         var words: [String] = []
         if instance["draining"]?.boolean == true {
             words.append("draining, \(instance["traffic"]?["in_flight"]?.text ?? "0") under way")
         }
-        if let count = instance["traffic"]?["ejected_by"]?.unsigned, count > 0 { words.append("ejected by \(count)") }
+        if let count = instance["traffic"]?["ejected_by"]?.unsigned, count > 0 {
+            // Which ones, and why: `explain`.
+            words.append("ejected \(count)/\(report.forwarders.count)")
+        }
         if instance["suspect"]?.boolean == true {
             words.append("suspect: \(instance["suspect_reason"]?.string ?? "?")")
         }
