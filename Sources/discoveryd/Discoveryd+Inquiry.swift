@@ -112,6 +112,9 @@ extension Discoveryd {
         writer.field("status", entry.health.status.rawValue)
         writer.key("since")
         if entry.since == 0 { writer.null() } else { writer.value(Timestamp.iso8601(wallMilliseconds: entry.since)) }
+        if entry.isDraining, entry.drainingSince != 0 {
+            writer.field("draining_since", Timestamp.iso8601(wallMilliseconds: entry.drainingSince))
+        }
         if let cause = entry.statusCause.result { writer.field("status_reason", cause.response) }
         if entry.health.isSuspect, let cause = entry.suspectCause.result {
             writer.field("suspect_reason", cause.response)

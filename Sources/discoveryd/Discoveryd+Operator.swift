@@ -31,7 +31,7 @@ extension Discoveryd {
             if registry.instances[id].isDraining == isDraining, registry.instances[id].isDrainAsked == isDraining {
                 return acknowledge(command, id)
             }
-            registry.askDrain(id, isDraining)
+            registry.askDrain(id, isDraining, wall: Clock.wallMilliseconds())
             draining.append((command, id))
         case .drained: tellDrained(command, id)
         case .unknown, .explain, .api, .reload: break

@@ -31,6 +31,8 @@ struct RegisteredInstance: Sendable {
     var isDraining = false
     /// What an operator has asked for: on the disk first, then told.
     var isDrainAsked = false
+    /// When a drain was asked for: wall clock, milliseconds; 0 where none was.
+    var drainingSince: UInt64 = 0
     /// The address written answered the last good poll; addresses of a name that did.
     private var answersItself = false
     private var answeringOfName: [SocketAddress] = []
@@ -116,6 +118,7 @@ struct RegisteredInstance: Sendable {
         }
         isDraining = old.isDraining
         isDrainAsked = old.isDrainAsked
+        drainingSince = old.drainingSince
         answersItself = old.answersItself
         answeringOfName = old.answeringOfName
         firstCheckedAt = old.firstCheckedAt

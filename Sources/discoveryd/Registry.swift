@@ -210,6 +210,7 @@ struct Registry {
         }
         instances[id].isDraining = saved.isDraining
         instances[id].isDrainAsked = saved.isDraining
+        instances[id].drainingSince = saved.drainingSince
         instances[id].firstCheckedAt = saved.firstCheckedAt
         instances[id].lastCheckedAt = saved.lastCheckedAt
         instances[id].lastFailureAt = saved.lastFailureAt
@@ -238,8 +239,9 @@ struct Registry {
     // MARK: Draining
 
     /// An operator wants the instance drained, or back: it is to be written, and told when that is done.
-    mutating func askDrain(_ id: Int, _ isDraining: Bool) {
+    mutating func askDrain(_ id: Int, _ isDraining: Bool, wall: UInt64) {
         instances[id].isDrainAsked = isDraining
+        if isDraining, !instances[id].isDraining { instances[id].drainingSince = wall }
         save(id)
     }
 

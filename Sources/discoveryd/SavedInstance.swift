@@ -9,6 +9,8 @@ struct SavedInstance: Equatable, Sendable {
     var status: InstanceStatus
     var isSuspect: Bool
     var isDraining: Bool
+    /// When that was asked; 0 where it is not.
+    var drainingSince: UInt64
     var failedRetries: UInt16
     var goodInRow: UInt16
     var firstCheckedAt: UInt64
@@ -33,6 +35,7 @@ struct SavedInstance: Equatable, Sendable {
         writer.field("status", status.rawValue)
         writer.field("suspect", isSuspect)
         writer.field("draining", isDraining)
+        if isDraining { writer.field("draining_since", drainingSince) }
         writer.field("retries", UInt64(failedRetries))
         writer.field("good", UInt64(goodInRow))
         writer.field("first", firstCheckedAt)
@@ -75,6 +78,7 @@ struct SavedInstance: Equatable, Sendable {
         self.status = status
         isSuspect = value["suspect"]?.boolean ?? false
         isDraining = value["draining"]?.boolean ?? false
+        drainingSince = number("draining_since")
         failedRetries = UInt16(clamping: number("retries"))
         goodInRow = UInt16(clamping: number("good"))
         firstCheckedAt = number("first")
@@ -104,6 +108,7 @@ extension SavedInstance {
         status = entry.health.status
         isSuspect = entry.health.isSuspect
         isDraining = entry.isDrainAsked
+        drainingSince = entry.isDrainAsked ? entry.drainingSince : 0
         failedRetries = entry.health.failedRetries
         goodInRow = entry.health.goodInRow
         firstCheckedAt = entry.firstCheckedAt

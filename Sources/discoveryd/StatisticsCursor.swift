@@ -69,6 +69,7 @@ struct StatisticsCursor {
         writer.field("status", entry.health.status.rawValue)
         writer.field("suspect", entry.health.isSuspect)
         writer.field("draining", entry.isDraining)
+        if entry.isDraining { time("draining_since", entry.drainingSince) }
         time("since", entry.since)
         if let cause = entry.statusCause.result { writer.field("status_reason", cause.response) }
         if entry.health.isSuspect, let cause = entry.suspectCause.result {

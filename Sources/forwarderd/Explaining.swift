@@ -27,13 +27,20 @@ extension Forwarder {
         let service = route.service
         rankIfStale(service)
         let policy = services[service].policy.balance
+        // The question comes from nowhere: as from this machine.
+        let client = "127.0.0.1"
         var key: UInt64 = 0
+        var hashed: String?
         if case .hash(let by) = policy {
-            key = HashKey.value(by, head, bytes.span, client: Array("127.0.0.1".utf8))
+            key = HashKey.value(by, head, bytes.span, client: Array(client.utf8))
+            hashed =
+                HashKey.named(by, head, bytes.span) == nil
+                ? "hash of the client's address, here \(client)" : "hash of \(by.text)"
         }
         let subjects = services[service].instances.map { subject(Int($0), services[service].connectionsPerInstance) }
         let explanation = Explanation(
-            policy, services[service].ranking, subjects, key: key, turn: services[service].turn)
+            policy, services[service].ranking, subjects, key: key, hashed: hashed,
+            turn: services[service].turn)
         let path = Array(bytes[head.targetStart..<head.targetStart + head.pathCount])
         let lost = routes.matches(path).filter { $0.path != route.path }
         func text(_ route: RouteTable.Route) -> String {
@@ -116,6 +123,7 @@ extension Forwarder {
         if let availability = instance.state.availability { writer.value(availability) } else { writer.null() }
         writer.field("weight", instance.weight)
         writer.field("in_flight", instance.outstanding)
+        if let wait = verdict.expectedWait { writer.field("expected_wait_us", UInt64(wait)) }
         let percent = instance.percentWelcome(now: loop.now)
         if percent < 100 { writer.field("slow_start_percent", percent) }
         if let until = instance.passive.ejectedUntil {

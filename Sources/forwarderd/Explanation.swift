@@ -33,6 +33,8 @@ struct Explanation {
         var slot: Int32
         var standing: Standing
         var reason: String
+        /// Microseconds, where that is what counts and something is known of it.
+        var expectedWait: Double?
     }
 
     /// In the order of the service's instances.
@@ -46,13 +48,19 @@ struct Explanation {
     private let ranking: Ranking
     private let subjects: [Subject]
     private let key: UInt64
+    /// What the key is the hash of, in words.
+    private let hashed: String?
     private let turn: Int
 
-    init(_ policy: BalancePolicy, _ ranking: Ranking, _ subjects: [Subject], key: UInt64, turn: Int) {
+    init(
+        _ policy: BalancePolicy, _ ranking: Ranking, _ subjects: [Subject], key: UInt64, hashed: String? = nil,
+        turn: Int
+    ) {
         self.policy = policy
         self.ranking = ranking
         self.subjects = subjects
         self.key = key
+        self.hashed = hashed
         self.turn = turn
         let bySlot = Dictionary(subjects.map { ($0.slot, $0) }) { first, _ in first }
         let deciding = decide(bySlot)
@@ -152,7 +160,7 @@ struct Explanation {
 
     private func verdict(_ subject: Subject, _ deciding: Deciding?, _ bySlot: [Int32: Subject]) -> Verdict {
         func say(_ standing: Standing, _ reason: String) -> Verdict {
-            Verdict(slot: subject.slot, standing: standing, reason: reason)
+            Verdict(slot: subject.slot, standing: standing, reason: reason, expectedWait: expectedWait(subject))
         }
         let facts = subject.facts
         if choice.contains(subject.slot) {
@@ -180,6 +188,12 @@ struct Explanation {
         )
     }
 
+    private func expectedWait(_ subject: Subject) -> Double? {
+        guard policy == .peakEWMA, subject.load.latency > 0 else { return nil }
+        let wait = Balancer.wait(subject.load)
+        return wait.isFinite ? min(max(0, wait), 1e15) : nil
+    }
+
     /// Why polls, evidence or an operator keep requests from an instance; nil: nothing does.
     private static func exclusion(_ facts: Ranking.Facts) -> String? {
         if facts.isDraining { return "draining" }
@@ -198,7 +212,7 @@ struct Explanation {
         case .roundRobin: "its turn"
         case .random: "by chance"
         case .peakEWMA: "shortest expected wait"
-        case .hash(let by): "hash of \(by.text)"
+        case .hash(let by): hashed ?? "hash of \(by.text)"
         }
     }
 }

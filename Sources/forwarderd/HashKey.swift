@@ -8,6 +8,12 @@ enum HashKey {
         _ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8],
         trusted: [AddressRange] = []
     ) -> UInt64 {
+        if let named = named(by, head, bytes) { return named }
+        return RouteTable.hash(trusted.isEmpty ? client : original(head, bytes, trusted) ?? client)
+    }
+
+    /// Of the field or cookie; nil where the request has none, or the client's address is what counts.
+    static func named(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>) -> UInt64? {
         switch by {
         case .clientAddress: break
         case .header(let name):
@@ -27,7 +33,7 @@ enum HashKey {
                 }
             }
         }
-        return RouteTable.hash(trusted.isEmpty ? client : original(head, bytes, trusted) ?? client)
+        return nil
     }
 
     private static func original(_ head: RequestHead, _ bytes: Span<UInt8>, _ trusted: [AddressRange]) -> [UInt8]? {

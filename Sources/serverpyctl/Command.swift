@@ -35,6 +35,19 @@ struct Command: Sendable {
         }
     }
 
+    /// What is given behind the command's name; operands are checked unless only the help is wanted.
+    func parse(_ arguments: [String]) throws(Options.Fault) -> Options {
+        let given = try Options(arguments, options + [Self.help])
+        if given.has("help") { return given }
+        let expected = operandNames
+        let most = expected.count + optionalOperands
+        if given.operands.count > most { throw Options.Fault("`\(given.operands[most])` is not expected") }
+        if given.operands.count < expected.count {
+            throw Options.Fault("\(expected[given.operands.count]) is missing")
+        }
+        return given
+    }
+
     var usage: String {
         var text =
             "usage: serverpyctl \(name)\(operands.isEmpty ? "" : " " + operands)\(options.isEmpty ? "" : " [options]")\n\n"

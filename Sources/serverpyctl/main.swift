@@ -16,52 +16,43 @@ func complain(_ message: String) {
 func run() -> Int32 {
     Limits.check()
     Descriptor.openStandard()
-    let arguments = Array(CommandLine.arguments.dropFirst())
-    guard let name = arguments.first else {
-        complain(overview())
-        return ExitCode.usage
+    do throws(CommandFault) {
+        return try obey(Array(CommandLine.arguments.dropFirst()))
+    } catch {
+        complain(error.message)
+        return error.code
     }
-    if ["-h", "--help", "help"].contains(name) {
-        print(overview(), terminator: "")
+}
+
+func obey(_ arguments: [String]) throws(CommandFault) -> Int32 {
+    guard let name = arguments.first else { throw CommandFault(code: ExitCode.usage, message: overview()) }
+    switch name {
+    case "-h", "--help", "help":
+        try StandardOutput.write(overview())
         return ExitCode.done
-    }
-    if name == "--version" {
-        print("serverpyctl \(Version.current)")
+    case "--version":
+        try StandardOutput.write("serverpyctl \(Version.current)\n")
         return ExitCode.done
+    default: break
     }
     guard let command = Command.all.first(where: { $0.name == name }) else {
-        var message = "serverpyctl: `\(name)` is not a command"
+        var message = "serverpyctl: `\(Text.shown(name.utf8))` is not a command"
         if let near = Text.nearest(name, Command.all.filter { !$0.isHidden }.map(\.name)) {
             message += "; did you mean `\(near)`?"
         }
-        complain(message + "\n\n" + overview())
-        return ExitCode.usage
+        throw CommandFault(code: ExitCode.usage, message: message + "\n\n" + overview())
     }
-    do {
-        let options = try Options(Array(arguments.dropFirst()), command.options + [Command.help])
-        if options.has("help") {
-            print(command.usage, terminator: "")
-            return ExitCode.done
-        }
-        let expected = command.operandNames
-        let most = expected.count + command.optionalOperands
-        if options.operands.count > most {
-            throw Options.Fault("`\(options.operands[most])` is not expected")
-        }
-        if options.operands.count < expected.count {
-            throw Options.Fault("\(expected[options.operands.count]) is missing")
-        }
-        return try command.run(options)
-    } catch let fault as Options.Fault {
-        complain("serverpyctl \(name): \(fault.reason)\n\n\(command.usage)")
-        return ExitCode.usage
-    } catch let fault as CommandFault {
-        complain(fault.message)
-        return fault.code
+    let options: Options
+    do throws(Options.Fault) {
+        options = try command.parse(Array(arguments.dropFirst()))
     } catch {
-        complain("serverpyctl: \(error)")
-        return ExitCode.failed
+        throw CommandFault(code: ExitCode.usage, message: "serverpyctl \(name): \(error.reason)\n\n\(command.usage)")
     }
+    if options.has("help") {
+        try StandardOutput.write(command.usage)
+        return ExitCode.done
+    }
+    return try command.run(options)
 }
 
 Process.exit(run())

@@ -31,7 +31,9 @@ import Testing
         #expect(text.contains("all 2 forwarders agree"), "\(text)")
         let lines = text.split(separator: "\n")
         #expect(lines.contains { $0.hasPrefix("*  127.0.0.1:\(stubs[0].port) ") }, "\(text)")
-        #expect(lines.contains { $0.contains("127.0.0.1:\(stubs[1].port) ") && $0.hasSuffix("draining") }, "\(text)")
+        #expect(
+            lines.contains { $0.contains("127.0.0.1:\(stubs[1].port) ") && $0.contains("draining, since 20") },
+            "\(text)")
         let json = try explain(serverpy, ["GET", "/a", "--json"])
         let root = try JSONReader.parse(Array(json.output.utf8)).root
         #expect(root["agree"]?.boolean == true && root["answers"]?.count == 2)

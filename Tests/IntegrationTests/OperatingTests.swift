@@ -55,6 +55,17 @@ import Testing
         #expect(try run(["dump", "-o", file], serverpy).status == 0)
         let text = String(decoding: try Files.read(file, maxBytes: 1 << 20), as: UTF8.self)
         #expect(text.contains("\"stats_packets\"") && text.hasSuffix("\"complete\":true}\n"))
+        // A link is followed, a device is written to, and both stay what they are.
+        let link = serverpy.directory + "/link"
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "linked.json")
+        #expect(try run(["dump", "-o", link], serverpy).status == 0)
+        #expect(try Files.status(link).kind == .symbolicLink)
+        #expect(try Files.status(serverpy.directory + "/linked.json").size > 100)
+        let full = serverpy.directory + "/full"
+        try FileManager.default.createSymbolicLink(atPath: full, withDestinationPath: "/dev/full")
+        let lost = try run(["dump", "-o", full], serverpy)
+        #expect(lost.status == 1 && lost.errors.contains("No space left on device"), "\(lost)")
+        #expect(try Files.status("/dev/full").kind == .other)
         let refused = try run(["dump", "-o", serverpy.directory + "/no/such/file"], serverpy)
         #expect(refused.status == 1 && refused.errors.contains("No such file"), "\(refused.errors)")
         #expect(
@@ -75,6 +86,40 @@ import Testing
             return lines.contains { $0.contains("127.0.0.1:\(bad.port) ") && $0.contains("ejected 1/1") }
         }
         #expect(isShown)
+    }
+
+    @Test(arguments: [
+        ["status"], ["status", "--json"], ["explain", "GET", "/hello"], ["reload"], ["logs"], ["stats"], ["dump"],
+        ["--help"], ["version"], ["completion", "bash"],
+    ])
+    func whatCannotBeWrittenIsAFailure(_ arguments: [String]) throws {
+        let needsServer = !["--help", "version", "completion"].contains(arguments[0])
+        let serverpy = needsServer ? try start().0 : nil
+        let line = arguments + (serverpy.map { ["--runtime-dir", $0.runtimeDirectory] } ?? [])
+        let shell = try Running(
+            program: "/bin/sh",
+            arguments: ["-c", "exec \"$0\" \"$@\" > /dev/full", Programs.directory + "/serverpyctl"] + line)
+        #expect(shell.waitForExit(seconds: 30) == 1)
+        #expect(shell.errors == ["serverpyctl: the output cannot be written: No space left on device"])
+    }
+
+    /// Not running is one thing, and not allowed another.
+    @Test(.enabled(if: getuid() == 0)) func whoMayNotAskIsToldSo() throws {
+        let (serverpy, _) = try start()
+        // Where the other user finds it.
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: directory)
+        let program = directory + "/serverpyctl"
+        try FileManager.default.copyItem(atPath: Programs.directory + "/serverpyctl", toPath: program)
+        for command in ["status", "stop", "logs", "explain GET /", "status --wait ready --timeout 0"] {
+            let asking = try Running(
+                program: "/usr/bin/setpriv",
+                arguments: ["--reuid=65534", "--regid=65534", "--clear-groups", program]
+                    + command.split(separator: " ").map(String.init) + ["--runtime-dir", serverpy.runtimeDirectory])
+            #expect(asking.waitForExit(seconds: 30) == 1, "\(command)")
+            #expect(asking.errors.first?.contains("Permission denied") == true, "\(command): \(asking.errors)")
+        }
     }
 
     @Test func statusShowsTheRestWhereDiscoverydHangs() throws {
@@ -130,7 +175,18 @@ import Testing
                 "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
             ])
         defer { discoveryd.signal(.terminate) }
+        #expect(Eventually.holds { (try? run(["status"]).status) == 0 })
+        let alone = try run(["status", "--wait", "ready", "--timeout", "0"])
+        #expect(alone.status == 1 && alone.errors.contains("no forwarder is there"), "\(alone)")
+        let forwarder = try Running(
+            program: "forwarderd", arguments: ["--runtime-dir", directory + "/run", "--listen", "127.0.0.1:0"])
+        defer { forwarder.signal(.kill) }
         #expect(try run(["status", "--wait", "ready", "--timeout", "10"]).status == 0)
+        let json = try JSONReader.parse(Array(run(["status", "--json"]).output.utf8)).root
+        let process = json["processes"]?.elements.first { _ in true }
+        #expect(
+            process?["pid"]?.unsigned == UInt64(forwarder.pid) && process?["state"]?.string == "ready"
+                && process?["memory_bytes"] != nil)
         try write("\"/a\", \"/b\"")
         let reload = try run(["reload"])
         #expect(reload.status == 0 && reload.output.hasPrefix("in force as snapshot"), "\(reload)")
@@ -144,6 +200,8 @@ import Testing
         let status = try run(["status"])
         #expect(status.status == 0 && status.output.contains("draining"), "\(status)")
         #expect(try run(["scale", "forwarder=2"]).status == 69)
+        let dry = try run(["reload", "--dry-run"])
+        #expect(dry.status == 69 && dry.errors.contains("use `serverpyctl check -c FILE`"), "\(dry)")
     }
 
     @Test func completionScriptsAreGoodAndKnowEveryCommand() throws {

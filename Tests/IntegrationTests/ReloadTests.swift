@@ -111,10 +111,11 @@ import Testing
     @Test func aNumberOfForwardersGivenAtTheStartIsNotChangedByAReload() throws {
         let one = try Sample("one")
         let serverpy = try Serverpy(service([one]), forwarders: 1).ready()
-        try serverpy.configure(service([one]), general: ", \"forwarders\": 3")
+        try serverpy.configure(service([one], paths: "\"/other\""), general: ", \"forwarders\": 3")
         let result = try serverpy.reload()
-        #expect(result.status == 1)
-        #expect(result.errors.contains("1 were asked for by `--forwarders`"), "\(result.errors)")
+        #expect(result.status == 0 && result.output.contains("`forwarders` stays 1"), "\(result)")
+        #expect(try Client.get(serverpy.requests, "/other").status == 200, "the rest of the file is in force")
+        #expect(try serverpy.pids("forwarderd").count == 1)
     }
 
     @Test func aSignalReloadsToo() throws {

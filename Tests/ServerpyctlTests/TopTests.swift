@@ -6,6 +6,7 @@ import Testing
     private func state(after keys: String) -> TopState {
         var state = TopState()
         for byte in keys.utf8 { state.key(byte) }
+        state.pause()
         return state
     }
 
@@ -17,6 +18,10 @@ import Testing
         #expect(state(after: "/web\n").view.filter == "web")
         #expect(state(after: "/web\u{7f}x").view.filter == "wex")
         #expect(!state(after: "/q").isEnding)
+        #expect(state(after: "/漢字\u{7f}x\n").view.filter == "漢x")
+        #expect(state(after: "/a\u{1b}[3~b").view.filter == "ab", "other keys than arrows do nothing")
+        #expect(state(after: "/web\u{1b}").view.filter.isEmpty && !state(after: "/web\u{1b}").isTyping)
+        #expect(state(after: "/web\n\u{1b}q").isEnding, "Escape takes no key with it")
         #expect(state(after: "jjjk").scrolled == 2 && state(after: "\u{1b}[B\u{1b}[B\u{1b}[A").scrolled == 1)
         #expect(state(after: "kkk").scrolled == 0)
         #expect(state(after: " ").isHalted && !state(after: "  ").isHalted)
@@ -34,6 +39,23 @@ import Testing
         for _ in 0..<500 { state.key(UInt8(ascii: "j")) }
         _ = state.screen(text, rows: 10, trouble: nil)
         #expect(state.scrolled == 91, "it stops at the last line")
+    }
+
+    @Test func wideCharactersTakeTwoColumns() {
+        var table = Table(["NAME", "X"])
+        table.add(["漢字", "1"])
+        table.add(["e\u{301}", "2"])
+        table.add(["\u{1b}[2J", "3"])
+        #expect(table.text() == "NAME     X\n漢字     1\ne\u{301}        2\n\\x1b[2J  3\n")
+    }
+
+    @Test func theWidestColumnsGiveWay() {
+        var table = Table(["NAME", "PID", "SNAPSHOT"], cutting: ["NAME": .end, "SNAPSHOT": .start])
+        table.add(["a-service-of-a-long-name", "4194304", "1795631610.12"])
+        #expect(table.text().count(where: { $0 == "\n" }) == 2 && !table.text().contains("…"))
+        let lines = table.text(columns: 32).split(separator: "\n")
+        #expect(lines.map(\.count).max() == 32 && lines[1] == "a-service…  4194304  …5631610.12", "\(lines)")
+        #expect(table.text(columns: 3).split(separator: "\n")[1] == "a-servi…  4194304  …1610.12")
     }
 
     @Test func columnsAlignWithAndWithoutColour() {

@@ -31,6 +31,7 @@ extern int pipe2(int fds[2], int flags);
 extern int memfd_create(const char *name, unsigned int flags);
 extern int fexecve(int fd, char *const argv[], char *const envp[]);
 extern int execve(const char *path, char *const argv[], char *const envp[]);
+extern int wcwidth(__WCHAR_TYPE__ character);
 extern ssize_t getrandom(void *buffer, size_t length, unsigned int flags);
 extern int sched_getaffinity(pid_t pid, size_t size, void *mask);
 

@@ -51,13 +51,15 @@ public struct Options: Sendable {
             if spec.value == nil {
                 if parts.count == 2 { throw Fault("`\(name)` takes no value") }
                 values[spec.name] = ""
-            } else if parts.count == 2 {
-                take(spec.name, String(parts[1]))
-            } else if index < arguments.count {
-                take(spec.name, arguments[index])
-                index += 1
             } else {
-                throw Fault("`\(name)` needs a value: \(spec.value ?? "VALUE")")
+                var value = parts.count == 2 ? String(parts[1]) : ""
+                if parts.count < 2, index < arguments.count {
+                    value = arguments[index]
+                    index += 1
+                }
+                // An empty one is most likely a variable of the shell's that is not set.
+                if value.isEmpty { throw Fault("`\(name)` needs a value: \(spec.value ?? "VALUE")") }
+                take(spec.name, value)
             }
         }
     }

@@ -25,6 +25,7 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
     public static let fileTableFull = Errno(ENFILE)
     public static let invalidArgument = Errno(EINVAL)
     public static let nameTooLong = Errno(ENAMETOOLONG)
+    public static let tooManyLinks = Errno(ELOOP)
     public static let isDirectory = Errno(EISDIR)
     public static let notPermitted = Errno(EPERM)
     public static let accessDenied = Errno(EACCES)

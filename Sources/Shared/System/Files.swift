@@ -293,6 +293,18 @@ public enum Files {
         _ = unsafe path.withCString { unsafe Glibc.unlink($0) }
     }
 
+    /// Where a path leads when the symbolic links that it names are followed; at most 40 of them, as the kernel has it.
+    public static func target(of path: String) throws(Errno) -> String {
+        var path = path
+        for _ in 0..<40 {
+            guard let kind = try? status(path).kind, kind == .symbolicLink else { return path }
+            let target = try readLink(path)
+            let cut = path.lastIndex(of: "/") ?? path.startIndex
+            path = target.hasPrefix("/") ? target : path[..<cut] + "/" + target
+        }
+        throw .tooManyLinks
+    }
+
     public static func readLink(_ path: String) throws(Errno) -> String {
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = unsafe buffer.withUnsafeMutableBytes { raw in

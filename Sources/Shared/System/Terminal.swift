@@ -15,6 +15,17 @@ public enum Terminal {
         return (Int(size.ws_col), Int(size.ws_row))
     }
 
+    /// How many columns a character takes: two where it is wide, none where it combines with the one before; see wcwidth(3).
+    public static func cells(_ scalar: Unicode.Scalar) -> Int {
+        if scalar.isASCII { return 1 }
+        guard knowsUnicode, let character = wchar_t(exactly: scalar.value) else { return 1 }
+        let width = wcwidth(character)
+        return width < 0 ? 1 : Int(width)
+    }
+
+    /// What wcwidth(3) says depends on the locale; this one needs no files.
+    private static let knowsUnicode = unsafe setlocale(LC_CTYPE, "C.UTF-8") != nil
+
     /// Input key by key, without echo; output and signals (Ctrl-C, Ctrl-Z) as before. Throws where there is no terminal.
     public struct KeyMode: ~Copyable {
         private let descriptor: Descriptor

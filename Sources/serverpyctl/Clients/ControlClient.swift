@@ -12,7 +12,7 @@ enum ControlClient {
         do throws(Errno) {
             client = try LineClient(path: directory + "/control.sock", peer: "the supervisor")
         } catch {
-            throw notRunning(command, directory)
+            throw missing(command, directory, error)
         }
         defer { client.close() }
         var writer = JSONWriter()
@@ -34,14 +34,19 @@ enum ControlClient {
         return answer
     }
 
-    /// Under units of their own, systemd is who can do it.
-    static func notRunning(_ command: String, _ directory: String) -> CommandFault {
+    /// Nobody answers: none runs, or it is not for us to ask.
+    static func missing(_ command: String, _ directory: String, _ error: Errno) -> CommandFault {
+        if ![.noEntry, .connectionRefused].contains(error) {
+            return CommandFault(
+                code: ExitCode.failed, message: "serverpyctl: the runtime directory \(directory): \(error)")
+        }
         var message = "serverpyctl: serverpy is not running with the runtime directory \(directory)"
         let units = [
+            // Under units of their own, systemd is who can do it.
             "stop": "systemctl stop 'serverpy-*'", "scale": "systemctl start serverpy-forwarderd@N",
             "restart": "systemctl restart serverpy-forwarderd@N, one after another",
             "upgrade": "systemctl restart serverpy-discoveryd, and serverpy-forwarderd@N one after another",
-            "logs": "journalctl -u 'serverpy-*'",
+            "reload": "serverpyctl check -c FILE", "logs": "journalctl -u 'serverpy-*'",
         ]
         if let unit = units[command], let socket = try? UnixSocket.connect(.stream, path: directory + "/discovery.sock")
         {

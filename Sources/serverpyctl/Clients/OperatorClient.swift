@@ -10,6 +10,10 @@ struct OperatorClient {
         do throws(Errno) {
             client = try LineClient(path: directory + "/discovery.sock", peer: "discoveryd")
         } catch {
+            guard [.noEntry, .connectionRefused].contains(error) else {
+                throw CommandFault(
+                    code: ExitCode.failed, message: "serverpyctl: the runtime directory \(directory): \(error)")
+            }
             throw CommandFault(
                 code: ExitCode.notRunning,
                 message: "serverpyctl: discoveryd is not running with the runtime directory \(directory)")

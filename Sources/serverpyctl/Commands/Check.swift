@@ -21,7 +21,7 @@ extension Command {
         if !warnings.isEmpty { try? Descriptor.standardError.writeAll(Array(printer.print(warnings).utf8)) }
         if options.has("print") {
             let text = Array(ConfigurationPrinter.yaml(configuration).utf8)
-            try? Descriptor.standardOutput.writeAll(text)
+            try StandardOutput.write(text)
             guard text.count <= Limits.configurationBytes else {
                 throw CommandFault(
                     code: ExitCode.failed,
@@ -30,9 +30,9 @@ extension Command {
                 )
             }
         } else if options.has("json") {
-            try? Descriptor.standardOutput.writeAll(CheckReport.json(configuration, warnings.map(printer.headline)))
+            try StandardOutput.write(CheckReport.json(configuration, warnings.map(printer.headline)))
         } else {
-            try? Descriptor.standardOutput.writeAll(Array(CheckReport.table(configuration).utf8))
+            try StandardOutput.write(CheckReport.table(configuration))
         }
         return ExitCode.done
     }
@@ -46,7 +46,7 @@ extension Command {
             return (file, configuration, warnings.sorted { $0.offset < $1.offset })
         } catch {
             if options.has("json"), error.code == ExitCode.configuration {
-                try? Descriptor.standardOutput.writeAll(CheckReport.json(errors: error.headlines))
+                try StandardOutput.write(CheckReport.json(errors: error.headlines))
             }
             throw error
         }
@@ -59,16 +59,16 @@ extension Command {
         } catch {
             throw CommandFault(code: ExitCode.configuration, message: String(error.text.dropLast()))
         }
+        var writer = JSONWriter(indent: 2)
         do {
-            var writer = JSONWriter(indent: 2)
             writer.value(try file.document(keepsDuplicates: true).root)
-            writer.endLine()
-            try? Descriptor.standardOutput.writeAll(writer.bytes)
-            return ExitCode.done
         } catch {
             let text = DiagnosticPrinter(file: path, source: file.bytes).print([error])
             throw CommandFault(code: ExitCode.configuration, message: String(text.dropLast()))
         }
+        writer.endLine()
+        try StandardOutput.write(writer.bytes)
+        return ExitCode.done
     }
 }
 

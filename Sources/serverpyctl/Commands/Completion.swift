@@ -24,7 +24,7 @@ extension Command {
                     "serverpyctl completion: `\(Text.shown(other.utf8))` is no shell known here; bash, zsh and fish are"
             )
         }
-        try? Descriptor.standardOutput.writeAll(Array(script.utf8))
+        try StandardOutput.write(script)
         return ExitCode.done
     }
 }

@@ -24,17 +24,17 @@ extension Command {
             ("service", options.operands[0]), ("instance", options.operands[1]),
         ]
         var answer = try client.command("drain", instance)
-        guard let seconds else { return say(answer, options, "\(options.operands[1]) gets no more requests") }
+        guard let seconds else { return try say(answer, options, "\(options.operands[1]) gets no more requests") }
         var barrier = DrainBarrier(
             service: options.operands[0], instance: options.operands[1], snapshot: answer["snapshot"]?.string)
         let isDrained = try barrier.wait(
             until: Clock.monotonicMilliseconds() + UInt64(seconds) * 1000, &client)
         if let last = barrier.answer { answer = last }
-        if isDrained { return say(answer, options, "\(options.operands[1]) is drained") }
+        if isDrained { return try say(answer, options, "\(options.operands[1]) is drained") }
         guard barrier.isDraining else {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: it is no longer being drained")
         }
-        if options.has("json") { _ = say(answer, options, "") }
+        if options.has("json") { _ = try say(answer, options, "") }
         throw CommandFault(
             code: ExitCode.failed,
             message: (["serverpyctl: \(options.operands[1]) is not drained after \(seconds) s:"] + barrier.left).joined(
@@ -49,11 +49,13 @@ extension Command {
         defer { client.close() }
         let answer = try client.command(
             "undrain", [("service", options.operands[0]), ("instance", options.operands[1])])
-        return say(answer, options, "\(options.operands[1]) may have requests again")
+        return try say(answer, options, "\(options.operands[1]) may have requests again")
     }
 
-    private static func say(_ answer: Document.Value, _ options: Options, _ words: String) -> Int32 {
-        try? Descriptor.standardOutput.writeAll(
+    private static func say(
+        _ answer: Document.Value, _ options: Options, _ words: String
+    ) throws(CommandFault) -> Int32 {
+        try StandardOutput.write(
             options.has("json") ? answer.document.source : Array((words + "\n").utf8))
         return ExitCode.done
     }

@@ -32,9 +32,15 @@ extension Command {
         guard let last = answers.last else { return ExitCode.failed }
         let told = answers.dropLast().compactMap { $0["told"] }
         let report = ExplanationReport(explain, told, last)
-        try? Descriptor.standardOutput.writeAll(options.has("json") ? report.json : Array(report.text.utf8))
+        try StandardOutput.write(options.has("json") ? report.json : Array(report.text.utf8))
         guard !told.isEmpty else {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: no forwarder has answered")
+            let isSilence = (last["silent"]?.count ?? 0) > 0
+            throw CommandFault(
+                code: ExitCode.failed,
+                message: isSilence
+                    ? "serverpyctl: no forwarder has answered within \(Limits.inquiryMilliseconds) ms"
+                    : "serverpyctl: no forwarder is connected to discoveryd: none runs, or discoveryd has just started; try again"
+            )
         }
         return ExitCode.done
     }
@@ -161,6 +167,12 @@ struct ExplanationReport {
             let isDown = candidate["status"]?.string == "down"
             if let reason = evidence?[isDown ? "status_reason" : "suspect_reason"]?.string { why += ": \(reason)" }
             if isDown, let since = evidence?["since"]?.string { why += ", since \(since)" }
+        }
+        if candidate["draining"]?.boolean == true, let since = evidence?["draining_since"]?.string {
+            why += ", since \(since)"
+        }
+        if candidate["standing"]?.string != "excluded", let wait = candidate["expected_wait_us"]?.unsigned {
+            why += ": \(wait) us"
         }
         if let words = candidate["evidence"]?.string {
             let age = (candidate["evidence_age_ms"]?.unsigned ?? 0) / 100

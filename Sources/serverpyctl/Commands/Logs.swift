@@ -15,8 +15,9 @@ extension Command {
     ) { options throws(CommandFault) in
         let directory = Directories.runtime(options["runtime-dir"])
         let last = try options.count("lines", 0...1_000_000)
-        guard var reader = LogReader(directory) else {
-            throw ControlClient.notRunning("logs", directory)
+        var reader: LogReader
+        do throws(Errno) { reader = try LogReader(directory) } catch {
+            throw ControlClient.missing("logs", directory, error)
         }
         let lines = reader.next()
         try write(lines.suffix(last ?? lines.count), options)
@@ -40,10 +41,6 @@ extension Command {
                 text += line + [0x0a]
             }
         }
-        do {
-            try Descriptor.standardOutput.writeAll(text)
-        } catch {
-            throw CommandFault(code: ExitCode.failed, message: "")
-        }
+        try StandardOutput.write(text)
     }
 }

@@ -23,7 +23,7 @@ extension Command {
                     "serverpyctl manual: `\(Text.shown(other.utf8))` has none; serverpyctl, discoveryd and forwarderd have"
             )
         }
-        try? Descriptor.standardOutput.writeAll(Array(text.utf8))
+        try StandardOutput.write(text)
         return ExitCode.done
     }
 

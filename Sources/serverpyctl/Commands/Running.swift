@@ -38,11 +38,13 @@ extension Command {
             var client = try OperatorClient(options)
             defer { client.close() }
             let answer = try client.ask("reload", [])
-            if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }
+            if options.has("json") { try StandardOutput.write(answer.document.source) }
             guard answer["ok"]?.boolean == true else {
                 throw CommandFault(code: ExitCode.configuration, message: answer["error"]?.string ?? "no reason given")
             }
-            if !options.has("json") { print("in force as snapshot \(answer["snapshot"]?.string ?? "?")") }
+            if !options.has("json") {
+                try StandardOutput.write("in force as snapshot \(answer["snapshot"]?.string ?? "?")\n")
+            }
             return ExitCode.done
         }
         return try report(answer, options, nothing: "nothing has changed")
@@ -98,7 +100,7 @@ extension Command {
     static func report(
         _ answer: Document.Value, _ options: Options, nothing: String
     ) throws(CommandFault) -> Int32 {
-        if options.has("json") { try? Descriptor.standardOutput.writeAll(answer.document.source) }
+        if options.has("json") { try StandardOutput.write(answer.document.source) }
         guard answer["ok"]?.boolean == true else {
             let code = Int32(clamping: answer["code"]?.unsigned ?? 1)
             let reason = answer["error"]?.string ?? "no reason given"
@@ -109,7 +111,7 @@ extension Command {
         if options.has("json") { return ExitCode.done }
         let lines = answer["changes"]?.elements.compactMap(\.string) ?? []
         let text = lines.isEmpty ? nothing + "\n" : lines.map { $0 + "\n" }.joined()
-        try? Descriptor.standardOutput.writeAll(Array(text.utf8))
+        try StandardOutput.write(text)
         return ExitCode.done
     }
 
@@ -117,7 +119,7 @@ extension Command {
         name: "version", operands: "", summary: "Print the version.", details: "", options: [],
         example: "serverpyctl version"
     ) { _ throws(CommandFault) in
-        print("serverpyctl \(Version.current)")
+        try StandardOutput.write("serverpyctl \(Version.current)\n")
         return ExitCode.done
     }
 }

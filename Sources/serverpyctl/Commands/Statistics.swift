@@ -12,7 +12,7 @@ extension Command {
         options: only + [.json, .runtimeDirectory], example: "serverpyctl stats --service orders"
     ) { options throws(CommandFault) in
         try DiscoveryClient(options).get(path("/stats", options)) { piece throws(CommandFault) in
-            try print(piece, Descriptor.standardOutput)
+            try StandardOutput.write(Array(piece))
         }
         return ExitCode.done
     }
@@ -21,7 +21,7 @@ extension Command {
         name: "dump", operands: "", summary: "Print the same with every poll that is kept.",
         details: """
             The discovery server's /dump, which ends with `"complete":true`. A file given with -o appears under its name only when it
-            is whole.
+            is whole; a device or a pipe is written as it comes.
             """,
         options: [Options.Spec("output", "o", value: "FILE", help: "where to write it (default: standard output)")]
             + only
@@ -31,7 +31,7 @@ extension Command {
         func copy(to descriptor: Descriptor) throws(CommandFault) {
             try DiscoveryClient(options).get(path("/dump", options)) { piece throws(CommandFault) in
                 tail = Array((tail + piece.suffix(32)).suffix(32))
-                try print(piece, descriptor)
+                try StandardOutput.write(Array(piece), to: descriptor)
             }
             guard String(decoding: tail, as: UTF8.self).contains("\"complete\":true") else {
                 throw CommandFault(
@@ -43,7 +43,13 @@ extension Command {
             return ExitCode.done
         }
         do {
-            let path = Files.absolute(output)
+            let path = try Files.target(of: Files.absolute(output))
+            if let kind = try? Files.status(path).kind, kind != .file {
+                let file = try Files.openForAppending(path)
+                defer { file.close() }
+                try copy(to: file)
+                return ExitCode.done
+            }
             let cut = path.lastIndex(of: "/") ?? path.startIndex
             let directory = try Files.open(cut == path.startIndex ? "/" : String(path[..<cut]))
             defer { directory.close() }
@@ -64,15 +70,6 @@ extension Command {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl dump: \(error)")
         }
         return ExitCode.done
-    }
-
-    private static func print(_ piece: ArraySlice<UInt8>, _ descriptor: Descriptor) throws(CommandFault) {
-        do throws(Errno) { try descriptor.writeAll(Array(piece)) } catch {
-            // Whoever reads may have had enough.
-            throw CommandFault(
-                code: ExitCode.failed,
-                message: error == .brokenPipe ? "" : "serverpyctl: the output cannot be written: \(error)")
-        }
     }
 
     private static func path(_ path: String, _ options: Options) -> String {

@@ -31,9 +31,11 @@ extension Command {
         }
         let report = try StatusReport.taken(options)
         if let trouble = report.trouble, options.has("json") { complain(trouble) }
-        let view = StatusView(hasColour: Colour.isWanted(on: .standardOutput))
-        let text = { StatusTables(report: report, view: view).text }
-        try? Descriptor.standardOutput.writeAll(options.has("json") ? report.json : Array(text().utf8))
+        let view = StatusView(
+            columns: max(80, Terminal.size(.standardOutput)?.columns ?? 80),
+            hasColour: Colour.isWanted(on: .standardOutput))
+        try StandardOutput.write(
+            options.has("json") ? report.json : Array(StatusTables(report: report, view: view).text.utf8))
         return ExitCode.done
     }
 

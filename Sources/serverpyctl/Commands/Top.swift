@@ -5,7 +5,7 @@ extension Command {
         name: "top", operands: "", summary: "Show the status live in the terminal.",
         details: """
             Once a second. Keys: s, or one of c t r e l a, orders by configuration, status (troubles first), requests, errors,
-            latency (p99) or availability; / filters by the text that follows; up and down, or j and k, scroll; the space bar halts and goes on; q ends.
+            latency (p99) or availability; / filters by the text that follows, Escape shows all again; up and down, or j and k, scroll; the space bar halts and goes on; q ends.
             """, options: [.runtimeDirectory], example: "serverpyctl top"
     ) { options throws(CommandFault) in
         guard Terminal.isTerminal(.standardOutput), Terminal.isTerminal(.standardInput) else {
@@ -45,6 +45,8 @@ struct TopState: Equatable {
     var isEnding = false
     /// The bytes of a key that are not all there yet: an arrow is three.
     private var escape: [UInt8] = []
+    /// The bytes of the filter.
+    private var typed: [UInt8] = []
 
     private static let orders: [UInt8: StatusView.Order] = [
         UInt8(ascii: "c"): .configuration, UInt8(ascii: "t"): .status, UInt8(ascii: "r"): .requests,
@@ -54,12 +56,17 @@ struct TopState: Equatable {
     mutating func key(_ byte: UInt8) {
         if !escape.isEmpty {
             escape.append(byte)
+            // ESC O and a letter, or ESC [ and whatever there is up to a byte from 0x40 on: ECMA-48, 5.4.
             if escape.count == 2, byte == UInt8(ascii: "[") || byte == UInt8(ascii: "O") { return }
-            if escape.count == 3 {
-                if byte == UInt8(ascii: "A") { scroll(-1) }
-                if byte == UInt8(ascii: "B") { scroll(1) }
-            }
+            if escape.count > 2, !(0x40...0x7e).contains(byte), escape.count < 16 { return }
+            let isKey = escape.count > 2
             escape = []
+            if !isKey {
+                cancel()
+                return key(byte)
+            }
+            if byte == UInt8(ascii: "A") { scroll(-1) }
+            if byte == UInt8(ascii: "B") { scroll(1) }
             return
         }
         if byte == 0x1b {
@@ -74,6 +81,7 @@ struct TopState: Equatable {
             view.order = all[((all.firstIndex(of: view.order) ?? 0) + 1) % all.count]
         case UInt8(ascii: "/"):
             isTyping = true
+            typed = []
             view.filter = ""
         case UInt8(ascii: " "): isHalted.toggle()
         case UInt8(ascii: "j"): scroll(1)
@@ -82,13 +90,29 @@ struct TopState: Equatable {
         }
     }
 
+    /// Nothing more has come with the last byte: if that was Escape, it was the key itself.
+    mutating func pause() {
+        guard escape == [0x1b] else { return }
+        escape = []
+        cancel()
+    }
+
+    /// Escape shows everything again.
+    private mutating func cancel() {
+        isTyping = false
+        typed = []
+        view.filter = ""
+    }
+
     private mutating func type(_ byte: UInt8) {
         switch byte {
         case 0x0a, 0x0d: isTyping = false
-        case 0x7f, 0x08: view.filter = String(view.filter.dropLast())
-        case 0x20...0x7e: if view.filter.utf8.count < 60 { view.filter.append(Character(Unicode.Scalar(byte))) }
+        case 0x7f, 0x08:
+            while let last = typed.popLast(), last & 0xc0 == 0x80 {}
+        case 0x20...0x7e, 0x80...: if typed.count < 60 { typed.append(byte) }
         default: break
         }
+        view.filter = String(decoding: typed, as: UTF8.self)
         scrolled = 0
     }
 
@@ -110,7 +134,7 @@ struct TopState: Equatable {
 
     private func footer(_ trouble: String?, left: Int) -> String {
         if let trouble { return trouble }
-        if isTyping { return "/\(view.filter)_   Enter ends" }
+        if isTyping { return "/\(view.filter)_   Enter ends, Escape shows all" }
         var words = ["q quit", "s order: \(view.order.rawValue)", view.filter.isEmpty ? "/ filter" : "/\(view.filter)"]
         words.append(isHalted ? "halted, space goes on" : "space halts")
         if left > 0 { words.append("\(left) more lines below") }
@@ -196,6 +220,7 @@ struct TopScreen: ~Copyable {
         // The terminal is gone.
         guard count > 0 else { return false }
         for byte in chunk[..<count] { state.key(byte) }
+        state.pause()
         return true
     }
 

@@ -41,7 +41,7 @@ extension Command {
         } catch {
             throw CommandFault(code: ExitCode.failed, message: "\(error)")
         }
-        print("serverpyctl \(Version.current)")
+        try StandardOutput.write("serverpyctl \(Version.current)\n")
         return ExitCode.done
     }
 }

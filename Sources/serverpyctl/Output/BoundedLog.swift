@@ -68,11 +68,9 @@ struct LogReader: ~Copyable {
     private var file = Descriptor.none
     private var rest: [UInt8] = []
 
-    /// Nil: there is no log.
-    init?(_ runtimeDirectory: String) {
+    init(_ runtimeDirectory: String) throws(Errno) {
         path = runtimeDirectory + "/" + BoundedLog.name
-        guard let file = try? Files.open(path) else { return nil }
-        self.file = file
+        file = try Files.open(path)
         if let older = try? Files.read(runtimeDirectory + "/" + BoundedLog.olderName, maxBytes: Limits.logReadBytes) {
             rest = older
         }

@@ -8,11 +8,10 @@ struct StatusReport {
     /// Of an earlier counting: rates are differences to it. Nil: nothing is known of rates.
     private let counted: Document.Value?
     let now: Document.Value?
-    private let processes: [ProcessUse]
+    private let uses: [UInt64: ProcessUse]
 
     /// What the kernel says of a process.
     struct ProcessUse {
-        let pid: UInt64
         let cpuPercent: Double
         let memory: UInt64
     }
@@ -40,11 +39,11 @@ struct StatusReport {
         self.counted = counted?.statistics
         self.now = now.statistics
         let seconds = max(0.001, Double(now.nanoseconds &- before.nanoseconds) / 1e9)
-        processes = now.ticks.map { pid, ticks in
-            ProcessUse(
-                pid: pid, cpuPercent: Double(ticks &- min(before.ticks[pid] ?? ticks, ticks)) / seconds,
-                memory: Self.memory(pid))
-        }
+        uses = Dictionary(
+            uniqueKeysWithValues: now.ticks.map { pid, ticks in
+                let spent = ticks &- min(before.ticks[pid] ?? ticks, ticks)
+                return (pid, ProcessUse(cpuPercent: Double(spent) / seconds, memory: Self.memory(pid)))
+            })
     }
 
     /// Bytes, shared pages by their part; see proc_pid_smaps(5).
@@ -64,10 +63,10 @@ struct StatusReport {
             words.append("serverpyctl is \(supervisor["state"]?.string ?? "unknown")")
         }
         // One that drains has a successor, or is not wanted any more.
-        for process in supervisor?["processes"]?.elements.map({ $0 }) ?? []
-        where !["ready", "draining"].contains(process["state"]?.string) {
-            words.append("\(process["name"]?.string ?? "?") is \(process["state"]?.string ?? "?")")
+        for process in processes where !["ready", "draining"].contains(process.state) {
+            words.append("\(process.name) is \(process.state)")
         }
+        if supervisor == nil, forwarders.isEmpty { words.append("no forwarder is there") }
         if now == nil { words.append("discoveryd does not answer") }
         return words.joined(separator: ", ")
     }
@@ -76,6 +75,42 @@ struct StatusReport {
 
     var instances: [Document.Value] { now?["service_statistics"]?.elements.map { $0 } ?? [] }
     var forwarders: [Document.Value] { now?["request_processor"]?["forwarders"]?.elements.map { $0 } ?? [] }
+
+    struct Process {
+        let name: String
+        let pid: UInt64
+        let state: String
+        var uptimeMilliseconds: UInt64?
+        var restarts: UInt64?
+        /// Its own words.
+        var status: String?
+        let use: ProcessUse?
+        /// What its counters say, of a forwarder.
+        let forwarder: Document.Value?
+    }
+
+    /// The supervisor's children; without a supervisor the forwarders, who have said who they are.
+    var processes: [Process] {
+        func use(_ pid: UInt64) -> ProcessUse? { pid == 0 ? nil : uses[pid] }
+        guard let supervisor else {
+            let wall = Clock.wallMilliseconds()
+            return forwarders.map { forwarder in
+                let pid = forwarder["pid"]?.unsigned ?? 0
+                let begun = forwarder["started_at"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
+                return Process(
+                    name: "forwarderd \(forwarder["index"]?.text ?? "?")", pid: pid, state: "ready",
+                    uptimeMilliseconds: begun.map { wall - min(wall, $0) }, use: use(pid), forwarder: forwarder)
+            }
+        }
+        return supervisor["processes"]?.elements.map { process in
+            let pid = process["pid"]?.unsigned ?? 0
+            return Process(
+                name: process["name"]?.string ?? "?", pid: pid, state: process["state"]?.string ?? "?",
+                uptimeMilliseconds: process["uptime_ms"]?.unsigned, restarts: process["restarts"]?.unsigned,
+                status: process["status"]?.string, use: use(pid),
+                forwarder: forwarders.first { pid != 0 && $0["pid"]?.unsigned == pid })
+        } ?? []
+    }
 
     struct Service {
         let name: String
@@ -138,23 +173,23 @@ struct StatusReport {
         }
         writer.key("processes")
         writer.beginArray()
-        for process in supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
+        for process in processes {
             writer.beginObject()
-            for (key, value) in process.members {
-                writer.key(key.text)
-                writer.value(value)
-            }
-            if let use = use(process) {
+            writer.field("name", process.name)
+            writer.field("pid", process.pid)
+            writer.field("state", process.state)
+            if let uptime = process.uptimeMilliseconds { writer.field("uptime_ms", uptime) }
+            if let restarts = process.restarts { writer.field("restarts", restarts) }
+            if let status = process.status { writer.field("status", status) }
+            if let use = process.use {
                 writer.key("cpu_percent")
                 writer.value((use.cpuPercent * 10).rounded() / 10)
                 writer.field("memory_bytes", use.memory)
             }
-            if let forwarder = forwarder(process) {
-                for name in ["in_flight", "open_connections", "snapshot"] as [StaticString] {
-                    guard let value = forwarder[name] else { continue }
-                    writer.key(name.description)
-                    writer.value(value)
-                }
+            for name in ["in_flight", "open_connections", "snapshot"] as [StaticString] {
+                guard let value = process.forwarder?[name] else { continue }
+                writer.key(name.description)
+                writer.value(value)
             }
             writer.endObject()
         }
@@ -184,13 +219,5 @@ struct StatusReport {
         writer.endObject()
         writer.endLine()
         return writer.bytes
-    }
-
-    func use(_ process: Document.Value) -> ProcessUse? {
-        processes.first { $0.pid != 0 && $0.pid == process["pid"]?.unsigned }
-    }
-
-    func forwarder(_ process: Document.Value) -> Document.Value? {
-        forwarders.first { $0["pid"]?.unsigned == process["pid"]?.unsigned }
     }
 }

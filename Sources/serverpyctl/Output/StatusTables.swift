@@ -26,10 +26,11 @@ struct StatusTables {
 
     var text: String {
         var text = heading
-        text += processTable.text(hasColour: view.hasColour)
+        func shown(_ table: Table) -> String { table.text(hasColour: view.hasColour, columns: view.columns) }
+        text += shown(processTable)
         let (services, instances) = (serviceTable, instanceTable)
-        if !services.isEmpty { text += "\n" + services.text(hasColour: view.hasColour) }
-        if !instances.isEmpty { text += "\n" + instances.text(hasColour: view.hasColour) }
+        if !services.isEmpty { text += "\n" + shown(services) }
+        if !instances.isEmpty { text += "\n" + shown(instances) }
         if report.now == nil { text += "\ndiscoveryd does not answer: nothing is known of services and instances\n" }
         return text
     }
@@ -40,7 +41,7 @@ struct StatusTables {
         let uptime = Self.span((supervisor["uptime_ms"]?.unsigned ?? 0) / 1000)
         return """
             serverpyctl \(state), pid \(supervisor["pid"]?.text ?? "?"), up \(uptime)
-            request processor \(supervisor["request_processor"]?.string ?? "?")
+            request processor \(supervisor["request_processor"]?.string ?? "closed")
             discovery server \(supervisor["discovery_server"]?.string ?? "?")
 
 
@@ -48,38 +49,26 @@ struct StatusTables {
     }
 
     private var processTable: Table {
-        var table = Table(["PROCESS", "PID", "STATE", "UP", "RESTARTS", "CPU", "MEM", "INFLIGHT", "SNAPSHOT"])
-        func row(_ name: String, _ state: String, _ seconds: UInt64?, _ process: Document.Value) {
-            let use = report.use(process)
-            let forwarder = report.forwarder(process)
+        var table = Table(
+            ["PROCESS", "PID", "STATE", "UP", "RESTARTS", "CPU", "MEM", "INFLIGHT", "SNAPSHOT"],
+            cutting: ["PROCESS": .start, "SNAPSHOT": .start])
+        for process in report.processes {
+            let state = process.state
             table.add(
                 [
-                    Self.cut(name, 14), process["pid"]?.text ?? "", state, seconds.map(Self.span) ?? "-",
-                    process["restarts"]?.text ?? "-", use.map { "\(Int($0.cpuPercent.rounded()))%" } ?? "-",
-                    use.map { Self.tenths(Double($0.memory) / 1_048_576) + "M" } ?? "-",
-                    forwarder?["in_flight"]?.text ?? "-", forwarder?["snapshot"]?.string ?? "-",
+                    process.name, "\(process.pid)", state,
+                    process.uptimeMilliseconds.map { Self.span($0 / 1000) } ?? "-",
+                    process.restarts.map { "\($0)" } ?? "-",
+                    process.use.map { "\(Int($0.cpuPercent.rounded()))%" } ?? "-",
+                    process.use.map { Self.tenths(Double($0.memory) / 1_048_576) + "M" } ?? "-",
+                    process.forwarder?["in_flight"]?.text ?? "-", process.forwarder?["snapshot"]?.string ?? "-",
                 ], state == "ready" ? .good : state == "down" ? .bad : .doubtful, at: 2)
-        }
-        for process in report.supervisor?["processes"]?.elements.map({ $0 }) ?? [] {
-            row(
-                process["name"]?.string ?? "?", process["state"]?.string ?? "",
-                (process["uptime_ms"]?.unsigned ?? 0) / 1000, process)
-        }
-        if report.supervisor == nil {
-            let wall = Clock.wallMilliseconds()
-            for forwarder in report.forwarders {
-                let begun = forwarder["started_at"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
-                row(
-                    "forwarderd \(forwarder["index"]?.text ?? "?")", "ready",
-                    begun.map { (wall - min(wall, $0)) / 1000 },
-                    forwarder)
-            }
         }
         return table
     }
 
     private var serviceTable: Table {
-        var table = Table(["SERVICE", "UP", "REQUESTS/S", "ERRORS/S", "P99"])
+        var table = Table(["SERVICE", "UP", "REQUESTS/S", "ERRORS/S", "P99"], cutting: ["SERVICE": .end])
         var services = report.services.filter { view.shows($0.name) }
         switch view.order {
         case .configuration, .availability: break
@@ -91,7 +80,7 @@ struct StatusTables {
         for service in services {
             table.add(
                 [
-                    Self.cut(service.name, 30 + room), "\(service.up)/\(service.total)",
+                    service.name, "\(service.up)/\(service.total)",
                     service.requestsPerSecond.map { "\(Int($0.rounded()))" } ?? "-",
                     service.errorsPerSecond.map { "\(Int($0.rounded()))" } ?? "-",
                     service.p99.map { "\(Self.tenths($0)) ms" } ?? "-",
@@ -101,7 +90,9 @@ struct StatusTables {
     }
 
     private var instanceTable: Table {
-        var table = Table(["SERVICE", "INSTANCE", "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE"])
+        var table = Table(
+            ["SERVICE", "INSTANCE", "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE"],
+            cutting: ["SERVICE": .end, "INSTANCE": .end, "CAUSE": .end])
         let wall = Clock.wallMilliseconds()
         for instance in sortedInstances {
             let words = words(instance)
@@ -109,19 +100,16 @@ struct StatusTables {
             let since = instance["since"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
             table.add(
                 [
-                    Self.cut(instance["service_name"]?.string ?? "?", 12 + room / 3),
-                    Self.cut(instance["instance_url"]?.string ?? "?", 21 + room / 3), status,
+                    instance["service_name"]?.string ?? "?",
+                    instance["instance_url"]?.string ?? "?", status,
                     since.map { Self.span((wall - min(wall, $0)) / 1000) } ?? "-",
                     instance["availability"]?.double.map { "\(Self.tenths($0))" } ?? "-",
                     instance["priority"]?.string ?? "",
-                    Self.cut(words.filter { !$0.isEmpty }.joined(separator: "; "), 14 + room / 3),
+                    words.filter { !$0.isEmpty }.joined(separator: "; "),
                 ], status == "up" ? words.count > 1 ? .doubtful : .good : status == "down" ? .bad : .doubtful, at: 2)
         }
         return table
     }
-
-    /// What the terminal is wider than 80 columns.
-    private var room: Int { max(0, view.columns - 80) }
 
     private var sortedInstances: [Document.Value] {
         func traffic(_ instance: Document.Value, _ name: StaticString) -> UInt64 {
@@ -164,12 +152,6 @@ struct StatusTables {
     private static func tenths(_ number: Double) -> String {
         let tenths = Int((min(number, 1e12) * 10).rounded())
         return "\(tenths / 10).\(tenths % 10)"
-    }
-
-    /// At most so many characters, none of which moves the cursor.
-    private static func cut(_ text: String, _ width: Int) -> String {
-        let shown = Text.shown(text.utf8, limit: .max)
-        return shown.count <= width ? shown : shown.prefix(width - 1) + "…"
     }
 
     /// Seconds as people say them: 42s, 5m, 3h, 12d.

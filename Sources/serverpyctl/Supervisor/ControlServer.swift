@@ -164,14 +164,18 @@ extension Supervisor {
             let children = children
             let phase = phase
             let pid = Process.pid
-            let (requests, discovery) = (sockets.requestsAddress, sockets.discoveryAddress)
+            let (requests, discovery) = (
+                sockets.requests.isOpen ? sockets.requestsAddress : nil, sockets.discoveryAddress
+            )
             let uptime = now - startedAt
             control.answer(slot) { writer in
                 writer.field("ok", true)
                 writer.field("pid", pid)
                 writer.field("state", phase == .running ? "running" : phase == .starting ? "starting" : "stopping")
                 writer.field("uptime_ms", uptime)
-                writer.field("request_processor", requests)
+                writer.key("request_processor")
+                // While it stops, nobody listens there any more.
+                if let requests { writer.value(requests) } else { writer.null() }
                 writer.field("discovery_server", discovery)
                 writer.key("processes")
                 writer.beginArray()

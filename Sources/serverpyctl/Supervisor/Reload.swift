@@ -7,6 +7,8 @@ struct Reload {
     let file: ConfigurationFile
     let configuration: Configuration
     let difference: ConfigurationDifference
+    /// What is answered when it is done.
+    var lines: [String] = []
     /// New listeners where an address has changed; none otherwise.
     var requests = Descriptor.none
     var discoveryHTTP = Descriptor.none
@@ -18,7 +20,7 @@ extension Supervisor {
         guard !isBusy else {
             // Nobody waits for the answer to a signal or to a changed file: it is done when its time has come.
             if connection == nil, !dryRun { mustReloadAgain = true }
-            return answer(connection, .failure(Self.busy, ExitCode.failed))
+            return answer(connection, .failure(busyReason, ExitCode.failed))
         }
         var next: Reload
         do {
@@ -28,17 +30,17 @@ extension Supervisor {
                 connection: connection, file: file, configuration: configuration,
                 difference: ConfigurationDifference(from: settings.configuration, to: configuration))
         } catch {
-            log.error("the new configuration is rejected, the old one goes on:\n\(error.text)")
+            log.error("the new configuration is rejected, the old one goes on")
+            for headline in error.headlines { log.error("\(headline)") }
             return answer(connection, .failure(error.text, ExitCode.configuration))
         }
         let forwarders = next.configuration.general.forwarders
+        var note: String?
         if settings.hasFixedForwarders, forwarders != settings.configuration.general.forwarders {
-            let reason =
-                "`forwarders` cannot be changed: \(settings.forwarders) were asked for by `--forwarders` or `scale`; restart without that"
-            log.error("the reload is refused, the old configuration goes on: \(reason)")
-            return answer(connection, .failure(reason, ExitCode.failed))
+            note = "`forwarders` stays \(settings.forwarders): `--forwarders` or `scale` holds until serverpy ends"
         }
-        if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.difference.lines)) }
+        next.lines = next.difference.lines + (note.map { [$0] } ?? [])
+        if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.lines)) }
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
             // A signal or a changed file is not forgotten: it is done when discoveryd is ready.
             if connection == nil { mustReloadAgain = true }
@@ -120,7 +122,7 @@ extension Supervisor {
             scale(to: done.configuration.general.forwarders ?? min(Process.availableCores(), Limits.forwarders))
         }
         log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
-        answer(done.connection, .success(done.difference.lines))
+        answer(done.connection, .success(done.lines))
         reloadIfAsked()
     }
 

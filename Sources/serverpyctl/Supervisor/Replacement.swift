@@ -28,11 +28,17 @@ extension Supervisor {
         phase != .running || reloading != nil || isRollingBack || replacing != nil || testing != nil
     }
 
-    static let busy = "another change is under way; try again"
+    var busyReason: String {
+        switch phase {
+        case .starting: "serverpy is starting; try again when it is ready"
+        case .running: "another change is under way; try again"
+        default: "serverpy is being stopped"
+        }
+    }
 
     /// `serverpyctl restart`.
     mutating func restart(_ target: RestartTarget, _ connection: (slot: Int, generation: UInt32)?) {
-        guard !isBusy else { return answer(connection, .failure(Self.busy, ExitCode.failed)) }
+        guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         beginReplacing(
             Replacement(
                 connection: connection, includesDiscoveryd: target != .forwarders,
@@ -193,7 +199,7 @@ extension Supervisor {
 
     /// `serverpyctl scale`: remembered until the end.
     mutating func scale(_ connection: (slot: Int, generation: UInt32)?, to count: Int) {
-        guard !isBusy else { return answer(connection, .failure(Self.busy, ExitCode.failed)) }
+        guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         guard (1...Limits.forwarders).contains(count) else {
             return answer(
                 connection, .failure("from 1 to \(Limits.forwarders) forwarders are possible", ExitCode.failed))

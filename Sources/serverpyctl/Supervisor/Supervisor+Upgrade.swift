@@ -19,7 +19,7 @@ struct SelfTest {
 extension Supervisor {
     /// `serverpyctl upgrade`: first the tests, then this process becomes the new program (execve(2)), which replaces the rest.
     mutating func upgrade(_ connection: (slot: Int, generation: UInt32)?) {
-        guard !isBusy else { return answer(connection, .failure(Self.busy, ExitCode.failed)) }
+        guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         guard settings.samples.isEmpty else {
             return answer(
                 connection, .failure("the demo cannot be upgraded; stop it and start it again", ExitCode.failed))
