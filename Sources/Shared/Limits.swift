@@ -206,6 +206,8 @@ public enum Limits {
     public static let refusalBytes = 16 * 1024
     public static let notifyMessageBytes = 4096
     public static let forwarders = 256
+    /// How long a daemon that has become ready waits for room to say so.
+    public static let notifyWaitMilliseconds: UInt64 = 100
     /// The log in the runtime directory: two files of this size, and what `logs` takes of them at a time.
     public static let logBytes = 1024 * 1024
     public static let logReadBytes = 4 * 1024 * 1024

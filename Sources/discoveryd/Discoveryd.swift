@@ -329,7 +329,7 @@ struct Discoveryd: ~Copyable {
         case .snapshotDue: snapshotTimer = .none
         case .historyDue:
             writeHistory()
-            daemon.notifier.alive()
+            daemon.notifier.alive(isReady: publisher.isOpen)
             noteConnections()
             _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
         case .publishDue:

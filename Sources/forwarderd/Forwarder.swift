@@ -171,7 +171,7 @@ struct Forwarder: ~Copyable {
         case .sweep:
             sweepIdleUpstreams()
             tellStatus()
-            daemon.notifier.alive()
+            daemon.notifier.alive(isReady: version != nil)
             accessLog.checkRename()
             _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
         case .resumeAccepting: resumeAccepting()

@@ -45,6 +45,16 @@ import Testing
         }
     }
 
+    /// The socket on which they say so holds ten messages where nobody has raised that.
+    @Test func manyForwardersBecomeReadyAtOnce() throws {
+        let serverpy = try start(forwarders: 24)
+        #expect(try run(["status", "--wait", "ready", "--timeout", "20"], serverpy).status == 0)
+        #expect(try run(["scale", "forwarder=48"], serverpy).status == 0)
+        let ready = try run(["status", "--wait", "ready", "--timeout", "20"], serverpy)
+        #expect(ready.status == 0, "\(ready.errors)")
+        #expect(try serverpy.pids("forwarderd").count == 48)
+    }
+
     @Test func wrongNumbersAndTargetsAreRefused() throws {
         let serverpy = try start(forwarders: 1)
         for arguments in [

@@ -88,6 +88,53 @@ import Testing
         #expect(third.waitForExit() == 0)
     }
 
+    /// Somebody has removed the first one's directory: what is under its name now is another's.
+    @Test func theFilesOfALiveOneAreNeverRemovedByAnother() throws {
+        let sample = try Sample("one")
+        let first = try Serverpy(StubInstance.service([sample.port]), forwarders: 1).ready()
+        try FileManager.default.removeItem(atPath: first.runtimeDirectory)
+        #expect(first.running.waitForError("has been removed or replaced") != nil)
+        let second = try Running(
+            program: "serverpyctl",
+            arguments: [
+                "start", "-c", first.directory + "/c.json", "--runtime-dir", first.runtimeDirectory, "--state-dir",
+                first.directory + "/other",
+            ])
+        #expect(second.waitForError("ready: ") != nil, "\(second.errors)")
+        #expect(first.stop() == 0)
+        #expect(try Programs.run(["status", "--wait", "ready", "--runtime-dir", first.runtimeDirectory]).status == 0)
+        second.signal(.terminate)
+        #expect(second.waitForExit() == 0)
+        #expect(!FileManager.default.fileExists(atPath: first.runtimeDirectory))
+    }
+
+    @Test func aLostControlSocketIsNoMissingSupervisor() throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(StubInstance.service([sample.port]), forwarders: 1).ready()
+        try FileManager.default.removeItem(atPath: serverpy.runtimeDirectory + "/control.sock")
+        let stop = try Programs.run(["stop", "--runtime-dir", serverpy.runtimeDirectory])
+        #expect(stop.status == 1 && stop.errors.contains("`kill \(serverpy.running.pid)` stops it"), "\(stop)")
+    }
+
+    @Test func severalMayMakeTheSameParentsAtOnce() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let path = try configuration(directory)
+        for round in 0..<5 {
+            let both = try ["a", "b"].map { name in
+                try Running(
+                    program: "serverpyctl",
+                    arguments: [
+                        "start", "-c", path, "--forwarders", "1", "--runtime-dir", "\(directory)/\(round)/x/y/\(name)",
+                        "--state-dir", "\(directory)/s\(round)/x/y",
+                    ])
+            }
+            for one in both { #expect(one.waitForError("ready: ") != nil, "\(one.errors)") }
+            for one in both { one.signal(.terminate) }
+            for one in both { #expect(one.waitForExit() == 0) }
+        }
+    }
+
     @Test func twoInDifferentDirectoriesDoNotMeet() throws {
         let sample = try Sample("one")
         let first = try Serverpy(StubInstance.service([sample.port]), forwarders: 1).ready()

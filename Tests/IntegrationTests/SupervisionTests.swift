@@ -85,7 +85,29 @@ import Testing
         #expect(result.status == 78 && result.errors.contains("none.json"), "\(result)")
     }
 
-    // MARK: Privileges
+    @Test func detachingFailsWhereItEndsBeforeItIsReady() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        // It accepts and says nothing, so the first round of polls takes its time.
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        defer { listener.close() }
+        let port = try #require(try Socket.localAddress(listener)).port
+        let text =
+            "{\(StubInstance.service([port])), \"meta-info\": {\"discovery_server_port\": 0, \"request_processor_port\": 0}}"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/c.json"))
+        let detaching = try Running(
+            program: "serverpyctl",
+            arguments: [
+                "start", "--detach", "-c", directory + "/c.json", "--runtime-dir", directory + "/run", "--state-dir",
+                directory + "/state",
+            ])
+        #expect(Eventually.holds { FileManager.default.fileExists(atPath: directory + "/run/control.sock") })
+        #expect(try Programs.run(["stop", "--runtime-dir", directory + "/run"]).status == 0)
+        #expect(detaching.waitForExit() == 1)
+        #expect(detaching.errors.last == "serverpyctl: it ended before it was ready", "\(detaching.errors)")
+    }
+
+    // MARK: What children get
 
     @Test func nothingThatOurParentHasLeftOpenReachesAChild() throws {
         let sample = try Sample("one")

@@ -113,6 +113,67 @@ import Testing
         #expect(try installed.upgrade().status == 0, "good ones are taken afterwards")
     }
 
+    /// Of two forwarders the second fails: the first is not left as the only new one.
+    @Test func noNewProgramIsLeftWhereOneOfSeveralFails() throws {
+        let installed = try Installed()
+        defer { installed.remove() }
+        let serverpy = installed.serverpy
+        try installed.replace(
+            "forwarderd",
+            with: "case \"$*\" in *'--index 1'*) exit 3;; esac; exec \(Programs.directory)/forwarderd \"$@\"")
+        let upgrade = try Running(
+            program: "serverpyctl", arguments: ["upgrade", "--runtime-dir", serverpy.runtimeDirectory])
+        let (_, bad) = try keptRequests(serverpy) { upgrade.waitForExit(seconds: 0) == nil }
+        #expect(upgrade.waitForExit() == 1 && bad.isEmpty, "\(bad) \(upgrade.errors)")
+        let isBack = Eventually.holds {
+            let pids = (try? serverpy.pids("forwarderd")) ?? []
+            return pids.count == 2
+                && pids.allSatisfy { (try? Files.readLink("/proc/\($0)/exe"))?.hasPrefix(installed.directory) == true }
+        }
+        #expect(isBack)
+        #expect(try Client.get(serverpy.requests, "/a").status == 200)
+    }
+
+    /// A program that has forked, or that hangs before it has done anything, holds no port when serverpy has ended.
+    @Test(arguments: ["sleep 654", "exec sleep 655"], [false, true])
+    func whatANewProgramLeavesEndsWithServerpy(_ work: String, isKilled: Bool) throws {
+        let installed = try Installed()
+        defer { installed.remove() }
+        let serverpy = installed.serverpy
+        let started = installed.directory + "/started"
+        try installed.replace(
+            "forwarderd",
+            with:
+                "[ \"$1\" = --self-test ] && exec \(Programs.directory)/forwarderd --self-test; : > \(started); \(work)"
+        )
+        let upgrade = try Running(
+            program: "serverpyctl", arguments: ["upgrade", "--runtime-dir", serverpy.runtimeDirectory])
+        #expect(Eventually.holds { FileManager.default.fileExists(atPath: started) })
+        // Where serverpyctl is killed nobody is left to look for what a program has forked.
+        if isKilled, work.hasPrefix("exec") {
+            serverpy.running.signal(.kill)
+            _ = serverpy.running.waitForExit()
+        } else {
+            #expect(serverpy.stop() == 0)
+        }
+        _ = upgrade.waitForExit()
+        #expect(Eventually.holds { (try? Client.get(serverpy.requests, "/a")) == nil })
+        #expect(throws: (any Error).self) { try Client(port: serverpy.requests) }
+    }
+
+    @Test func whoHasConnectedBeforeIsAnsweredAfterwards() throws {
+        let installed = try Installed()
+        defer { installed.remove() }
+        let serverpy = installed.serverpy
+        let early = try Client(UnixSocket.connect(.stream, path: serverpy.runtimeDirectory + "/control.sock"))
+        // It has been accepted when somebody later has been answered.
+        #expect(try serverpy.pids("forwarderd").count == 2)
+        #expect(try installed.upgrade().status == 0)
+        try early.send("{\"command\": \"status\"}\n")
+        early.endSending()
+        #expect(try early.readToEnd().contains("\"state\":\"running\""))
+    }
+
     /// They pass their tests and fail at their work.
     @Test(arguments: ["discoveryd", "forwarderd"])
     func oldProgramsComeBackWhereNewOnesDoNotBecomeReady(_ name: String) throws {

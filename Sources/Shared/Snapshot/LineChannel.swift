@@ -24,6 +24,9 @@ public struct LineChannel: Sendable {
     /// Bytes waiting to be sent.
     public var pendingBytes: Int { output.count - outputStart }
 
+    /// Nothing of it is here alone: what is to come is still the kernel's.
+    public var isEmpty: Bool { input.count == inputStart && pendingBytes == 0 }
+
     /// Takes what has arrived, at most `budget` bytes. True: there may be more, or an end or error that the next call will
     /// tell: what came before it is read first.
     public mutating func receive(budget: Int = 256 * 1024) throws(Fault) -> Bool {

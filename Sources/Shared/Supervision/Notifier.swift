@@ -20,20 +20,30 @@ public struct Notifier: Sendable {
         self.socket = socket
     }
 
-    /// A full or vanished socket loses the message: supervision must not stop the work.
-    public func send(_ state: String) {
-        if socket.isOpen { try? UnixSocket.send(Array(state.utf8), on: socket) }
+    /// A full or vanished socket loses the message: supervision must not stop the work. False where it is full.
+    @discardableResult
+    public func send(_ state: String) -> Bool {
+        guard socket.isOpen else { return true }
+        do throws(Errno) { try UnixSocket.send(Array(state.utf8), on: socket) } catch { return error != .again }
+        return true
     }
 
     /// What is the case now, for whoever looks.
     public func status(_ status: String) { send("STATUS=\(status)") }
 
-    public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    /// Where many become ready at once the socket may be full (`net.unix.max_dgram_qlen` is 10 where nobody has raised it): room is
+    /// waited for a little, and `alive` says it again.
+    public func ready(_ status: String) {
+        let end = Clock.monotonicMilliseconds() + Limits.notifyWaitMilliseconds
+        while !send("READY=1\nSTATUS=\(status)"), Clock.monotonicMilliseconds() < end {
+            socket.waitUntilWritable(milliseconds: Limits.notifyWaitMilliseconds / 10)
+        }
+    }
     /// A new configuration is being read: READY=1 ends it; see sd_notify(3).
     public func reloading() { send("RELOADING=1\nMONOTONIC_USEC=\(Clock.monotonicNanoseconds() / 1000)") }
 
     /// The event loop turns: said from a timer of it, every second.
-    public func alive() { if isWatched { send("WATCHDOG=1") } }
+    public func alive(isReady: Bool) { if isWatched { send(isReady ? "READY=1\nWATCHDOG=1" : "WATCHDOG=1") } }
 
     public func stopping() { send("STOPPING=1") }
 

@@ -57,9 +57,13 @@ public struct Descriptor: Equatable, Hashable, Sendable {
     }
 
     /// Whether a write would not block: for pipes, of up to 4096 bytes (pipe(7), PIPE_BUF). poll(2).
-    public var isWritable: Bool {
+    public var isWritable: Bool { waitUntilWritable(milliseconds: 0) }
+
+    /// False when the time is over first, or a signal came.
+    @discardableResult
+    public func waitUntilWritable(milliseconds: UInt64) -> Bool {
         var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
-        return unsafe poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLOUT) != 0
+        return unsafe poll(&entry, 1, Int32(clamping: milliseconds)) == 1 && entry.revents & Int16(POLLOUT) != 0
     }
 
     /// Opens /dev/null as standard input, output and error where they are closed, so that no socket gets their numbers.

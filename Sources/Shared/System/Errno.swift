@@ -14,6 +14,7 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
     public static let interrupted = Errno(EINTR)
     public static let inProgress = Errno(EINPROGRESS)
     public static let noEntry = Errno(ENOENT)
+    public static let noProcess = Errno(ESRCH)
     public static let exists = Errno(EEXIST)
     public static let addressInUse = Errno(EADDRINUSE)
     public static let addressNotAvailable = Errno(EADDRNOTAVAIL)

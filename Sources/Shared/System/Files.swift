@@ -132,8 +132,14 @@ public enum Files {
         } catch .noEntry {
             if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
                 try makeParents(String(path[..<slash]))
-                do { try makeDirectory(path, mode: 0o700) } catch { throw .system(path, error) }
-                created = true
+                do {
+                    try makeDirectory(path, mode: 0o700)
+                    created = true
+                } catch .exists {
+                    // Somebody else has been quicker.
+                } catch {
+                    throw .system(path, error)
+                }
             } else {
                 throw .system(path, .noEntry)
             }
@@ -179,7 +185,7 @@ public enum Files {
         } catch .noEntry {
             guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw .system(path, .noEntry) }
             try makeParents(String(path[..<slash]))
-            do { try makeDirectory(path, mode: 0o755) } catch { throw .system(path, error) }
+            do { try makeDirectory(path, mode: 0o755) } catch .exists { return } catch { throw .system(path, error) }
         } catch {
             throw .system(path, error)
         }

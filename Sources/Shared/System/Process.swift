@@ -76,11 +76,12 @@ public enum Process {
     public static func start(_ program: ChildProgram) throws(Errno) -> Int32 {
         let (readEnd, writeEnd) = try Descriptor.pipe()
         try readEnd.setNonBlocking(false)
+        let parent = getpid()
         let pid = clinux_fork()
         if pid == 0 {
             // The report moves above the numbers that the child's descriptors will take.
             let report = fcntl(writeEnd.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
-            var code = becomeProgram(program).rawValue
+            var code = becomeProgram(program, parent: parent).rawValue
             _ = unsafe Glibc.write(report, &code, 4)
             Glibc._exit(127)
         }
@@ -101,7 +102,7 @@ public enum Process {
     }
 
     /// In the child: returns only when something failed.
-    private static func becomeProgram(_ program: ChildProgram) -> Errno {
+    private static func becomeProgram(_ program: ChildProgram, parent: Int32) -> Errno {
         if program.isDetached {
             guard setsid() >= 0 else { return Errno.last }
             let null = unsafe Glibc.open("/dev/null", O_RDWR)
@@ -109,6 +110,8 @@ public enum Process {
             if null > 0 { _ = Glibc.close(null) }
         } else {
             guard setpgid(0, 0) == 0 else { return Errno.last }
+            // A daemon asks for this itself, too; a program that hangs before it can must not hold the port either.
+            guard dieWithParent(.kill, expected: parent) else { return .noProcess }
         }
         var none = sigset_t()
         unsafe sigemptyset(&none)
@@ -117,8 +120,11 @@ public enum Process {
             Glibc.signal(number, SIG_DFL)
         }
         // First out of the way of the numbers to be filled, then into place.
-        let copies = program.passed.map {
-            fcntl($0.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
+        var copies: [Int32] = []
+        for entry in program.passed {
+            let copy = fcntl(entry.descriptor.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count))
+            guard copy >= 0 else { return Errno.last }
+            copies.append(copy)
         }
         var file = Descriptor.none
         if program.file.isOpen {
@@ -129,7 +135,7 @@ public enum Process {
             program.output.isOpen
             ? fcntl(program.output.rawValue, F_DUPFD_CLOEXEC, 3 + Int32(program.passed.count)) : -1
         for (index, copy) in copies.enumerated() {
-            guard copy >= 0, dup2(copy, 3 + Int32(index)) >= 0 else { return Errno.last }
+            guard dup2(copy, 3 + Int32(index)) >= 0 else { return Errno.last }
         }
         if program.output.isOpen { guard dup2(output, 1) >= 0, dup2(output, 2) >= 0 else { return Errno.last } }
         // What our own parent has left open is not theirs: close_range(2), since Linux 5.11 with this flag.
@@ -193,6 +199,10 @@ public enum Process {
 
     /// The corresponding C function is kill(2). A process that is gone is not an error.
     public static func signal(_ pid: Int32, _ signal: Signal) { signal.send(to: pid) }
+
+    /// To a child that was started here, and to all that it has started: it leads a group of its own. After its end too, when only
+    /// what it has left is meant: the number is not given to another process as long as the group has a member.
+    public static func signalGroup(_ pid: Int32, _ signal: Signal) { if pid > 1 { signal.send(to: -pid) } }
 
     /// Whether a process of this number exists (it may be another one meanwhile).
     public static func exists(_ pid: Int32) -> Bool { Glibc.kill(pid, 0) == 0 || Errno.last == .notPermitted }

@@ -34,6 +34,22 @@ enum ControlClient {
         return answer
     }
 
+    /// Who listens on the supervisor's control socket, as this process sees its number (it may be in another namespace); nil: nobody.
+    static func supervisor(_ options: Options) -> Int32? {
+        let path = Directories.runtime(options["runtime-dir"]) + "/control.sock"
+        guard let socket = try? UnixSocket.connect(.stream, path: path) else { return nil }
+        defer { socket.close() }
+        return (try? UnixSocket.peer(of: socket))?.pid
+    }
+
+    /// The supervisor that has opened a socket; nil where a daemon has done so itself.
+    private static func holder(_ socket: Descriptor) -> Int32? {
+        guard let pid = (try? UnixSocket.peer(of: socket))?.pid,
+            let name = try? Files.read("/proc/\(pid)/comm", maxBytes: 64), name.starts(with: "serverpyctl".utf8)
+        else { return nil }
+        return pid
+    }
+
     /// Nobody answers: none runs, or it is not for us to ask.
     static func missing(_ command: String, _ directory: String, _ error: Errno) -> CommandFault {
         if ![.noEntry, .connectionRefused].contains(error) {
@@ -50,7 +66,15 @@ enum ControlClient {
         ]
         if let unit = units[command], let socket = try? UnixSocket.connect(.stream, path: directory + "/discovery.sock")
         {
+            let holder = Self.holder(socket)
             socket.close()
+            if let holder {
+                return CommandFault(
+                    code: ExitCode.failed,
+                    message:
+                        "serverpyctl: serverpyctl (pid \(holder)) runs with the runtime directory \(directory), but what `\(command)` needs there has been removed; `kill \(holder)` stops it"
+                )
+            }
             message =
                 "serverpyctl: discoveryd runs on its own with the runtime directory \(directory), without a supervisor; use `\(unit)`"
         }

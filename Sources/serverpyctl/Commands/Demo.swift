@@ -133,7 +133,7 @@ enum DemoText {
                   \(victim?.role.name ?? "an instance") dies: no request fails, the others answer; after 8 s it is back.
               curl \(supervisor.sockets.discoveryAddress)/stats
                   what the discovery server has seen.
-              nc -U \(supervisor.sockets.discoveryPath)
+              nc -U \(supervisor.settings.runtimeDirectory)/discovery.sock
                   the snapshots that forwarders get, live: JSON lines.
 
             Ctrl-C ends it.

@@ -11,6 +11,7 @@ enum Detaching {
     }()
 
     static func start() throws(CommandFault) -> Int32 {
+        SignalQueue.restoreChildSignal()
         do {
             let (reading, writing) = try Descriptor.pipe()
             var program = ChildProgram(
@@ -26,6 +27,8 @@ enum Detaching {
             let pid = try Process.start(program)
             writing.close()
             return try follow(reading, signals, queue, pid)
+        } catch let fault as CommandFault {
+            throw fault
         } catch {
             throw CommandFault(code: ExitCode.failed, message: "serverpyctl: it cannot be started: \(error)")
         }
@@ -44,8 +47,9 @@ enum Detaching {
                 guard let count = reading.read(into: &span).count else { break }
                 if count == 0 {
                     try? Descriptor.standardError.writeAll(rest)
-                    if case .exited(let code) = try Process.wait(pid) { return code }
-                    return ExitCode.failed
+                    if case .exited(let code) = try Process.wait(pid), code != ExitCode.done { return code }
+                    throw CommandFault(
+                        code: ExitCode.failed, message: "serverpyctl: it ended before it was ready")
                 }
                 rest.append(contentsOf: chunk[..<count])
                 while let end = rest.firstIndex(of: 0x0a) {

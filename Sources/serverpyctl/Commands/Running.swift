@@ -6,10 +6,17 @@ extension Command {
         details: "Returns when it has ended. Exits with 69 if none is running.", options: [.runtimeDirectory],
         example: "serverpyctl stop"
     ) { options throws(CommandFault) in
+        let seen = ControlClient.supervisor(options)
         let answer = try ControlClient.ask("stop", options)
-        guard let pid = answer["pid"]?.unsigned else { return ExitCode.failed }
+        guard let pid = seen, pid != 0 else {
+            throw CommandFault(
+                code: ExitCode.failed,
+                message:
+                    "serverpyctl: it has been told to stop; its process cannot be seen from here, so its end is not waited for"
+            )
+        }
         // The process's end is an event too: pidfd_open(2).
-        guard let exit = try? ProcessExit(pid: Int32(clamping: pid)) else { return ExitCode.done }
+        guard let exit = try? ProcessExit(pid: pid) else { return ExitCode.done }
         let limit = answer["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds
         guard exit.wait(timeoutMilliseconds: limit) else {
             throw CommandFault(
@@ -31,7 +38,10 @@ extension Command {
     ) { options throws(CommandFault) in
         let answer: Document.Value
         do throws(CommandFault) {
-            answer = try ControlClient.ask("reload", options, fields: [("dry_run", options.has("dry-run"))])
+            // The supervisor has a limit of its own, which grows with the instances.
+            answer = try ControlClient.ask(
+                "reload", options, fields: [("dry_run", options.has("dry-run"))],
+                timeoutMilliseconds: Limits.changeMilliseconds)
         } catch {
             // Under units of their own there is no supervisor, and discoveryd does it.
             guard error.code == ExitCode.notRunning, !options.has("dry-run") else { throw error }

@@ -25,9 +25,14 @@ struct ControlServer: ~Copyable {
 
     init(log: Log) { self.log = log }
 
-    mutating func accept(_ listener: Descriptor, _ loop: borrowing EventLoop) {
+    /// Throws what is no lack of connections: no descriptors are left, say.
+    mutating func accept(_ listener: Descriptor, _ loop: borrowing EventLoop) throws(Errno) {
         for _ in 0..<Limits.acceptsPerTurn {
-            guard let (descriptor, _) = try? Socket.accept(listener) else { return }
+            let descriptor: Descriptor
+            do throws(Errno) { (descriptor, _) = try Socket.accept(listener) } catch {
+                if error == .again { return }
+                throw error
+            }
             guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor),
                 peer.uid == Process.userID || peer.uid == 0
             else {
@@ -72,6 +77,14 @@ struct ControlServer: ~Copyable {
             _ = try? connections[slot].channel.flush()
             close(slot)
         }
+    }
+
+    /// Connections on which nothing is under way: their next request may be heard by another.
+    var idle: [Descriptor] {
+        (0..<connections.highWater).filter { slot in
+            connections.isInUse(slot) && connections[slot].unanswered == 0 && !connections[slot].isEnding
+                && connections[slot].channel.isEmpty
+        }.map { connections[$0].channel.descriptor }
     }
 
     /// The requests that have come on a connection.
@@ -140,6 +153,22 @@ struct ControlServer: ~Copyable {
 }
 
 extension Supervisor {
+    mutating func acceptControl() {
+        do throws(Errno) { try control.accept(sockets.control, loop) } catch {
+            // It would be said again at once, and forever.
+            log.error("control.sock: connections are not accepted: \(error)")
+            hearControl(false)
+            _ = loop.schedule(Token(kind: EventKind.resumeControl.rawValue), after: Limits.watchdogGapMilliseconds)
+        }
+    }
+
+    func hearControl(_ isHeard: Bool) {
+        let token = Token(kind: EventKind.controlListener.rawValue)
+        do throws(Errno) { try loop.modify(sockets.control, token, isHeard ? [.readable] : []) } catch {
+            log.error("control.sock: \(error)")
+        }
+    }
+
     mutating func serve(_ request: ControlServer.Request, _ slot: Int) {
         switch request {
         case .stop:

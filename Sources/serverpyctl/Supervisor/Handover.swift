@@ -41,7 +41,10 @@ struct Handover: Equatable {
     var descriptors: [String: Int32]
     var children: [Place]
 
-    /// What must be there; `operator`, who asked for it, and the ICMP sockets may be missing.
+    /// Others who have connected and not asked yet: this and a number.
+    static let client = "client-"
+
+    /// What must be there; `operator`, who asked for it, clients, and the ICMP sockets may be missing.
     static let needed = [
         "configuration", "directory", "requests", "discovery-http", "discovery.sock", "control.sock", "notify.sock",
         "discoveryd", "forwarderd",

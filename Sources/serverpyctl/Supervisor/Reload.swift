@@ -78,10 +78,20 @@ extension Supervisor {
     mutating func takeChildMessages(_ index: Int) {
         guard index < children.count else { return }
         while children[index].control.isOpen {
-            guard
-                let message =
-                    (try? UnixSocket.receive(on: children[index].control, capacity: Limits.controlMessageBytes)) ?? nil
-            else { return }
+            var received: UnixMessage?
+            do throws(Errno) {
+                received = try UnixSocket.receive(on: children[index].control, capacity: Limits.controlMessageBytes)
+            } catch .again {
+                return
+            } catch {
+                log.warning("the control socket of \(children[index].role.name): \(error)")
+            }
+            guard let message = received else {
+                // It has closed it, or it is broken, and would be ready for ever.
+                children[index].control.close()
+                children[index].control = .none
+                return
+            }
             for descriptor in message.descriptors { descriptor.close() }
             guard children[index].role == .discoveryd else { continue }
             let decoded = message.isTruncated ? nil : try? ControlMessage.decode(message.bytes)
@@ -192,6 +202,7 @@ extension Supervisor {
             let role = Child.Role.forwarderd(index: number)
             if children.contains(where: { $0.role == role && isLiving($0) }) { continue }
             start(place(role))
+            takeNotifications()
         }
         for index in children.indices where isLiving(children[index]) {
             if case .forwarderd(let number) = children[index].role, number >= count { drain(index) }

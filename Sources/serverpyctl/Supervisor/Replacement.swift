@@ -16,6 +16,8 @@ struct Replacement {
     var includesDiscoveryd: Bool
     /// Places of the forwarders that are still to be replaced.
     var left: [(place: Int, pid: Int32)]
+    /// Those that are replaced: where the new programs fail, they are put back.
+    var successors: [Int] = []
     var step = Step.none
     var done = 0
     /// What is answered in the end.
@@ -88,7 +90,7 @@ extension Supervisor {
     mutating func replacementTimedOut(_ index: Int) {
         guard replacing?.step == .discoveryd(index), children[index].state == .stopping, children[index].isRunning
         else { return }
-        Process.signal(children[index].pid, .kill)
+        Process.signalGroup(children[index].pid, .kill)
     }
 
     private mutating func replaceNext() {
@@ -123,6 +125,7 @@ extension Supervisor {
             replaceNext()
         case .forwarder(let old, index):
             replacing?.done += 1
+            replacing?.successors.append(index)
             drain(old)
             replaceNext()
         case .discoveryd, .forwarder, .some(.none), nil: break
@@ -138,7 +141,9 @@ extension Supervisor {
             replacing = nil
             giveUp(
                 failed,
-                "the new forwarderd ended before it was ready; \(failed.done) were replaced, the others go on as they were",
+                failed.previous == nil
+                    ? "the new forwarderd ended before it was ready; \(failed.done) were replaced, the others go on as they were"
+                    : "the new forwarderd ended before it was ready; the old programs go on, or are started again",
                 putsDiscoverydBack: failed.includesDiscoveryd)
             return true
         case .discoveryd(index) where failed.previous != nil:
@@ -162,8 +167,9 @@ extension Supervisor {
         if let previous = failed.previous {
             programs.close()
             programs = previous
-            if putsDiscoverydBack {
-                beginReplacing(Replacement(connection: nil, includesDiscoveryd: true, left: []))
+            let back = failed.successors.filter { isReplaceable($0) }.map { ($0, children[$0].pid) }
+            if putsDiscoverydBack || !back.isEmpty {
+                beginReplacing(Replacement(connection: nil, includesDiscoveryd: putsDiscoverydBack, left: back))
             }
         }
         answer(failed.connection, .failure(reason, ExitCode.failed))
@@ -193,8 +199,8 @@ extension Supervisor {
 
     mutating func drainTimedOut(_ index: Int, pid: Int32) {
         guard index < children.count, children[index].pid == pid, children[index].state == .stopping else { return }
-        log.error("\(children[index].role.name) (pid \(pid)) has not ended by draining; it is killed")
-        Process.signal(pid, .kill)
+        log.error("\(children[index].role.name) (pid \(pid)) has not ended in time; it is killed")
+        Process.signalGroup(pid, .kill)
     }
 
     /// `serverpyctl scale`: remembered until the end.

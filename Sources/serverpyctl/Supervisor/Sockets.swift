@@ -16,8 +16,6 @@ struct Sockets {
     var icmp: [(name: String, descriptor: Descriptor)] = []
 
     var notifyPath: String { runtimeDirectory + "/notify.sock" }
-    var controlPath: String { runtimeDirectory + "/control.sock" }
-    var discoveryPath: String { runtimeDirectory + "/discovery.sock" }
 
     /// `inherited`: listeners that a socket unit of systemd holds for us, named `requests` and `discovery-http`; they are used as they are.
     /// `privileges`: given up when the ports are open and before anything is made that is to belong to the user.
@@ -47,7 +45,7 @@ struct Sockets {
             let requests = try listener("requests", .requestProcessor(general), inherited)
             let discoveryHTTP = try listener("discovery-http", .discovery(general), inherited)
             let icmp = try privileges?.drop(runtimeDirectory: directory, path: runtimeDirectory) ?? []
-            removeCounters(runtimeDirectory)
+            removeCounters(directory)
             let notify = try UnixSocket.bind(.datagram, path: runtimeDirectory + "/notify.sock")
             try UnixSocket.receiveCredentials(notify)
             var sockets = Sockets(
@@ -126,16 +124,25 @@ struct Sockets {
     }
 
     /// What forwarders counted is of this run of serverpy alone.
-    private static func removeCounters(_ runtimeDirectory: String) {
-        for name in (try? Files.list(runtimeDirectory)) ?? [] where name.hasPrefix("counters.") {
-            Files.remove(runtimeDirectory + "/" + name)
+    private static func removeCounters(_ directory: Descriptor) {
+        for name in (try? Files.list(of: directory)) ?? [] where name.hasPrefix("counters.") {
+            Files.remove(name, in: directory)
         }
     }
 
+    /// In our directory, whatever has its name now.
     func removeFiles() {
-        Self.removeCounters(runtimeDirectory)
-        for path in [notifyPath, controlPath, discoveryPath] { Files.remove(path) }
-        if madeDirectory { Files.removeDirectory(runtimeDirectory) }
+        Self.removeCounters(directory)
+        for name in ["notify.sock", "control.sock", "discovery.sock"] { Files.remove(name, in: directory) }
+        if madeDirectory, isInPlace { Files.removeDirectory(runtimeDirectory) }
+    }
+
+    /// The runtime directory's path still leads to the one that we have opened.
+    var isInPlace: Bool {
+        guard let mine = try? Files.status(of: directory), let named = try? Files.status(runtimeDirectory) else {
+            return false
+        }
+        return mine.device == named.device && mine.inode == named.inode
     }
 
     var requestsAddress: String { Self.url(requests) }

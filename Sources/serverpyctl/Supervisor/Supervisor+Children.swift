@@ -130,6 +130,7 @@ extension Supervisor {
             if testEnded(pid, status) { continue }
             // Strangers are those whom pid 1 inherits.
             guard let index = children.firstIndex(where: { $0.pid == pid }) else { continue }
+            Process.signalGroup(pid, .kill)
             ended(index, status)
         }
     }

@@ -6,7 +6,7 @@ extension Supervisor {
     mutating func stop(drain: Bool) {
         guard phase == .starting || phase == .running else { return }
         notifier.stopping()
-        if let pid = testing?.pid, pid != 0 { Process.signal(pid, .kill) }
+        if let pid = testing?.pid, pid != 0 { Process.signalGroup(pid, .kill) }
         forgetReload()
         // The end of a test under way answers for itself.
         answer(replacing?.connection, .failure("serverpy is being stopped", ExitCode.failed))
@@ -16,10 +16,18 @@ extension Supervisor {
         sockets.requests = .none
         let forwarding = settings.configuration.general.forwarding
         let (delay, timeout) = drain ? (forwarding.drainDelayMilliseconds, forwarding.drainTimeoutMilliseconds) : (0, 0)
+        takeNotifications()
         for index in children.indices where children[index].role.isForwarder {
             loop.cancel(&children[index].timer)
+            let hasWorked = children[index].state != .starting
             children[index].state = .stopping
-            if children[index].isRunning {
+            if children[index].isRunning, !hasWorked {
+                // It has nothing to finish; it may hang.
+                tell(children[index], .stop)
+                let pid = UInt32(bitPattern: children[index].pid)
+                let token = Token(kind: EventKind.drainTimeout.rawValue, slot: index, generation: pid)
+                _ = loop.schedule(token, after: Limits.killAfterMilliseconds)
+            } else if children[index].isRunning {
                 tell(children[index], drain ? .drain(delayMilliseconds: delay, timeoutMilliseconds: timeout) : .stop)
             }
         }
@@ -46,7 +54,7 @@ extension Supervisor {
     mutating func killWhatIsLeft() {
         for child in children where child.isRunning && (phase == .stoppingRest || child.role.isForwarder) {
             log.warning("\(child.role.name) (pid \(child.pid)) does not end; it is killed")
-            Process.signal(child.pid, .kill)
+            Process.signalGroup(child.pid, .kill)
         }
     }
 

@@ -83,12 +83,13 @@ extension Supervisor {
     mutating func testTimedOut() {
         guard let test = testing, test.pid != 0 else { return }
         testing?.said = Array("it did not end within \(Limits.selfTestMilliseconds / 1000) s".utf8)
-        Process.signal(test.pid, .kill)
+        Process.signalGroup(test.pid, .kill)
     }
 
     /// A tested program has ended. True: it was one.
     mutating func testEnded(_ pid: Int32, _ status: ExitStatus) -> Bool {
         guard let test = testing, test.pid == pid else { return false }
+        Process.signalGroup(pid, .kill)
         if status != .signaled(Signal.kill.number) { takeTestOutput() }
         let said = String(decoding: testing?.said ?? [], as: UTF8.self)
         let words = said.split { $0 == " " || $0 == "\n" }
@@ -118,6 +119,9 @@ extension Supervisor {
         testing = nil
         loop.cancel(&test.timer)
         test.output.close()
+        guard phase == .running else {
+            return answer(test.connection, .failure("serverpy is being stopped", ExitCode.failed))
+        }
         let text = "\(test.program) does not pass its test, everything goes on as it was: \(reason)"
         log.error("\(text)")
         answer(test.connection, .failure(text, ExitCode.failed))
@@ -163,7 +167,10 @@ extension Supervisor {
             if let asked = test.connection, control.connections.holds(asked.slot, asked.generation) {
                 connection = control.connections[asked.slot].channel.descriptor
             }
-            let handover = handover(configuration: configuration, connection: connection)
+            var handover = handover(configuration: configuration, connection: connection)
+            for (number, client) in control.idle.enumerated() where client != connection {
+                handover.descriptors["\(Handover.client)\(number)"] = client.rawValue
+            }
             let state = try Files.sealedMemory(name: "handover", handover.encode())
             defer { state.close() }
             let kept = handover.numbers.map { Descriptor($0) } + [state]
@@ -193,6 +200,9 @@ extension Supervisor {
         var connection: (slot: Int, generation: UInt32)?
         let asked = handover.descriptor("operator")
         if asked.isOpen { connection = control.adopt(asked, unanswered: 1, loop) }
+        for (name, number) in handover.descriptors where name.hasPrefix(Handover.client) {
+            _ = control.adopt(Descriptor(number), loop)
+        }
         log.info("serverpyctl \(Version.current) goes on where \(handover.program) was")
         if let fault {
             log.error("the daemons go on as they were: \(fault.reason)")
@@ -202,7 +212,7 @@ extension Supervisor {
         beginReplacing(
             Replacement(
                 connection: connection, previous: previous, includesDiscoveryd: true, left: replaceableForwarders(),
-                lines: ["serverpyctl \(handover.program) -> \(Version.current)"]))
+                lines: ["serverpyctl \(handover.program) -> \(Version.current) (\(programs.own))"]))
     }
 
     private mutating func adopt(_ place: Handover.Place) {

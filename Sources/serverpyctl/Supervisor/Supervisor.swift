@@ -5,6 +5,8 @@ struct Supervisor: ~Copyable {
     enum EventKind: UInt8 {
         case signals = 1
         case notify, controlListener, controlConnection
+        /// There was no descriptor for a connection: its acceptance is tried again.
+        case resumeControl
         /// What a child says on its control socket, and what it writes.
         case childControl, childOutput
         case restart, killTimeout, replacementTimeout, drainTimeout, watch, watchdog
@@ -47,6 +49,8 @@ struct Supervisor: ~Copyable {
     var mustReloadAgain = false
     /// The file as it was when it was last read.
     var fingerprint: [Int64] = []
+    /// The runtime directory was where it should be at the last look.
+    private var isInPlace = true
     /// The line of readiness, where it could not be said yet.
     private var readyLine: [UInt8]?
     let startedAt: UInt64
@@ -101,7 +105,11 @@ struct Supervisor: ~Copyable {
         }
         supervisor.children.append(Child(role: .discoveryd))
         for index in 0..<settings.forwarders { supervisor.children.append(Child(role: .forwarderd(index: index))) }
-        for index in supervisor.children.indices where supervisor.exitCode == ExitCode.done { supervisor.start(index) }
+        for index in supervisor.children.indices where supervisor.exitCode == ExitCode.done {
+            supervisor.start(index)
+            // Their notifications must not wait until the last is started: the socket holds few.
+            supervisor.takeNotifications()
+        }
         return supervisor
     }
 
@@ -188,7 +196,7 @@ struct Supervisor: ~Copyable {
             while let token = loop.nextTimer() { handleTimer(token) }
             checkReadiness()
         }
-        for child in children where child.isRunning { Process.signal(child.pid, .kill) }
+        for child in children where child.isRunning { Process.signalGroup(child.pid, .kill) }
         for index in children.indices { endOutput(index) }
         control.closeAll(loop)
         boundedLog.remove()
@@ -209,7 +217,7 @@ struct Supervisor: ~Copyable {
         switch EventKind(rawValue: event.token.kind) {
         case .signals: takeSignals()
         case .notify: takeNotifications()
-        case .controlListener: control.accept(sockets.control, loop)
+        case .controlListener: acceptControl()
         case .controlConnection:
             let slot = event.token.slot
             for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
@@ -217,7 +225,9 @@ struct Supervisor: ~Copyable {
         case .childControl: takeChildMessages(event.token.slot)
         case .childOutput: takeOutput(event.token.slot)
         case .testOutput: takeTestOutput()
-        case .restart, .killTimeout, .replacementTimeout, .drainTimeout, .watch, .watchdog, .testTimeout, nil: break
+        case .restart, .killTimeout, .replacementTimeout, .drainTimeout, .watch, .watchdog, .testTimeout,
+            .resumeControl, nil:
+            break
         }
     }
 
@@ -228,6 +238,7 @@ struct Supervisor: ~Copyable {
             children[token.slot].timer = .none
             if children[token.slot].state == .waiting { start(token.slot) }
         case .killTimeout: killWhatIsLeft()
+        case .resumeControl: hearControl(true)
         case .watch: checkFile()
         case .watchdog: checkProgress()
         case .replacementTimeout: replacementTimedOut(token.slot)
@@ -261,7 +272,7 @@ struct Supervisor: ~Copyable {
     }
 
     /// Notifications of living children only; the kernel says whose they are.
-    private mutating func takeNotifications() {
+    mutating func takeNotifications() {
         while true {
             guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else {
                 return
@@ -290,8 +301,14 @@ struct Supervisor: ~Copyable {
 
     /// Progress, not the process, is what counts: one whose loop does not turn is killed, and its end is treated as any other.
     private mutating func checkProgress() {
-        notifier.alive()
+        notifier.alive(isReady: phase == .running)
         boundedLog.rotateIfLarge()
+        if isInPlace, !sockets.isInPlace {
+            log.error(
+                "the runtime directory \(settings.runtimeDirectory) has been removed or replaced: nobody can reach serverpy there, and what is started anew cannot say that it is ready; restart serverpy"
+            )
+        }
+        isInPlace = sockets.isInPlace
         sayReady()
         checkReload()
         // Where we ourselves stood still, all watchdogs begin anew.
@@ -302,7 +319,7 @@ struct Supervisor: ~Copyable {
             {
                 let child = children[index]
                 log.error("\(child.role.name) (pid \(child.pid)) does not become ready; it is killed")
-                Process.signal(child.pid, .kill)
+                Process.signalGroup(child.pid, .kill)
             }
             guard children[index].state == .ready else { continue }
             if weStoodStill || children[index].role.isSample { children[index].aliveAt = loop.now }
@@ -311,7 +328,7 @@ struct Supervisor: ~Copyable {
             let child = children[index]
             log.error("\(child.role.name) (pid \(child.pid)) has made no progress for \(silent / 1000) s; it is killed")
             children[index].aliveAt = loop.now
-            Process.signal(child.pid, .kill)
+            Process.signalGroup(child.pid, .kill)
         }
         _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
     }
