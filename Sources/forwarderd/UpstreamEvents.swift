@@ -201,8 +201,10 @@ extension Forwarder {
         if fault.accuses, !isReused { accuse(instance, fault) }
         let service = downstreams[slot].exchange.service
         if fault == .timeout, !downstreams[slot].exchange.hasForwarded {
-            let sentAt = loop.now - min(loop.now, services[service].policy.firstByteTimeoutMilliseconds)
-            weaken(instance, instances[instance].answeredAt < sentAt ? .silence : .timeout)
+            // What was answered while it was being sent says nothing of the time since: the first tenth of the wait does not count.
+            let waited = services[service].policy.firstByteTimeoutMilliseconds
+            let since = loop.now - min(loop.now, waited - waited / 10)
+            weaken(instance, instances[instance].answeredAt < since ? .silence : .timeout)
         }
         countFailure(slot, fault)
         let wasRetrying = downstreams[slot].exchange.isRetrying

@@ -143,4 +143,34 @@ import Testing
         stub.release()
         #expect(throws: Errno.connectionReset) { try client.readToEnd() }
     }
+
+    /// An instance that stops right behind an answer hangs all the same; one that goes on answering has one slow request.
+    @Test(arguments: [false, true])
+    func oneTimeOutEjectsWhoIsSilentAndNotWhoIsSlow(_ isAlive: Bool) throws {
+        let stubs = try (0..<2).map { _ in
+            try StubInstance { head, _ in
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                return head.contains("/a/hang") ? .pieces([answer]) : .bytes(answer)
+            }
+        }
+        let serverpy = try Serverpy(
+            StubInstance.service(
+                stubs.map(\.port), policy: ", \"balance\": \"round_robin\", \"timeouts\": {\"first_byte\": 1}"),
+            forwarders: 1)
+        serverpy.instances = stubs
+        try serverpy.ready()
+        let slow = try Client(port: serverpy.requests)
+        try slow.send("GET /a/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+        let end = Clock.monotonicMilliseconds() + (isAlive ? 900 : 20)
+        let other = try Client(port: serverpy.requests)
+        repeat {
+            try other.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+            #expect(try other.read().status == 200)
+        } while Clock.monotonicMilliseconds() < end
+        #expect(try slow.read().status == 504)
+        for stub in stubs { stub.release() }
+        // What was said is all there when it has ended.
+        #expect(serverpy.stop() == 0)
+        #expect(serverpy.running.errors.contains { $0.contains("ejected for") } == !isAlive)
+    }
 }
