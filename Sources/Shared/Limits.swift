@@ -20,7 +20,9 @@ public enum Limits {
     /// A host name (RFC 1035 2.3.4) with brackets, colon and port.
     public static let authorityBytes = 262
     /// What forwarding may add to a head: Via, X-Forwarded-*, Forwarded, X-Request-Id, framing.
-    public static let addedHeadBytes = 2048
+    public static let addedHeadBytes = 3000
+    /// Members of a chain of proxies that are looked at, the nearest.
+    public static let forwardedHops = 16
     public static let chunkExtensionBytes = 4096
     public static let trailerBytes = 8 * 1024
     /// Trailers as they are sent on: each line may gain the space behind its colon.
@@ -119,7 +121,8 @@ public enum Limits {
     /// Between two published changes of one instance.
     public static let changeGapMilliseconds: UInt64 = 100
     public static let pollBodyBytes = 64 * 1024
-    public static let pollHeadBytes = 16 * 1024
+    /// Room for the largest head that the configuration allows.
+    public static let pollHeadBytes = 28 * 1024
     public static let pollTimeoutMilliseconds: UInt64 = 5_000
     public static let frequencyMilliseconds: UInt64 = 60_000
     public static let downFrequencyMilliseconds: UInt64 = 5_000
@@ -253,7 +256,7 @@ public enum Limits {
         precondition(proxyHeaderBytes <= requestBufferBytes)
         precondition(copiedBodyBytes <= relayBufferBytes)
         precondition(clientConnections < 1 << 24 && instanceConnections < 1 << 24)
-        precondition(pollHeadBytes <= pollBodyBytes)
+        precondition(pollHeadBytes <= pollBodyBytes && headBytesRange.upperBound <= pollHeadBytes)
         precondition(keyBytes <= configurationBytes)
         precondition(inheritedDescriptors >= 4)
         precondition(downFrequencyMilliseconds <= frequencyMilliseconds)

@@ -164,6 +164,12 @@ struct API: ~Copyable {
         if connections[slot].isChunked { connections[slot].output.append(contentsOf: [0x0d, 0x0a]) }
     }
 
+    /// What the configuration says of requests' heads, as far as there is room here.
+    private static func bounds(_ settings: ForwarderSettings) -> RequestHead.Bounds {
+        let bytes = min(settings.headBytes, Limits.apiRequestBytes)
+        return RequestHead.Bounds(bytes: bytes, targetBytes: min(Limits.targetBytes, bytes), fields: settings.headFields)
+    }
+
     /// True when a request has been read and its answer is ready to be sent.
     private mutating func receive(
         _ slot: Int, _ registry: Registry, _ state: DiscoveryState,
@@ -173,7 +179,7 @@ struct API: ~Copyable {
         while true {
             if !connections[slot].input.isEmpty {
                 do throws(HTTPFault) {
-                    if try head.parse(connections[slot].input.bytes) {
+                    if try head.parse(connections[slot].input.bytes, bounds: Self.bounds(registry.general.forwarding)) {
                         let answer = state.answer(head, connections[slot].input.bytes, registry, now: loop.now)
                         let hasBody = head.framing != .none
                         let closes = !head.keepsAlive || hasBody

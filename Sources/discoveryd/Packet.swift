@@ -31,7 +31,8 @@ enum PollCause: UInt8, CaseIterable, Sendable {
         }
     }
 
-    /// What the instance did, in words; `status` is the answer's code, 0 for none.
+    /// What the instance did, in words; `status` is the answer's code, 0 for none; where the answer was not HTTP it is what was
+    /// wrong with it (`HTTPFault.Kind`).
     func response(status: UInt16) -> String {
         switch self {
         case .ok: status == 0 ? "reachable" : "status \(status)"
@@ -39,7 +40,8 @@ enum PollCause: UInt8, CaseIterable, Sendable {
         case .timedOut: "timed out"
         case .reset: "connection reset"
         case .badStatus: "bad status \(status)"
-        case .badHTTP: "bad HTTP"
+        case .badHTTP:
+            HTTPFault.Kind(rawValue: status).map { $0 == .other ? "bad HTTP" : "bad HTTP: \($0.words)" } ?? "bad HTTP"
         case .unresolved: "name not resolved"
         case .unreachable: "unreachable"
         case .closed: "closed without an answer"
@@ -65,7 +67,7 @@ enum PollCause: UInt8, CaseIterable, Sendable {
 /// One poll's outcome.
 struct PollResult: Equatable, Sendable {
     var cause: PollCause
-    /// The answer's status code; 0 for none.
+    /// The answer's status code; 0 for none. Of an answer that is not HTTP: an `HTTPFault.Kind`.
     var status: UInt16 = 0
     var durationMicroseconds: UInt64 = 0
 

@@ -36,6 +36,7 @@ struct Poller: ~Copyable {
 
     mutating func configure(_ registry: Registry) {
         doubt.configure(timeoutMilliseconds: registry.plans.map(\.polling.timeoutMilliseconds).max() ?? 0)
+        prober.configure(registry.general.forwarding)
     }
 
     /// Polls everything at once, as many at a time as the limit allows.

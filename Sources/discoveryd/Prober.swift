@@ -11,6 +11,9 @@ struct Prober: ~Copyable {
     let probes: Slab<Probe>
     private var buffers: BufferPool
     private var head = ResponseHead()
+    /// What bounds an answer's head: the same as for forwarders, or an instance could serve and be down.
+    private var headBytes = Limits.headBytes
+    private var headFields = Limits.headFields
     private let log: Log
     private var echo4: (Descriptor, raw: Bool)?
     private var echo6: (Descriptor, raw: Bool)?
@@ -39,6 +42,12 @@ struct Prober: ~Copyable {
         buffers = BufferPool(
             bufferBytes: Limits.pollHeadBytes, limit: Limits.pollsInFlight * Limits.addressesPerName, keep: 64)
         self.log = log
+    }
+
+    /// What the configuration says of heads.
+    mutating func configure(_ settings: ForwarderSettings) {
+        headBytes = settings.headBytes
+        headFields = settings.headFields
     }
 
     /// Whether a poll on a new connection would find a descriptor.
@@ -223,19 +232,19 @@ struct Prober: ~Copyable {
             if count == 0 { return failed(slot, .closed, registry, &loop) }
             // Interim answers without end are no answer.
             probes[slot].receivedBytes += Int32(truncatingIfNeeded: count)
-            if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .badHTTP, &loop) }
+            if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .endlessInterim, &loop) }
             do throws(HTTPFault) {
-                while try head.parse(probes[slot].input.bytes, maxBytes: Limits.pollHeadBytes) {
+                while try head.parse(probes[slot].input.bytes, maxBytes: headBytes, maxFields: headFields) {
                     probes[slot].input.consume(head.byteCount)
                     // 1xx answers come before the final one (RFC 9110 15.2); 101 was not asked for.
-                    if head.status == 101 { throw HTTPFault(502, "101 without an upgrade") }
+                    if head.status == 101 { throw HTTPFault(502, "101 without an upgrade", .unaskedUpgrade) }
                     if !head.isInterim { return judge(slot, registry, &loop) }
                 }
             } catch {
-                return finish(slot, .badHTTP, &loop)
+                return finish(slot, error.kind, &loop)
             }
             probes[slot].input.compact()
-            if probes[slot].input.free == 0 { return finish(slot, .badHTTP, &loop) }
+            if probes[slot].input.free == 0 { return finish(slot, .headTooLarge, &loop) }
         }
     }
 
@@ -281,6 +290,8 @@ struct Prober: ~Copyable {
             let piece: ChunkedDecoder.Piece
             do throws(HTTPFault) {
                 piece = try probes[slot].body.next(probes[slot].input.bytes, &position)
+                // Bad ones are a bad answer, whose connection is not used again.
+                if piece == .end { _ = try probes[slot].body.forwardableTrailers() }
             } catch {
                 return disconnect(slot, &loop)
             }
@@ -318,8 +329,13 @@ struct Prober: ~Copyable {
         (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500) / 1000
     }
 
-    private mutating func finish(_ slot: Int, _ cause: PollCause, _ loop: inout EventLoop) -> Step {
-        let result = PollResult(cause: cause, durationMicroseconds: elapsed(slot))
+    /// The answer was not HTTP, in this way.
+    private mutating func finish(_ slot: Int, _ fault: HTTPFault.Kind, _ loop: inout EventLoop) -> Step {
+        finish(slot, .badHTTP, status: fault.rawValue, &loop)
+    }
+
+    private mutating func finish(_ slot: Int, _ cause: PollCause, status: UInt16 = 0, _ loop: inout EventLoop) -> Step {
+        let result = PollResult(cause: cause, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
         disconnect(slot, &loop)
         return .finished(result)

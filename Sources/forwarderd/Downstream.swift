@@ -42,7 +42,7 @@ struct Downstream: ~Copyable {
     var requestIsChunked = false
     /// The request, body included, is in `request` to its end.
     var requestIsComplete = true
-    /// The protocols that the client has offered to change to, lower case; empty for none.
+    /// The protocols that the instance is offered to change to; empty for none.
     var offeredUpgrade: [UInt8] = []
     var exchange = Exchange()
     /// The answer's body, while one is relayed.

@@ -28,7 +28,12 @@ extension Forwarder {
         rankIfStale(service)
         let policy = services[service].policy.balance
         // The question comes from nowhere: as from this machine.
-        let client = "127.0.0.1"
+        let here = SocketAddress.loopback(port: 0)
+        var client = here.host
+        if settings.isTrusted(here), head.fields.hasForwarded {
+            let believed = Self.believed(head.fields, bytes.span, sender: Array(client.utf8), settings)
+            client = String(decoding: believed.address, as: UTF8.self)
+        }
         var key: UInt64 = 0
         var hashed: String?
         if case .hash(let by) = policy {

@@ -15,17 +15,23 @@ struct Identity {
 /// bytes gets through.
 enum ForwardedRequest {
     /// Appends the head and returns where the value of Host stands. `out` has room for a head of the largest size and what is
-    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`). `upgrades`: its Upgrade goes on. `isTrusted`: what
-    /// the sender says of those it speaks for is kept.
+    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`). `upgrade`: the protocols that are offered to the
+    /// instance. `isTrusted`: what the sender says of those it speaks for is kept; `believed`: what that is, if it says so.
     @discardableResult
     static func write(
-        _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, upgrades: Bool = false, isTrusted: Bool = false,
-        peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity, authority: [UInt8], to out: inout Buffer
+        _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, upgrade: [UInt8] = [], isTrusted: Bool = false,
+        believed: BelievedClient? = nil, peer: [UInt8], requestID: (UInt64, UInt64), identity: Identity,
+        authority: [UInt8], to out: inout Buffer
     ) -> (start: Int, count: Int) {
         out.append(bytes.extracting(head.methodStart..<head.methodStart &+ head.methodCount))
         out.append(UInt8(ascii: " "))
-        let targetStart = head.targetStart &+ skipping
-        let targetCount = head.targetCount &- skipping
+        var targetStart = head.targetStart &+ skipping
+        var targetCount = head.targetCount &- skipping
+        // Behind a prefix that is taken away a path begins with exactly one slash: `//host/` would name another host.
+        while skipping > 0, targetCount > 1, bytes[targetStart] == 0x2f, bytes[targetStart &+ 1] == 0x2f {
+            targetStart &+= 1
+            targetCount &-= 1
+        }
         if targetCount == 0 || bytes[targetStart] != 0x2f {
             // `*`, or an absolute target without a path: the origin form needs one (RFC 9112 3.2.1).
             // OPTIONS of a whole server keeps its asterisk (3.2.4).
@@ -38,18 +44,23 @@ enum ForwardedRequest {
         writeHost(head, bytes, authority, &out)
         let hostCount = out.count &- hostStart
         out.append("\r\n")
-        writeFields(head, bytes, &out)
-        if upgrades {
-            out.append("Connection: Upgrade\r\n")
-            writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
+        writeFields(head, bytes, isTrusted: isTrusted, &out)
+        if !upgrade.isEmpty {
+            out.append(
+                head.fields.teTrailers
+                    ? "TE: trailers\r\nConnection: Upgrade, TE\r\nUpgrade: " : "Connection: Upgrade\r\nUpgrade: ")
+            out.append(upgrade)
+            out.append("\r\n")
         } else if head.fields.teTrailers {
             out.append("TE: trailers\r\nConnection: TE\r\n")
         }
         out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
         out.append(identity.via)
-        writeForwarded(
-            head, bytes, peer: peer, host: (hostStart, hostCount), isTrusted: isTrusted && head.fields.hasForwarded,
-            &out)
+        if let believed {
+            writeBelieved(believed, head, bytes, peer: peer, host: (hostStart, hostCount), &out)
+        } else {
+            writeForwarded(peer: peer, host: (hostStart, hostCount), &out)
+        }
         if !head.fields.hasRequestID {
             out.append("X-Request-Id: ")
             out.append(hexadecimal16: requestID.0)
@@ -74,7 +85,9 @@ enum ForwardedRequest {
         }
     }
 
-    private static func writeFields(_ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
+    private static func writeFields(
+        _ head: RequestHead, _ bytes: Span<UInt8>, isTrusted: Bool, _ out: inout Buffer
+    ) {
         let hasNominated = !head.fields.nominated.isEmpty
         var run = FieldRun()
         var index = 0
@@ -82,9 +95,17 @@ enum ForwardedRequest {
             let line = head.fields.lines[index]
             index &+= 1
             switch line.name {
-            case .other, .expect, .date, .trailer:
+            case .other, .date, .trailer:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
-            case .contentLength, .via, .xRequestID:
+            case .expect:
+                // An HTTP/1.0 client's is ignored (RFC 9110 10.1.1), and what goes on is HTTP/1.1.
+                if head.minorVersion == 0 || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
+            case .vouched:
+                if !isTrusted || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
+            case .xRequestID:
+                // An empty one counts as absent.
+                if line.valueCount == 0 { continue }
+            case .contentLength, .via:
                 break
             case .maxForwards:
                 if head.method == .trace || head.method == .options {
@@ -125,29 +146,71 @@ enum ForwardedRequest {
         out.append("\r\n")
     }
 
-    /// For whom this is asked: the client's address behind those that a trusted sender has named, and what it asked for.
-    private static func writeForwarded(
-        _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8], host: (start: Int, count: Int), isTrusted: Bool,
-        _ out: inout Buffer
-    ) {
+    /// For whom this is asked: the connection's client, and what it asked for.
+    private static func writeForwarded(peer: [UInt8], host: (start: Int, count: Int), _ out: inout Buffer) {
         out.append("\r\nX-Forwarded-For: ")
-        if isTrusted { writeList(.xForwardedFor, head, bytes, &out) }
         out.append(peer)
-        out.append("\r\nX-Forwarded-Proto: ")
-        if !isTrusted || !writeFirst(.xForwardedProto, head, bytes, &out) { out.append("http") }
-        out.append("\r\nX-Forwarded-Host: ")
-        if !isTrusted || !writeFirst(.xForwardedHost, head, bytes, &out) {
-            out.appendCopy(from: host.start, count: host.count)
-        }
+        out.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+        out.appendCopy(from: host.start, count: host.count)
         out.append("\r\nForwarded: ")
-        if isTrusted { writeList(.forwarded, head, bytes, &out) }
-        // An IPv6 address needs brackets and quotes there (RFC 7239 6).
-        let isIPv6 = peer.contains(UInt8(ascii: ":"))
-        out.append(isIPv6 ? "for=\"[" : "for=")
-        out.append(peer)
-        out.append(isIPv6 ? "]\";host=\"" : ";host=\"")
+        writeNode(peer, &out)
+        out.append(";host=\"")
         out.appendCopy(from: host.start, count: host.count)
         out.append("\";proto=http\r\n")
+    }
+
+    /// The same where a trusted sender has said more: both families say what was believed.
+    private static func writeBelieved(
+        _ believed: BelievedClient, _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8],
+        host: (start: Int, count: Int), _ out: inout Buffer
+    ) {
+        func writeWhat(_ out: inout Buffer) {
+            out.append(";host=\"")
+            if let said = believed.host { out.append(said) } else { out.appendCopy(from: host.start, count: host.count) }
+            out.append(believed.isSecure ?? false ? "\";proto=https" : "\";proto=http")
+        }
+        out.append("\r\nX-Forwarded-For: ")
+        if believed.hasForwardedFor {
+            writeList(.xForwardedFor, head, bytes, &out)
+        } else {
+            for hop in believed.hops {
+                // Brackets belong to Forwarded only.
+                out.append(hop.first == 0x5b ? Array(hop.dropFirst().dropLast()) : hop)
+                out.append(", ")
+            }
+        }
+        out.append(peer)
+        out.append(
+            believed.isSecure ?? false
+                ? "\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "
+                : "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+        if let said = believed.host { out.append(said) } else { out.appendCopy(from: host.start, count: host.count) }
+        out.append("\r\nForwarded: ")
+        if believed.keepsForwarded {
+            writeList(.forwarded, head, bytes, &out)
+        } else {
+            for (index, hop) in believed.hops.enumerated() {
+                writeNode(hop, &out)
+                // The first is read as the client's, the last as ours.
+                if index == 0 { writeWhat(&out) }
+                out.append(", ")
+            }
+        }
+        writeNode(peer, &out)
+        writeWhat(&out)
+        out.append("\r\n")
+    }
+
+    /// `for=` and an address or a name; IPv6 needs brackets and quotes there (RFC 7239 6).
+    private static func writeNode(_ name: [UInt8], _ out: inout Buffer) {
+        guard name.contains(UInt8(ascii: ":")) else {
+            out.append("for=")
+            return out.append(name)
+        }
+        let isBracketed = name.first == 0x5b
+        out.append(isBracketed ? "for=\"" : "for=\"[")
+        out.append(name)
+        out.append(isBracketed ? "\"" : "]\"")
     }
 
     /// All values of a field as one list, each with a comma behind it.
@@ -156,16 +219,5 @@ enum ForwardedRequest {
             out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
             out.append(", ")
         }
-    }
-
-    /// The first value of a field. False: there is none.
-    private static func writeFirst(
-        _ name: FieldName, _ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer
-    ) -> Bool {
-        for line in head.fields.lines where line.name == name && line.valueCount > 0 {
-            out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
-            return true
-        }
-        return false
     }
 }

@@ -37,7 +37,7 @@ enum ForwardedResponse {
                 continue
             case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
                 .expect,
-                .maxForwards:
+                .maxForwards, .vouched:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             }
             run.add(line, bytes, &out)
@@ -61,7 +61,10 @@ enum ForwardedResponse {
                 // What would be accepted must be said (RFC 9110 15.5.22).
                 out.append("\r\n")
                 ForwardedRequest.writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
-                out.append(closes ? "Connection: upgrade, close" : "Connection: upgrade")
+                out.append(
+                    closes
+                        ? "Connection: upgrade, close"
+                        : keepAliveToHTTP10 ? "Connection: upgrade, keep-alive" : "Connection: upgrade")
             } else if closes {
                 out.append("\r\nConnection: close")
             } else if keepAliveToHTTP10 {

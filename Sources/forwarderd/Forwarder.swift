@@ -20,6 +20,8 @@ struct Forwarder: ~Copyable {
     /// What is about to be sent to a client; used within one call only.
     var outgoing = Buffer(capacity: Limits.outputBufferBytes)
     var requestHead = RequestHead()
+    /// For whom the request of `requestHead` is, where a trusted sender says so.
+    var believed: BelievedClient?
     var responseHead = ResponseHead()
     /// The client connection whose requests are being read; -1 for none.
     var servingSlot = -1

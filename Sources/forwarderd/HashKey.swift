@@ -2,14 +2,9 @@ import Shared
 
 /// What a request is hashed by, as a number.
 enum HashKey {
-    /// Where the request has no such field or cookie: the client's address. `trusted`: not empty where the client is one that
-    /// asks on others' behalf; then the last address in X-Forwarded-For that is not of these counts.
-    static func value(
-        _ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8],
-        trusted: [AddressRange] = []
-    ) -> UInt64 {
-        if let named = named(by, head, bytes) { return named }
-        return RouteTable.hash(trusted.isEmpty ? client : original(head, bytes, trusted) ?? client)
+    /// Where the request has no such field or cookie: the client's address.
+    static func value(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8]) -> UInt64 {
+        named(by, head, bytes) ?? RouteTable.hash(client)
     }
 
     /// Of the field or cookie; nil where the request has none, or the client's address is what counts.
@@ -31,21 +26,6 @@ enum HashKey {
                         return RouteTable.hash(Array(pair.dropFirst(name.utf8.count + 1)))
                     }
                 }
-            }
-        }
-        return nil
-    }
-
-    private static func original(_ head: RequestHead, _ bytes: Span<UInt8>, _ trusted: [AddressRange]) -> [UInt8]? {
-        for line in head.fields.lines.reversed() where line.name == .xForwardedFor {
-            let value = String(decoding: bytes.array(Int(line.valueStart), Int(line.valueCount)), as: UTF8.self)
-            for member in value.split(separator: ",").reversed() {
-                let text = member.drop { $0 == " " || $0 == "\t" }.reversed().drop { $0 == " " || $0 == "\t" }
-                    .reversed()
-                let isTrusted = SocketAddress(literal: String(text), port: 0).map { address in
-                    trusted.contains { $0.contains(address) }
-                }
-                if isTrusted != true { return Array(String(text).utf8) }
             }
         }
         return nil

@@ -53,6 +53,10 @@ extension Forwarder {
         if requestHead.fields.hasRequestID {
             downstreams[slot].requestID.take(requestHead, downstreams[slot].input.bytes)
         }
+        believed =
+            downstreams[slot].isTrusted && requestHead.fields.hasForwarded
+            ? Self.believed(
+                requestHead.fields, downstreams[slot].input.bytes, sender: downstreams[slot].peer, settings) : nil
         if accessLog.isOn { beginRecord(slot) }
         countBegin(slot, bytes: requestHead.byteCount)
         switch decide(requestHead, downstreams[slot].input.bytes) {
@@ -63,9 +67,16 @@ extension Forwarder {
         }
     }
 
+    /// For whom a trusted sender asks.
+    static func believed(
+        _ fields: FieldLines, _ bytes: Span<UInt8>, sender: [UInt8], _ settings: ForwarderSettings
+    ) -> BelievedClient {
+        BelievedClient(fields, bytes, sender: sender) { settings.isTrusted($0) }
+    }
+
     private func beginRecord(_ slot: Int) {
         let bytes = downstreams[slot].input.bytes
-        let record = AccessRecord(client: downstreams[slot].peer)
+        let record = AccessRecord(client: believed?.address ?? downstreams[slot].peer)
         record.method = bytes.array(requestHead.methodStart, min(64, requestHead.methodCount))
         record.target = bytes.array(requestHead.targetStart, requestHead.targetCount)
         if record.target.isEmpty { record.target = [requestHead.form == .asterisk ? 0x2a : 0x2f] }
@@ -176,8 +187,7 @@ extension Forwarder {
         services[service].active += 1
         if case .hash(let by) = services[service].policy.balance {
             downstreams[slot].exchange.key = HashKey.value(
-                by, requestHead, downstreams[slot].input.bytes, client: downstreams[slot].peer,
-                trusted: downstreams[slot].isTrusted ? settings.trustedProxies : [])
+                by, requestHead, downstreams[slot].input.bytes, client: believed?.address ?? downstreams[slot].peer)
         }
         if let record = downstreams[slot].record {
             record.service = services[service].name
@@ -185,11 +195,15 @@ extension Forwarder {
             record.route = matched == 0 ? "/" : String(decoding: route, as: UTF8.self)
         }
         if !downstreams[slot].offeredUpgrade.isEmpty { downstreams[slot].offeredUpgrade = [] }
-        let upgrades = requestHead.fields.upgradeIndex >= 0 && offersUpgrade(slot)
+        var upgrade: [UInt8] = []
+        if requestHead.fields.upgradeIndex >= 0 {
+            upgrade = UpgradeProtocols.offer(of: requestHead, downstreams[slot].input.bytes)
+            downstreams[slot].offeredUpgrade = upgrade
+        }
         downstreams[slot].request.removeAll()
         let host = ForwardedRequest.write(
             requestHead, downstreams[slot].input.bytes, skipping: services[service].policy.stripsPrefix ? matched : 0,
-            upgrades: upgrades, isTrusted: downstreams[slot].isTrusted,
+            upgrade: upgrade, isTrusted: downstreams[slot].isTrusted, believed: believed,
             peer: downstreams[slot].peer, requestID: downstreams[slot].requestID.made, identity: identity,
             authority: defaultAuthority(service), to: &downstreams[slot].request)
         downstreams[slot].requestHost = services[service].policy.sendsInstanceHost ? host : nil
@@ -201,24 +215,6 @@ extension Forwarder {
             return answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
         }
         connectSomewhere(slot, after: nil)
-    }
-
-    /// Whether the request's Upgrade is passed on (RFC 9110 7.8): offered by HTTP/1.1 in one field, without a body; never to
-    /// HTTP/2, which an instance would take for its own connection's.
-    private mutating func offersUpgrade(_ slot: Int) -> Bool {
-        let head = requestHead
-        guard head.minorVersion == 1, head.fields.connectionUpgrade, head.framing == .none,
-            head.fields.lines.count(where: { $0.name == .upgrade }) == 1
-        else { return false }
-        let line = head.fields.lines[head.fields.upgradeIndex]
-        let offered = downstreams[slot].input.bytes.array(Int(line.valueStart), Int(line.valueCount)).map {
-            $0 &- 0x41 < 26 ? $0 | 0x20 : $0
-        }
-        let protocols = UpgradeProtocols.list(offered)
-        guard !protocols.isEmpty, protocols.allSatisfy({ !$0.starts(with: "h2".utf8) && !$0.starts(with: "http".utf8) })
-        else { return false }
-        downstreams[slot].offeredUpgrade = offered
-        return true
     }
 
     /// The Host for a request that has none: HTTP/1.0.

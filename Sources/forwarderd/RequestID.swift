@@ -16,7 +16,7 @@ struct RequestID {
 
     /// Takes what stands in the request's fields.
     mutating func take(_ head: RequestHead, _ bytes: Span<UInt8>) {
-        for line in head.fields.lines where line.name == .xRequestID {
+        for line in head.fields.lines where line.name == .xRequestID && line.valueCount > 0 {
             let start = Int(line.valueStart)
             for index in start..<start + min(Self.givenBytes, Int(line.valueCount)) { given.append(bytes[index]) }
             return

@@ -19,7 +19,6 @@ extension Forwarder {
         downstreams[slot].state = .tunnel
         downstreams[slot].tunnel = TunnelEnds()
         upstreams[upstream].state = .tunnel
-        requestBuffers.giveBack(from: &downstreams[slot].request)
         downstreams[slot].exchange.keepsClient = false
         touchTunnel(slot)
         let generation = downstreams.generation(slot)
@@ -38,17 +37,15 @@ extension Forwarder {
         let upstream = downstreams[slot].exchange.upstream
         var budget = Limits.relayBytesPerTurn
         while true {
-            if !downstreams[slot].input.isEmpty {
+            // An instance may change the protocol before it has all of the request: the rest is still framed.
+            if downstreams[slot].request.isLeased, !sendRestOfRequest(slot, upstream, &budget) { return }
+            if !downstreams[slot].request.isLeased, !downstreams[slot].input.isEmpty {
                 let result = upstreams[upstream].descriptor.send(downstreams[slot].input.bytes)
                 guard let count = result.count else {
                     // The next event says when there is room.
                     if result.isAgain { return }
                     // It takes nothing more; what it said before is still to be read.
-                    downstreams[slot].tunnel.toldInstance = true
-                    requestBuffers.giveBack(from: &downstreams[slot].input)
-                    upstreams[upstream].sawEnd = true
-                    upstreams[upstream].mayRead = true
-                    return relayToClient(upstream)
+                    return instanceTakesNoMore(slot, upstream)
                 }
                 downstreams[slot].input.consume(count)
                 downstreams[slot].record?.received(count)
@@ -86,6 +83,50 @@ extension Forwarder {
                 return cutTunnel(slot)
             }
         }
+    }
+
+    /// Sends what is left of the request that led to the tunnel. True: it has all been sent and its buffer is given back, or more
+    /// must be received first. False: the instance takes nothing now, or the tunnel is over.
+    private mutating func sendRestOfRequest(_ slot: Int, _ upstream: Int, _ budget: inout Int) -> Bool {
+        while true {
+            let sent = downstreams[slot].requestSent
+            let count = downstreams[slot].request.count
+            if sent < count {
+                let result = upstreams[upstream].descriptor.send(
+                    downstreams[slot].request.bytes.extracting(sent..<count))
+                guard let moved = result.count else {
+                    if !result.isAgain { instanceTakesNoMore(slot, upstream) }
+                    return false
+                }
+                downstreams[slot].requestSent = sent &+ moved
+                budget -= moved
+                touchTunnel(slot)
+                continue
+            }
+            if downstreams[slot].requestIsComplete {
+                requestBuffers.giveBack(from: &downstreams[slot].request)
+                return true
+            }
+            if downstreams[slot].input.isEmpty { return true }
+            downstreams[slot].request.removeAll()
+            downstreams[slot].requestSent = 0
+            do throws(HTTPFault) {
+                try appendBody(slot)
+            } catch {
+                cutTunnel(slot, "the request's body: \(error.reason)")
+                return false
+            }
+        }
+    }
+
+    /// The instance takes nothing more; what it said before is still to be read.
+    private mutating func instanceTakesNoMore(_ slot: Int, _ upstream: Int) {
+        downstreams[slot].tunnel.toldInstance = true
+        requestBuffers.giveBack(from: &downstreams[slot].input)
+        requestBuffers.giveBack(from: &downstreams[slot].request)
+        upstreams[upstream].sawEnd = true
+        upstreams[upstream].mayRead = true
+        relayToClient(upstream)
     }
 
     mutating func relayToClient(_ upstream: Int) {

@@ -2,7 +2,26 @@ import Shared
 
 /// The protocols of an Upgrade field (RFC 9110 7.8).
 enum UpgradeProtocols {
-    /// The members of the list, in lower case if `value` is; empty when one of them is none.
+    /// What of a request's Upgrade is offered to an instance, as one list; empty for nothing. HTTP/1.1 may offer it with any
+    /// method and any body, in any number of lines (RFC 9110 7.8, 5.3). HTTP/2 is left out: an instance would take it for its own
+    /// connection's.
+    static func offer(of head: borrowing RequestHead, _ bytes: Span<UInt8>) -> [UInt8] {
+        guard head.minorVersion == 1, head.fields.connectionUpgrade else { return [] }
+        var offer: [UInt8] = []
+        for line in head.fields.lines where line.name == .upgrade {
+            for member in list(bytes.array(Int(line.valueStart), Int(line.valueCount))) {
+                let lower = member.map(lowercase)
+                if lower.starts(with: "h2".utf8) || lower.starts(with: "http".utf8) { continue }
+                if !offer.isEmpty { offer += [0x2c, 0x20] }
+                offer += member
+            }
+        }
+        return offer
+    }
+
+    private static func lowercase(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }
+
+    /// The members of a list; empty when one of them is no protocol.
     static func list(_ value: [UInt8]) -> [ArraySlice<UInt8>] {
         let members = value.split(separator: UInt8(ascii: ",")).map { member in
             member.drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }.reversed()[...]
@@ -13,10 +32,10 @@ enum UpgradeProtocols {
         return isValid ? members.map { ArraySlice($0) } : []
     }
 
-    /// Whether an instance that changed to `chosen` kept to what it was `offered`, lower case.
+    /// Whether an instance that changed to `chosen` kept to what it was `offered`, whatever the case.
     static func allows(_ chosen: [UInt8], offered: [UInt8]) -> Bool {
-        let offers = list(offered)
-        let choices = list(chosen.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 })
+        let offers = list(offered.map(lowercase))
+        let choices = list(chosen.map(lowercase))
         return !choices.isEmpty && choices.allSatisfy { choice in offers.contains { $0.elementsEqual(choice) } }
     }
 }

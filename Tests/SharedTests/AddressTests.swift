@@ -57,10 +57,18 @@ import Testing
             try parse(Self.six + [1, 2])
                 == .header(
                     byteCount: 52, source: SocketAddress(literal: "2001:db8::7", port: 9)))
+        var attached = Self.four
+        attached[15] += 8
+        let header = try parse(attached + [0x20, 0, 2, 7, 7, 0x04, 0, 0])
+        #expect(header == .header(byteCount: 36, source: SocketAddress(literal: "192.0.2.1", port: 8080)))
         // LOCAL, and a family other than TCP: the connection speaks for itself. What is attached is skipped.
         #expect(try parse(Self.signature + [0x20, 0, 0, 2, 9, 9]) == .header(byteCount: 18, source: nil))
         #expect(try parse(Self.signature + [0x20, 0x11, 0, 0]) == .header(byteCount: 16, source: nil))
         #expect(try parse(Self.signature + [0x21, 0x31, 0, 0]) == .header(byteCount: 16, source: nil))
+        #expect(try parse(Self.signature + [0x21, 0, 0, 3, 9, 9, 9]) == .header(byteCount: 19, source: nil))
+        #expect(
+            try parse(Self.signature + [0x21, 0x12, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2])
+                == .header(byteCount: 28, source: nil))
     }
 
     @Test func everyBeginningNeedsMoreAndNothingElse() throws {

@@ -48,6 +48,11 @@ import Testing
         "5\nhello\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "g\r\n", "\r\n", " 5\r\nhello\r\n",
         "-5\r\n", "0x5\r\nhello\r\n", "5 \r\nhello\r\n", "5 x\r\nhello\r\n", "5 5\r\n",
         "10000000000000000\r\n", "00000000000000001\r\n", "ffffffffffffffff\r\n", "5;a\nb\r\n", "5;a\rb\r\nhello\r\n",
+        "5;\r\nhello\r\n", "5; \r\nhello\r\n", "5;;\r\nhello\r\n", "5;a;\r\nhello\r\n", "5;a b\r\nhello\r\n",
+        "5;a \r\nhello\r\n", "5;=x\r\nhello\r\n", "5;a=\r\nhello\r\n", "5;a= \r\nhello\r\n", "5;a=b c\r\nhello\r\n",
+        "5;a=b=c\r\nhello\r\n", "5;a=\"b\r\nhello\r\n", "5;a=\"b\"c\r\nhello\r\n", "5;a=\"b\\\r\nhello\r\n",
+        "5;a=b\"c\"\r\nhello\r\n", "5;a@b\r\nhello\r\n", "5;a=(b)\r\nhello\r\n", "5,a\r\nhello\r\n",
+        "5;a=\"b\nc\"\r\nhello\r\n", "5;a=\"\u{7f}\"\r\nhello\r\n", "5;\"a\"=b\r\nhello\r\n",
         "0\r\nX: a\nY: b\r\n\r\n",
         "0\r\n folded\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\n\rX", "5;\u{0}\r\nhello\r\n",
     ])
@@ -58,6 +63,16 @@ import Testing
                 return
             }
             #expect(fault.status == 400, "\(fault.reason)")
+        }
+    }
+
+    @Test(arguments: [
+        "", ";a", ";a=b", " ;a", "\t ; a = b", ";a;b=c;d", ";a =b;c= d", ";a=\"\"", ";a=\"b c;\\\"\\\\=\"", ";a=\"b\" ;c", ";a ;b",
+        ";!#$%&'*+-.^_`|~0=!x", ";a=\"\u{e9}\t\"",
+    ])
+    func extensionsThatKeepToTheGrammarAreSkipped(_ text: String) throws {
+        for size in [1, 2, 3, 100] {
+            #expect(try decode("5\(text)\r\nhello\r\n0\(text)\r\n\r\n", pieces: size).get().data == "hello")
         }
     }
 

@@ -1,5 +1,5 @@
-/// Reads the chunked coding (RFC 9112 7.1) strictly: 1 to 16 hex digits, CRLF everywhere, extensions skipped and bounded in
-/// total, trailers kept aside and bounded. Works across any split of the bytes.
+/// Reads the chunked coding (RFC 9112 7.1) strictly: 1 to 16 hex digits, CRLF everywhere, extensions checked against their
+/// grammar, then dropped, and bounded in total; trailers kept aside and bounded. Works across any split of the bytes.
 public struct ChunkedDecoder: Sendable {
     public enum Piece: Equatable, Sendable {
         /// Data at an offset of the span given.
@@ -11,7 +11,9 @@ public struct ChunkedDecoder: Sendable {
     }
 
     private enum State: UInt8, Sendable {
-        case sizeFirst, size, sizeSpace, extensions, sizeLineFeed, data, dataCarriageReturn, dataLineFeed
+        case sizeFirst, size, sizeLineFeed, data, dataCarriageReturn, dataLineFeed
+        // A chunk extension: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ).
+        case beforeSemicolon, beforeName, name, beforeEquals, beforeValue, value, quoted, quotedPair, afterQuoted
         case trailerFirst, trailer, trailerLineFeed, endLineFeed, done
     }
 
@@ -65,28 +67,15 @@ public struct ChunkedDecoder: Sendable {
                 state = .size
             } else if state == .size, byte == 0x0d {
                 state = .sizeLineFeed
-            } else if state == .size, byte == 0x3b || byte == 0x20 || byte == 0x09 {
-                state = byte == 0x3b ? .extensions : .sizeSpace
+            } else if state == .size, byte == 0x3b || Self.isBlank(byte) {
+                state = byte == 0x3b ? .beforeName : .beforeSemicolon
                 try countExtension()
             } else {
                 throw fault("byte \(Text.hex(byte)) in a chunk size")
             }
-        case .sizeSpace:
-            if byte == 0x3b {
-                state = .extensions
-            } else if byte != 0x20, byte != 0x09 {
-                throw fault("byte \(Text.hex(byte)) after a chunk size")
-            }
+        case .beforeSemicolon, .beforeName, .name, .beforeEquals, .beforeValue, .value, .quoted, .quotedPair, .afterQuoted:
             try countExtension()
-        case .extensions:
-            if byte == 0x0d {
-                state = .sizeLineFeed
-            } else if Grammar.isFieldValue(byte) {
-                try countExtension()
-            } else {
-                throw fault(
-                    byte == 0x0a ? "bare LF in a chunk extension" : "byte \(Text.hex(byte)) in a chunk extension")
-            }
+            try stepInExtension(byte)
         case .sizeLineFeed:
             guard byte == 0x0a else { throw fault("bare CR in a chunk size line") }
             guard remaining <= UInt64(Int64.max) else { throw fault("a chunk of more than 2^63-1 bytes") }
@@ -114,6 +103,77 @@ public struct ChunkedDecoder: Sendable {
         case .done:
             break
         }
+    }
+
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+
+    /// One byte of a chunk extension (RFC 9112 7.1.1). What is read is dropped: an extension is for the next hop only.
+    private mutating func stepInExtension(_ byte: UInt8) throws(HTTPFault) {
+        switch state {
+        case .beforeSemicolon:
+            if byte == 0x3b { state = .beforeName } else if !Self.isBlank(byte) { throw extensionFault(byte) }
+        case .beforeName:
+            if Grammar.isToken(byte) { state = .name } else if !Self.isBlank(byte) { throw extensionFault(byte) }
+        case .name:
+            if Self.isBlank(byte) {
+                state = .beforeEquals
+            } else if byte == 0x3d {
+                state = .beforeValue
+            } else if !Grammar.isToken(byte) {
+                try endExtension(byte)
+            }
+        case .beforeEquals:
+            if byte == 0x3d {
+                state = .beforeValue
+            } else if byte == 0x3b {
+                state = .beforeName
+            } else if !Self.isBlank(byte) {
+                throw extensionFault(byte)
+            }
+        case .beforeValue:
+            if byte == 0x22 {
+                state = .quoted
+            } else if Grammar.isToken(byte) {
+                state = .value
+            } else if !Self.isBlank(byte) {
+                throw extensionFault(byte)
+            }
+        case .value:
+            if !Grammar.isToken(byte) { try endExtension(byte) }
+        case .quoted:
+            if byte == 0x22 {
+                state = .afterQuoted
+            } else if byte == 0x5c {
+                state = .quotedPair
+            } else if !Grammar.isFieldValue(byte) {
+                throw extensionFault(byte)
+            }
+        case .quotedPair:
+            guard Grammar.isFieldValue(byte) else { throw extensionFault(byte) }
+            state = .quoted
+        case .afterQuoted:
+            try endExtension(byte)
+        case .sizeFirst, .size, .sizeLineFeed, .data, .dataCarriageReturn, .dataLineFeed, .trailerFirst, .trailer,
+            .trailerLineFeed, .endLineFeed, .done:
+            break
+        }
+    }
+
+    /// A byte behind a complete extension: the line ends, or another extension follows.
+    private mutating func endExtension(_ byte: UInt8) throws(HTTPFault) {
+        if byte == 0x0d {
+            state = .sizeLineFeed
+        } else if byte == 0x3b {
+            state = .beforeName
+        } else if Self.isBlank(byte) {
+            state = .beforeSemicolon
+        } else {
+            throw extensionFault(byte)
+        }
+    }
+
+    private func extensionFault(_ byte: UInt8) -> HTTPFault {
+        fault(byte == 0x0a ? "bare LF in a chunk extension" : "byte \(Text.hex(byte)) in a chunk extension")
     }
 
     private mutating func countExtension() throws(HTTPFault) {

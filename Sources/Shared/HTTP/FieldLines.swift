@@ -64,7 +64,7 @@ public struct FieldLines: Sendable {
             guard index < count else { return false }
             if bytes[index] == 0x0d {
                 guard index &+ 1 < count else { return false }
-                guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in the head") }
+                guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in the head", .bareCR) }
                 position = index &+ 2
                 return true
             }
@@ -79,25 +79,25 @@ public struct FieldLines: Sendable {
             let valueStart = index
             index = Grammar.endOfFieldValue(bytes, index)
             guard index < count else { return false }
-            guard bytes[index] == 0x0d else { throw HTTPFault(status, Self.badByte(bytes[index])) }
+            guard bytes[index] == 0x0d else { throw Self.badByte(bytes[index], status) }
             guard index &+ 1 < count else { return false }
-            guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in a field value") }
+            guard bytes[index &+ 1] == 0x0a else { throw HTTPFault(status, "bare CR in a field value", .bareCR) }
             var valueEnd = index
             while valueEnd > valueStart, bytes[valueEnd &- 1] == 0x20 || bytes[valueEnd &- 1] == 0x09 { valueEnd &-= 1 }
             index &+= 2
             guard lines.count < maxFields else {
-                throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields")
+                throw HTTPFault(side == .request ? 431 : 502, "more than \(maxFields) fields", .tooManyFields)
             }
             let name = add(bytes, nameStart, nameCount, valueStart, valueEnd &- valueStart)
             if name != .other, !isTrailer { try note(name, bytes, valueStart, valueEnd &- valueStart, side) }
         }
     }
 
-    private static func badByte(_ byte: UInt8) -> String {
+    private static func badByte(_ byte: UInt8, _ status: UInt16) -> HTTPFault {
         switch byte {
-        case 0x0a: "bare LF in a field value"
-        case 0: "NUL in a field value"
-        default: "control byte \(Text.hex(byte)) in a field value"
+        case 0x0a: HTTPFault(status, "bare LF in a field value", .bareLF)
+        case 0: HTTPFault(status, "NUL in a field value", .controlByte)
+        default: HTTPFault(status, "control byte \(Text.hex(byte)) in a field value", .controlByte)
         }
     }
 
@@ -108,16 +108,16 @@ public struct FieldLines: Sendable {
         let status: UInt16 = side == .request ? 400 : 502
         let byte = bytes[index]
         if nameCount == 0 {
-            if byte == 0x20 || byte == 0x09 { throw HTTPFault(status, "a folded field line (obs-fold)") }
-            if byte == 0x3a { throw HTTPFault(status, "a field without a name") }
-            if byte == 0x0a { throw HTTPFault(status, "bare LF in the head") }
+            if byte == 0x20 || byte == 0x09 { throw HTTPFault(status, "a folded field line (obs-fold)", .foldedLine) }
+            if byte == 0x3a { throw HTTPFault(status, "a field without a name", .fieldName) }
+            if byte == 0x0a { throw HTTPFault(status, "bare LF in the head", .bareLF) }
         }
         if byte == 0x20 || byte == 0x09 {
             guard side == .response else { throw HTTPFault(status, "white space before the colon of a field") }
             while index < bytes.count, bytes[index] == 0x20 || bytes[index] == 0x09 { index &+= 1 }
             if index == bytes.count || bytes[index] == 0x3a { return }
         }
-        throw HTTPFault(status, "byte \(Text.hex(byte)) in a field name")
+        throw HTTPFault(status, "byte \(Text.hex(byte)) in a field name", byte == 0x0a ? .bareLF : .fieldName)
     }
 
     @inline(__always)
@@ -140,21 +140,21 @@ public struct FieldLines: Sendable {
         let status: UInt16 = side == .request ? 400 : 502
         switch name {
         case .host:
-            if hasHost { throw HTTPFault(status, "more than one Host") }
+            if hasHost { throw HTTPFault(status, "more than one Host", .severalHosts) }
             hasHost = true
             hostIndex = lines.count &- 1
         case .contentLength:
-            if contentLength != nil { throw HTTPFault(status, "more than one Content-Length") }
+            if contentLength != nil { throw HTTPFault(status, "more than one Content-Length", .severalContentLengths) }
             contentLength = try Self.length(bytes, valueStart, valueCount, status)
             if bytes[valueStart] == 0x30, valueCount > 1 { skipLeadingZeros(bytes) }
-            if hasTransferEncoding { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
+            if hasTransferEncoding { throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths) }
         case .transferEncoding:
-            if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding") }
-            if contentLength != nil { throw HTTPFault(status, "both Content-Length and Transfer-Encoding") }
+            if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding", .severalTransferEncodings) }
+            if contentLength != nil { throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths) }
             guard bytes.equalsIgnoringCase("chunked", at: valueStart, count: valueCount) else {
                 throw HTTPFault(
                     side == .request && Self.endsInChunked(bytes, valueStart, valueCount) ? 501 : status,
-                    "a Transfer-Encoding other than chunked")
+                    "a Transfer-Encoding other than chunked", .transferEncoding)
             }
             hasTransferEncoding = true
         case .connection:
@@ -169,14 +169,14 @@ public struct FieldLines: Sendable {
             for index in valueStart..<valueStart &+ valueCount where bytes[index] != 0x30 { isZero = false }
             if isZero { maxForwardsIsZero = true }
         case .date: hasDate = true
-        case .xRequestID: hasRequestID = true
+        case .xRequestID: if valueCount > 0 { hasRequestID = true }
         case .keepAlive: keepAliveIndex = lines.count &- 1
         case .te:
             Self.forEachListMember(bytes, valueStart, valueCount) { start, count in
                 if bytes.equalsIgnoringCase("trailers", at: start, count: count) { teTrailers = true }
             }
         case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost: hasForwarded = true
-        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings: break
+        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings, .vouched: break
         }
     }
 
@@ -194,15 +194,15 @@ public struct FieldLines: Sendable {
     private static func length(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault)
         -> UInt64
     {
-        guard count > 0, count <= 19 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1") }
+        guard count > 0, count <= 19 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength) }
         var value: UInt64 = 0
         for index in start..<start &+ count {
             let digit = bytes[index] &- 0x30
-            guard digit <= 9 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1") }
+            guard digit <= 9 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength) }
             // 19 digits are below 10^19 and fit in 64 bits.
             value = value &* 10 &+ UInt64(digit)
         }
-        guard value <= UInt64(Int64.max) else { throw HTTPFault(status, "a Content-Length above 2^63-1") }
+        guard value <= UInt64(Int64.max) else { throw HTTPFault(status, "a Content-Length above 2^63-1", .contentLength) }
         return value
     }
 
@@ -245,8 +245,8 @@ public struct FieldLines: Sendable {
                 tooMany = true
             }
         }
-        if bad { throw HTTPFault(status, "a Connection option that is no token") }
-        if tooMany { throw HTTPFault(status, "more than \(Limits.headFields) Connection options") }
+        if bad { throw HTTPFault(status, "a Connection option that is no token", .connectionOptions) }
+        if tooMany { throw HTTPFault(status, "more than \(Limits.headFields) Connection options", .connectionOptions) }
     }
 
     /// Members of a comma-separated list without the white space around them; empty ones are skipped (RFC 9110 5.6.1).
@@ -282,6 +282,15 @@ public struct FieldLines: Sendable {
             }
         }
         return result
+    }
+
+    /// The value of a Max-Forwards that is not a number (RFC 9110 7.6.2); nil: there is none.
+    func badMaxForwards(in bytes: Span<UInt8>) -> String? {
+        for line in lines where line.name == .maxForwards {
+            let value = bytes.array(Int(line.valueStart), Int(line.valueCount))
+            if value.isEmpty || !value.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) { return Text.shown(value) }
+        }
+        return nil
     }
 
     /// Whether Connection named this field, so that it ends here.

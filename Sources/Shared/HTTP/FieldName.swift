@@ -4,10 +4,24 @@ public enum FieldName: UInt8, Sendable {
     case host, contentLength, transferEncoding, connection, keepAlive, proxyConnection, te, trailer, upgrade
     case proxyAuthenticate, proxyAuthorization, via, forwarded, xForwardedFor, xForwardedProto, xForwardedHost
     case xRequestID, expect, date, maxForwards, http2Settings
+    /// What else speaks of whoever is asked for: passed on from a trusted sender only (`isVouched`).
+    case vouched
 
-    /// The name that a range spells, case ignored. Length first, so that most fields cost one comparison.
+    /// The name that a range spells, case ignored.
     @inline(__always)
     static func classify(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> FieldName {
+        let name = known(bytes, start, count)
+        // The names looked for there begin with X, T or F.
+        guard name == .other, count > 7 else { return name }
+        switch bytes[start] | 0x20 {
+        case 0x78, 0x74, 0x66: return isVouched(bytes, start, count) ? .vouched : .other
+        default: return .other
+        }
+    }
+
+    /// Length first, so that most fields cost one comparison.
+    @inline(__always)
+    private static func known(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> FieldName {
         @inline(__always) func spells(_ name: StaticString) -> Bool {
             bytes.equalsIgnoringCase(name, at: start, count: count)
         }
@@ -31,6 +45,18 @@ public enum FieldName: UInt8, Sendable {
         case 19: return spells("proxy-authorization") ? .proxyAuthorization : .other
         default: return .other
         }
+    }
+
+    /// Whether a name is one of those by which proxies speak of the client: X-Forwarded-* beside the three that are known by
+    /// themselves, and their relatives. A server that reads one believes whoever has written it.
+    private static func isVouched(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        if count > 12, bytes.equalsIgnoringCase("x-forwarded-", at: start, count: 12) { return true }
+        let names: [StaticString] = [
+            "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-original-forwarded-for",
+            "x-original-host", "x-url-scheme", "x-scheme", "front-end-https",
+        ]
+        for name in names where bytes.equalsIgnoringCase(name, at: start, count: count) { return true }
+        return false
     }
 }
 

@@ -2,10 +2,47 @@
 public struct HTTPFault: Error, Equatable, Sendable {
     public let status: UInt16
     public let reason: String
+    public let kind: Kind
 
-    public init(_ status: UInt16, _ reason: String) {
+    public init(_ status: UInt16, _ reason: String, _ kind: Kind = .other) {
         self.status = status
         self.reason = reason
+        self.kind = kind
+    }
+
+    /// What is wrong with a response, as a number that history on disk can hold: values are never used again for something
+    /// else, and stay below 1024.
+    public enum Kind: UInt16, CaseIterable, Sendable {
+        case other = 0
+        case notHTTP, statusLine, statusNumber, headTooLarge, tooManyFields, bareCR, bareLF, controlByte, foldedLine
+        case fieldName, severalHosts, contentLength, severalContentLengths, transferEncoding, severalTransferEncodings
+        case bothLengths, transferEncodingInHTTP10, connectionOptions, unaskedUpgrade, endlessInterim
+
+        public var words: String {
+            switch self {
+            case .other: "not understood"
+            case .notHTTP: "not HTTP/1"
+            case .statusLine: "bad status line"
+            case .statusNumber: "status is not a number from 100 to 599"
+            case .headTooLarge: "head larger than `limits.head_size`"
+            case .tooManyFields: "more fields than `limits.header_count`"
+            case .bareCR: "bare CR"
+            case .bareLF: "bare LF"
+            case .controlByte: "control byte"
+            case .foldedLine: "folded field line (obs-fold)"
+            case .fieldName: "bad field name"
+            case .severalHosts: "more than one Host"
+            case .contentLength: "bad Content-Length"
+            case .severalContentLengths: "more than one Content-Length"
+            case .transferEncoding: "Transfer-Encoding other than chunked"
+            case .severalTransferEncodings: "more than one Transfer-Encoding"
+            case .bothLengths: "both Content-Length and Transfer-Encoding"
+            case .transferEncodingInHTTP10: "Transfer-Encoding in HTTP/1.0"
+            case .connectionOptions: "bad Connection field"
+            case .unaskedUpgrade: "101 without an upgrade"
+            case .endlessInterim: "interim answers without end"
+            }
+        }
     }
 }
 

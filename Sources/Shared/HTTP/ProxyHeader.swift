@@ -50,6 +50,18 @@ public enum ProxyHeader {
         return source
     }
 
+    /// What is attached behind the addresses (2.2, Type-Length-Value): each a kind, a length of two bytes and as many bytes, up to
+    /// the end. What they say is not needed here.
+    private static func checkAttachments(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) throws(HTTPFault) {
+        var index = start
+        while index < end {
+            guard end - index >= 3, case let length = Int(bytes[index + 1]) << 8 | Int(bytes[index + 2]),
+                length <= end - index - 3
+            else { throw HTTPFault(400, "a PROXY header whose attachments do not end with it") }
+            index += 3 + length
+        }
+    }
+
     private static func parseBinary(_ bytes: Span<UInt8>) throws(HTTPFault) -> Parsed {
         for index in 0..<min(signature.count, bytes.count) where bytes[index] != signature[index] {
             throw HTTPFault(400, "a connection that does not begin with a PROXY header")
@@ -65,15 +77,24 @@ public enum ProxyHeader {
         }
         // The family decides how long the addresses are; both ends, then both ports. LOCAL, the sender's own connection such as
         // a health check, has none that count.
+        let isLocal = bytes[12] == 0x20
         let addresses: Int
         switch bytes[13] {
-        case 0x11 where bytes[12] == 0x21: addresses = 12
-        case 0x21 where bytes[12] == 0x21: addresses = 36
-        default: addresses = 0
+        case 0x11, 0x12: addresses = 12
+        case 0x21, 0x22: addresses = 36
+        case 0x31, 0x32: addresses = min(216, length)
+        case 0x00: addresses = 0
+        default:
+            // LOCAL's is to be ignored, whatever it says.
+            guard isLocal else { throw HTTPFault(400, "a PROXY header of family and protocol \(Text.hex(bytes[13]))") }
+            addresses = 0
         }
-        guard length >= addresses else { throw HTTPFault(400, "a PROXY header that is shorter than its addresses") }
+        guard isLocal || length >= addresses else {
+            throw HTTPFault(400, "a PROXY header that is shorter than its addresses")
+        }
         guard bytes.count >= byteCount else { return .needsMore }
-        guard addresses > 0 else { return .header(byteCount: byteCount, source: nil) }
+        if !isLocal, bytes[13] != 0 { try checkAttachments(bytes, 16 + addresses, byteCount) }
+        guard !isLocal, bytes[13] == 0x11 || bytes[13] == 0x21 else { return .header(byteCount: byteCount, source: nil) }
         func number(_ start: Int, _ count: Int) -> UInt64 {
             (start..<start + count).reduce(0) { $0 << 8 | UInt64(bytes[$1]) }
         }

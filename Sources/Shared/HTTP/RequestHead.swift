@@ -233,6 +233,9 @@ public struct RequestHead: Sendable {
         }
         if minorVersion == 0, fields.hasTransferEncoding { throw HTTPFault(400, "Transfer-Encoding in HTTP/1.0") }
         if method == .connect { throw HTTPFault(501, "CONNECT is not done here") }
+        if method == .trace || method == .options, let bad = fields.badMaxForwards(in: bytes) {
+            throw HTTPFault(400, "Max-Forwards is `\(bad)`, which is not a number")
+        }
     }
 }
 

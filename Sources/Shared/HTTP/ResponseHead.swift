@@ -33,11 +33,11 @@ public struct ResponseHead: Sendable {
         guard try parseLine(bytes, &index),
             try fields.read(bytes, from: &index, side: .response, maxFields: maxFields)
         else {
-            if bytes.count >= maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes") }
+            if bytes.count >= maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes", .headTooLarge) }
             return false
         }
-        if index > maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes") }
-        if minorVersion == 0, fields.hasTransferEncoding { throw HTTPFault(502, "Transfer-Encoding in HTTP/1.0") }
+        if index > maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes", .headTooLarge) }
+        if minorVersion == 0, fields.hasTransferEncoding { throw HTTPFault(502, "Transfer-Encoding in HTTP/1.0", .transferEncodingInHTTP10) }
         byteCount = index
         return true
     }
@@ -48,32 +48,34 @@ public struct ResponseHead: Sendable {
             // Enough to tell garbage from a slow start.
             let expected: [UInt8] = Array("HTTP/1.".utf8)
             for offset in 0..<min(expected.count, count) where bytes[offset] != expected[offset] {
-                throw HTTPFault(502, "an answer that is not HTTP/1")
+                throw HTTPFault(502, "an answer that is not HTTP/1", .notHTTP)
             }
             return false
         }
         guard bytes.word(at: 0) & 0xff_ffff_ffff_ffff == 0x2e_312f_5054_5448 else {
-            throw HTTPFault(502, "an answer that is not HTTP/1")
+            throw HTTPFault(502, "an answer that is not HTTP/1", .notHTTP)
         }
         let minor = bytes[7] &- 0x30
-        guard minor <= 9, bytes[8] == 0x20 else { throw HTTPFault(502, "a bad status line") }
+        guard minor <= 9, bytes[8] == 0x20 else { throw HTTPFault(502, "a bad status line", .statusLine) }
         minorVersion = minor == 0 ? 0 : 1
         let (a, b, c) = (bytes[9] &- 0x30, bytes[10] &- 0x30, bytes[11] &- 0x30)
-        guard a >= 1, a <= 5, b <= 9, c <= 9 else { throw HTTPFault(502, "a status that is no number from 100 to 599") }
+        guard a >= 1, a <= 5, b <= 9, c <= 9 else { throw HTTPFault(502, "a status that is no number from 100 to 599", .statusNumber) }
         status = UInt16(a) &* 100 &+ UInt16(b) &* 10 &+ UInt16(c)
         index = 12
         // Some servers leave out the space before an empty reason.
         if bytes[index] == 0x20 {
             index = 13
         } else if bytes[index] != 0x0d {
-            throw HTTPFault(502, "a bad status line")
+            throw HTTPFault(502, "a bad status line", .statusLine)
         }
         reasonStart = index
         index = Grammar.endOfFieldValue(bytes, index)
         reasonCount = index &- reasonStart
         guard index &+ 1 < count else { return false }
         guard bytes[index] == 0x0d, bytes[index &+ 1] == 0x0a else {
-            throw HTTPFault(502, "a control byte in the status line")
+            throw HTTPFault(
+                502, "\(bytes[index] == 0x0a ? "bare LF" : "a control byte") in the status line",
+                bytes[index] == 0x0a ? .bareLF : .controlByte)
         }
         index &+= 2
         return true
