@@ -23,10 +23,12 @@ public enum Limits {
     public static let addedHeadBytes = 3000
     /// Members of a chain of proxies that are looked at, the nearest.
     public static let forwardedHops = 16
+    /// A longer X-Request-Id is replaced by one of ours: it is repeated in logs and errors.
+    public static let requestIDBytes = 128
     public static let chunkExtensionBytes = 4096
     public static let trailerBytes = 8 * 1024
     /// Trailers as they are sent on: each line may gain the space behind its colon.
-    public static let forwardedTrailerBytes = trailerBytes + headFields
+    public static let forwardedTrailerBytes = trailerBytes + headFieldsRange.upperBound
     /// A PROXY header of version 2 with what may be attached to it.
     public static let proxyHeaderBytes = 4096
 
@@ -164,6 +166,11 @@ public enum Limits {
     public static let statusKeptMilliseconds: UInt64 = 60_000
 
     // MARK: Configuration
+    /// What `check` lets pass. A reload may replace all instances by others: old and new have their places at the same time.
+    public static let configuredServices = 100_000
+    public static let configuredInstances = 500_000
+    public static let configuredPaths = 500_000
+    public static let configuredPackets = 4_000_000_000
     public static let configurationBytes = 32 * 1024 * 1024
     public static let nestingDepth = 64
     public static let keyBytes = 1024
@@ -266,6 +273,7 @@ public enum Limits {
         // JSON may double a path's bytes.
         precondition(pathsPerLine * (2 * keyBytes + 3) + 2 * keyBytes < lineBytes)
         precondition(observers + forwarders <= subscribers)
+        precondition(2 * configuredInstances < instancesInTable)
         // A generous kilobyte and a half for each that is told of.
         precondition(explainedInstances * 1536 < lineBytes)
         precondition(RowCounter.summed.upperBound < CounterFileLayout.rowWords)

@@ -167,7 +167,8 @@ struct API: ~Copyable {
     /// What the configuration says of requests' heads, as far as there is room here.
     private static func bounds(_ settings: ForwarderSettings) -> RequestHead.Bounds {
         let bytes = min(settings.headBytes, Limits.apiRequestBytes)
-        return RequestHead.Bounds(bytes: bytes, targetBytes: min(Limits.targetBytes, bytes), fields: settings.headFields)
+        return RequestHead.Bounds(
+            bytes: bytes, targetBytes: min(Limits.targetBytes, bytes), fields: settings.headFields)
     }
 
     /// True when a request has been read and its answer is ready to be sent.
@@ -194,7 +195,9 @@ struct API: ~Copyable {
                         return true
                     }
                 } catch {
-                    respond(slot, .json(error.status) { $0.field("status", error.reason) }, isHead: false, closes: true)
+                    let isHead = connections[slot].input.bytes.spells("HEAD ", at: 0)
+                    respond(
+                        slot, .json(error.status) { $0.field("status", error.reason) }, isHead: isHead, closes: true)
                     connections[slot].input.removeAll()
                     return true
                 }

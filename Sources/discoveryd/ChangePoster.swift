@@ -153,7 +153,9 @@ struct ChangePoster: ~Copyable {
                 return fail("closed without an answer", &loop)
             }
             do throws(HTTPFault) {
-                while try head.parse(input.bytes, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound) {
+                while try head.parse(
+                    input.bytes, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound)
+                {
                     let (status, isInterim) = (head.status, head.isInterim)
                     input.consume(head.byteCount)
                     if isInterim { continue }

@@ -17,10 +17,16 @@ struct DiscoveryState {
     static let paths = ["/", "/health", "/ready", "/stats", "/dump", "/metrics", "/explain"]
 
     func answer(_ head: RequestHead, _ bytes: Span<UInt8>, _ registry: Registry, now: UInt64) -> APIAnswer {
+        if head.fields.hasUnknownExpect, head.minorVersion >= 1 {
+            return .json(417) { $0.field("status", "Only Expect: 100-continue is understood") }
+        }
         if isLoopbackOnly, !hasLocalHost(head, bytes) {
             return .json(421) { $0.field("status", "this server answers to localhost and addresses only") }
         }
-        let path = String(decoding: bytes.array(head.targetStart, head.pathCount), as: UTF8.self)
+        // An absolute target without a path is the root (RFC 9110 4.2.3).
+        let path =
+            head.form == .absolute && head.pathCount == 0
+            ? "/" : String(decoding: bytes.array(head.targetStart, head.pathCount), as: UTF8.self)
         // Liveness and readiness are everybody's; what is known of the instances is for those who know the token.
         if let token = registry.general.discoveryToken, path != "/health", path != "/ready",
             !Self.carries(token, head, bytes)
@@ -135,14 +141,14 @@ struct DiscoveryState {
 
     /// An address, localhost, or nothing (HTTP/1.0).
     private func hasLocalHost(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
-        guard head.fields.hasHost else { return true }
-        let field = head.fields.lines[head.fields.hostIndex]
-        var host = Substring(String(decoding: bytes.array(Int(field.valueStart), Int(field.valueCount)), as: UTF8.self))
+        guard let authority = head.authority else { return true }
+        var host = Substring(String(decoding: bytes.array(authority.start, authority.count), as: UTF8.self))
         if host.hasPrefix("[") {
             host = host.dropFirst().prefix { $0 != "]" }
         } else if let colon = host.lastIndex(of: ":") {
             host = host[..<colon]
         }
+        if host.hasSuffix(".") { host = host.dropLast() }
         return host.lowercased() == "localhost" || SocketAddress(literal: String(host), port: 0) != nil
     }
 

@@ -230,7 +230,7 @@ struct Poller: ~Copyable {
         let (result, voidDelay) = judge(id, answer, registry, loop.now)
         measures.count(result)
         let answering: [SocketAddress]? =
-            if case .name = registry.instances[id].target { courses[id].answering } else { nil }
+            if case .name = registry.instances[id].target { inOrder(id) } else { nil }
         let recorded = registry.record(
             id, result, purpose: courses[id].purpose, wasAccused: courses[id].wasAccused, answering: answering,
             wall: courses[id].startedAt, began: courses[id].beganAt, now: loop.now)
@@ -262,6 +262,14 @@ struct Poller: ~Copyable {
             wait(id, registry.polling(id).frequencyMilliseconds, &loop)
         }
         beginWaiting(&registry, &loop)
+    }
+
+    /// The addresses that have answered, in the order of the name's: which poll ended first is no change.
+    private func inOrder(_ id: Int) -> [SocketAddress] {
+        let probes = courses[id].probes
+        let answering = courses[id].answering
+        if answering.count <= 1 { return answering }
+        return (0..<probes.count).map { prober.probes[probes[$0]].address }.filter { answering.contains($0) }
     }
 
     /// Whether a failure is believed. What is not is our own fault in history, and the poll is repeated after the given delay,

@@ -230,6 +230,7 @@ extension Forwarder {
         }
         let awaitsClient =
             !downstreams[slot].requestIsComplete && downstreams[slot].requestSent == downstreams[slot].request.count
+            && !downstreams[slot].exchange.expectsContinue
         if awaitsClient {
             return answer(
                 slot,

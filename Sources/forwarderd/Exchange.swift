@@ -4,6 +4,8 @@ import Shared
 enum UpstreamFault: Equatable, Sendable {
     /// Nothing was sent: the connection never stood.
     case connect(Errno)
+    /// The instance has no address that answers its polls.
+    case noAddress
     case connectTimeout
     /// Closed or reset after it stood.
     case closed
@@ -17,7 +19,7 @@ enum UpstreamFault: Equatable, Sendable {
         switch self {
         case .connect(let error): !error.isOurOwn
         case .connectTimeout, .reset: true
-        case .closed, .timeout, .malformed: false
+        case .noAddress, .closed, .timeout, .malformed: false
         }
     }
 
@@ -25,6 +27,7 @@ enum UpstreamFault: Equatable, Sendable {
     var proxyError: StaticString {
         switch self {
         case .connect(let error): error == .connectionRefused ? "connection_refused" : "destination_ip_unroutable"
+        case .noAddress: "destination_ip_unroutable"
         case .connectTimeout: "connection_timeout"
         case .closed, .reset: "connection_terminated"
         case .timeout: "http_response_timeout"
@@ -35,6 +38,7 @@ enum UpstreamFault: Equatable, Sendable {
     var words: String {
         switch self {
         case .connect(let error): "connect: \(error)"
+        case .noAddress: "no address of the instance is known"
         case .connectTimeout: "connect timed out"
         case .closed: "closed without a complete answer"
         case .reset: "connection reset"
@@ -46,7 +50,7 @@ enum UpstreamFault: Equatable, Sendable {
     var status: UInt16 {
         switch self {
         case .connectTimeout, .timeout: 504
-        case .connect, .closed, .reset, .malformed: 502
+        case .connect, .noAddress, .closed, .reset, .malformed: 502
         }
     }
 }
@@ -55,8 +59,10 @@ enum UpstreamFault: Equatable, Sendable {
 struct Exchange {
     /// What to do after a failure.
     enum Action: Equatable {
-        /// The same instance once more, on a fresh connection.
+        /// The same address once more, on a fresh connection.
         case freshConnection
+        /// Another address of the same instance.
+        case nextAddress
         /// Another instance, this one excluded.
         case nextInstance
         /// The client gets an error of ours.
@@ -81,6 +87,8 @@ struct Exchange {
     var isReplayable = true
     /// A byte of a final answer has been forwarded.
     var hasForwarded = false
+    /// The client waits for 100 (Continue) before it sends its body.
+    var expectsContinue = false
     /// A reused connection failed and a fresh one to the same instance was tried.
     var hasTriedFresh = false
     /// It has moved to another instance after a byte was sent.
@@ -88,6 +96,9 @@ struct Exchange {
     /// It moves further than that, which is counted in the service's retry budget.
     var isRetrying = false
     var excluded = ExclusionSet()
+    /// The address of the present try, and those of this instance that could not be connected to.
+    var address: SocketAddress?
+    private(set) var triedAddresses: [SocketAddress] = []
     var tries = 0
     /// Waits for an instance with room.
     var isQueued = false
@@ -99,15 +110,20 @@ struct Exchange {
     var sentAt: UInt64 = 0
 
     /// Judges a failure of the present connection. `isReused`: it had served before. `budget`: the service allows a retry.
-    /// `tries`: instances that one request may be tried at.
+    /// `tries`: instances that one request may be tried at. `addresses`: those of the present instance.
     mutating func failed(
-        _ fault: UpstreamFault, isReused: Bool, budget: Bool, tries: Int = Limits.instancesTriedPerRequest
+        _ fault: UpstreamFault, isReused: Bool, budget: Bool, tries: Int = Limits.instancesTriedPerRequest,
+        addresses: [SocketAddress] = []
     ) -> Action {
         if hasForwarded { return .cut }
         switch fault {
-        case .connect, .connectTimeout:
-            // Nothing was sent: any method, any body may go on to the next instance.
-            excluded.insert(instance)
+        case .connect, .connectTimeout, .noAddress:
+            // Nothing was sent: any method, any body may go on to the next address, then to the next instance.
+            if let address, addresses.count > 1 {
+                triedAddresses.append(address)
+                if AddressEvidence.hasMore(addresses, tried: triedAddresses) { return .nextAddress }
+            }
+            exclude()
             return excluded.count < tries ? .nextInstance : .answer
         case .closed, .reset:
             guard !hasSent || isIdempotent && isReplayable else { return .answer }
@@ -115,7 +131,7 @@ struct Exchange {
                 hasTriedFresh = true
                 return .freshConnection
             }
-            excluded.insert(instance)
+            exclude()
             guard excluded.count < tries else { return .answer }
             // The first move to another instance is always allowed, or a killed instance would fail those that it was
             // serving on new connections; the budget bounds what comes after.
@@ -124,10 +140,18 @@ struct Exchange {
                 isRetrying = true
             }
             hasMoved = true
+            // Its kept connections may be as old.
+            hasTriedFresh = false
             return .nextInstance
         case .timeout, .malformed:
             return .answer
         }
+    }
+
+    /// The request does not go to the present instance again.
+    private mutating func exclude() {
+        excluded.insert(instance)
+        if !triedAddresses.isEmpty { triedAddresses = [] }
     }
 
     /// A connection to an instance is about to be used.

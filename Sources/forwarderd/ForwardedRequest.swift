@@ -45,23 +45,27 @@ enum ForwardedRequest {
         let hostCount = out.count &- hostStart
         out.append("\r\n")
         writeFields(head, bytes, isTrusted: isTrusted, &out)
+        // A client of HTTP/1.0 could not be given any.
+        let takesTrailers = head.fields.teTrailers && head.minorVersion >= 1
         if !upgrade.isEmpty {
             out.append(
-                head.fields.teTrailers
+                takesTrailers
                     ? "TE: trailers\r\nConnection: Upgrade, TE\r\nUpgrade: " : "Connection: Upgrade\r\nUpgrade: ")
             out.append(upgrade)
             out.append("\r\n")
-        } else if head.fields.teTrailers {
+        } else if takesTrailers {
             out.append("TE: trailers\r\nConnection: TE\r\n")
         }
         out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
         out.append(identity.via)
         if let believed {
-            writeBelieved(believed, head, bytes, peer: peer, host: (hostStart, hostCount), &out)
+            let hasHost = head.authority != nil
+            writeBelieved(believed, head, bytes, peer: peer, host: (hostStart, hasHost ? hostCount : 0), &out)
         } else {
-            writeForwarded(peer: peer, host: (hostStart, hostCount), &out)
+            let hasHost = head.authority != nil
+            writeForwarded(peer: peer, host: (hostStart, hasHost ? hostCount : 0), &out)
         }
-        if !head.fields.hasRequestID {
+        if head.fields.requestIDIndex < 0 {
             out.append("X-Request-Id: ")
             out.append(hexadecimal16: requestID.0)
             out.append(hexadecimal16: requestID.1)
@@ -72,14 +76,11 @@ enum ForwardedRequest {
         return (hostStart, hostCount)
     }
 
-    /// An absolute target's authority replaces Host (RFC 9112 3.2.2); an HTTP/1.0 request may have neither.
+    /// An HTTP/1.0 request may name no host: then the instance's.
     private static func writeHost(_ head: RequestHead, _ bytes: Span<UInt8>, _ authority: [UInt8], _ out: inout Buffer)
     {
-        if head.authorityCount > 0 {
-            out.append(bytes.extracting(head.authorityStart..<head.authorityStart &+ head.authorityCount))
-        } else if head.fields.hasHost {
-            let line = head.fields.lines[head.fields.hostIndex]
-            out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))
+        if let said = head.authority {
+            out.append(bytes.extracting(said.start..<said.start &+ said.count))
         } else {
             out.append(authority)
         }
@@ -98,13 +99,14 @@ enum ForwardedRequest {
             case .other, .date, .trailer:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             case .expect:
-                // An HTTP/1.0 client's is ignored (RFC 9110 10.1.1), and what goes on is HTTP/1.1.
-                if head.minorVersion == 0 || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
+                // An HTTP/1.0 client's is ignored (RFC 9110 10.1.1), and what goes on is HTTP/1.1. Named by Connection it goes on
+                // all the same: the client waits for the answer.
+                if head.minorVersion == 0 { continue }
             case .vouched:
                 if !isTrusted || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
             case .xRequestID:
-                // An empty one counts as absent.
-                if line.valueCount == 0 { continue }
+                // One goes on: the one that is logged.
+                if index &- 1 != head.fields.requestIDIndex { continue }
             case .contentLength, .via:
                 break
             case .maxForwards:
@@ -146,17 +148,24 @@ enum ForwardedRequest {
         out.append("\r\n")
     }
 
-    /// For whom this is asked: the connection's client, and what it asked for.
+    /// For whom this is asked: the connection's client, and what it asked for; nothing of a host where HTTP/1.0 named none.
     private static func writeForwarded(peer: [UInt8], host: (start: Int, count: Int), _ out: inout Buffer) {
         out.append("\r\nX-Forwarded-For: ")
         out.append(peer)
-        out.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-        out.appendCopy(from: host.start, count: host.count)
-        out.append("\r\nForwarded: ")
+        out.append("\r\nX-Forwarded-Proto: http\r\n")
+        if host.count > 0 {
+            out.append("X-Forwarded-Host: ")
+            out.appendCopy(from: host.start, count: host.count)
+            out.append("\r\n")
+        }
+        out.append("Forwarded: ")
         writeNode(peer, &out)
-        out.append(";host=\"")
-        out.appendCopy(from: host.start, count: host.count)
-        out.append("\";proto=http\r\n")
+        if host.count > 0 {
+            out.append(";host=\"")
+            out.appendCopy(from: host.start, count: host.count)
+            out.append("\"")
+        }
+        out.append(";proto=http\r\n")
     }
 
     /// The same where a trusted sender has said more: both families say what was believed.
@@ -164,10 +173,21 @@ enum ForwardedRequest {
         _ believed: BelievedClient, _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8],
         host: (start: Int, count: Int), _ out: inout Buffer
     ) {
+        let hasHost = believed.host != nil || host.count > 0
+        func writeHost(_ out: inout Buffer) {
+            if let said = believed.host {
+                out.append(said)
+            } else {
+                out.appendCopy(from: host.start, count: host.count)
+            }
+        }
         func writeWhat(_ out: inout Buffer) {
-            out.append(";host=\"")
-            if let said = believed.host { out.append(said) } else { out.appendCopy(from: host.start, count: host.count) }
-            out.append(believed.isSecure ?? false ? "\";proto=https" : "\";proto=http")
+            if hasHost {
+                out.append(";host=\"")
+                writeHost(&out)
+                out.append("\"")
+            }
+            out.append(believed.isSecure ?? false ? ";proto=https" : ";proto=http")
         }
         out.append("\r\nX-Forwarded-For: ")
         if believed.hasForwardedFor {
@@ -181,11 +201,13 @@ enum ForwardedRequest {
         }
         out.append(peer)
         out.append(
-            believed.isSecure ?? false
-                ? "\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "
-                : "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-        if let said = believed.host { out.append(said) } else { out.appendCopy(from: host.start, count: host.count) }
-        out.append("\r\nForwarded: ")
+            believed.isSecure ?? false ? "\r\nX-Forwarded-Proto: https\r\n" : "\r\nX-Forwarded-Proto: http\r\n")
+        if hasHost {
+            out.append("X-Forwarded-Host: ")
+            writeHost(&out)
+            out.append("\r\n")
+        }
+        out.append("Forwarded: ")
         if believed.keepsForwarded {
             writeList(.forwarded, head, bytes, &out)
         } else {

@@ -35,7 +35,10 @@ enum ForwardedResponse {
             case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
                 .proxyAuthorization, .http2Settings:
                 continue
-            case .other, .host, .trailer, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
+            case .trailer:
+                // Where no trailers can come it announces none.
+                if framing != .chunked || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
+            case .other, .host, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
                 .expect,
                 .maxForwards, .vouched:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
@@ -46,7 +49,9 @@ enum ForwardedResponse {
         if head.status == 101 {
             // The change of protocol is between these two neighbours: the client hears it from us.
             out.append("Connection: upgrade\r\n")
-            ForwardedRequest.writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
+            out.append("Upgrade: ")
+            out.append(head.fields.upgrade(in: bytes))
+            out.append("\r\n")
         }
         if !head.isInterim {
             if !head.fields.hasDate {
@@ -59,8 +64,9 @@ enum ForwardedResponse {
             if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
             if head.status == 426, head.fields.upgradeIndex >= 0 {
                 // What would be accepted must be said (RFC 9110 15.5.22).
+                out.append("\r\nUpgrade: ")
+                out.append(head.fields.upgrade(in: bytes))
                 out.append("\r\n")
-                ForwardedRequest.writeLine(head.fields.lines[head.fields.upgradeIndex], bytes, &out)
                 out.append(
                     closes
                         ? "Connection: upgrade, close"

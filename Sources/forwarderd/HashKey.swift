@@ -3,7 +3,8 @@ import Shared
 /// What a request is hashed by, as a number.
 enum HashKey {
     /// Where the request has no such field or cookie: the client's address.
-    static func value(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8]) -> UInt64 {
+    static func value(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8]) -> UInt64
+    {
         named(by, head, bytes) ?? RouteTable.hash(client)
     }
 
@@ -12,8 +13,8 @@ enum HashKey {
         switch by {
         case .clientAddress: break
         case .header(let name):
-            if name == "host", head.fields.hasHost {
-                return hash(bytes, head.fields.lines[head.fields.hostIndex])
+            if name == "host", let host = head.authority {
+                return RouteTable.hash(bytes.array(host.start, host.count))
             }
             for line in head.fields.lines where spells(name, bytes, line) { return hash(bytes, line) }
         case .cookie(let name):

@@ -29,8 +29,8 @@ struct InstanceSlot {
     var counterRow: Int32 = -1
     /// When it came back after it had been down; 0 for never.
     var returnedAt: UInt64 = 0
-    /// Which address the next connection takes.
-    var nextAddress = 0
+    /// Of its single addresses, where it has several.
+    var addresses = AddressEvidence()
     /// Its place among the services of the present table; -1 when the table no longer names it.
     var serviceIndex = -1
 

@@ -107,9 +107,10 @@ extension Forwarder {
                 return .failed(.malformed(error.reason))
             }
             if responseHead.isInterim {
+                downstreams[slot].exchange.expectsContinue = false
                 // Not to HTTP/1.0 clients (RFC 9110 15.2).
                 if !downstreams[slot].exchange.clientIsHTTP10 {
-                    guard outgoing.free > Limits.headBytes + Limits.addedHeadBytes else {
+                    guard outgoing.free > settings.headBytes + Limits.addedHeadBytes else {
                         buffer.removeAll()
                         return .failed(.malformed("too many interim answers at once"))
                     }
@@ -136,8 +137,7 @@ extension Forwarder {
         guard fields.upgradeIndex >= 0, fields.connectionUpgrade else {
             throw HTTPFault(502, "101 without Upgrade and Connection: upgrade")
         }
-        let line = fields.lines[fields.upgradeIndex]
-        guard UpgradeProtocols.allows(bytes.array(Int(line.valueStart), Int(line.valueCount)), offered: offered) else {
+        guard UpgradeProtocols.allows(fields.upgrade(in: bytes), offered: offered) else {
             throw HTTPFault(502, "101 with a protocol that was not offered")
         }
     }
@@ -162,7 +162,8 @@ extension Forwarder {
         let framing = responseHead.framing(requestWasHead: downstreams[slot].exchange.isHead)
         downstreams[slot].responseBody = BodyDecoder(
             framing, status: 502,
-            excluding: responseHead.fields.nominated.isEmpty ? [] : responseHead.fields.nominatedNames(in: bytes))
+            excluding: responseHead.fields.nominated.isEmpty ? [] : responseHead.fields.nominatedNames(in: bytes),
+            maxFields: settings.headFields)
         let isHTTP10 = downstreams[slot].exchange.clientIsHTTP10
         let clientFraming: ForwardedResponse.ClientFraming
         switch framing {
@@ -196,10 +197,15 @@ extension Forwarder {
         downstreams[slot].record?.firstByte()
         let instance = downstreams[slot].exchange.instance
         instances[instance].answeredAt = loop.now
-        if downstreams[slot].exchange.tally.status >= 500 {
-            weaken(instance, .serverError)
-        } else {
+        let isGood = downstreams[slot].exchange.tally.status < 500
+        if instances[instance].state.addresses.count > 1, let address = downstreams[slot].exchange.address {
+            instances[instance].addresses.answered(
+                address, of: instances[instance].state.addresses, isGood: isGood, now: loop.now)
+        }
+        if isGood {
             instances[instance].passive.succeeded()
+        } else {
+            weaken(instance, downstreams[slot].exchange.address, .serverError)
         }
         let sentAt = downstreams[slot].exchange.sentAt
         if sentAt != 0 {
@@ -331,7 +337,7 @@ extension Forwarder {
         } else {
             closeUpstream(upstream)
         }
-        if !requestWasSent { downstreams[slot].exchange.keepsClient = false }
+        if !downstreams[slot].requestIsComplete { downstreams[slot].exchange.keepsClient = false }
         leaveInstance(instance)
         requestBuffers.giveBack(from: &downstreams[slot].request)
         finishAnswer(slot)

@@ -42,15 +42,17 @@ extension Forwarder {
         downstreams[slot].exchange.isIdempotent = requestHead.method.isIdempotent
         downstreams[slot].exchange.clientIsHTTP10 = requestHead.minorVersion == 0
         downstreams[slot].exchange.keepsClient = requestHead.keepsAlive && !isDraining
+        downstreams[slot].exchange.expectsContinue = requestHead.fields.expects && requestHead.minorVersion >= 1
         downstreams[slot].requestBody = BodyDecoder(
             requestHead.framing, status: 400,
             excluding: requestHead.fields.nominated.isEmpty
-                ? [] : requestHead.fields.nominatedNames(in: downstreams[slot].input.bytes))
+                ? [] : requestHead.fields.nominatedNames(in: downstreams[slot].input.bytes),
+            maxFields: settings.headFields)
         downstreams[slot].requestIsChunked = requestHead.framing == .chunked
         downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
         downstreams[slot].requestBodyBytes = 0
         downstreams[slot].requestID.make(random.next(), random.next())
-        if requestHead.fields.hasRequestID {
+        if requestHead.fields.requestIDIndex >= 0 {
             downstreams[slot].requestID.take(requestHead, downstreams[slot].input.bytes)
         }
         believed =
@@ -62,8 +64,25 @@ extension Forwarder {
         switch decide(requestHead, downstreams[slot].input.bytes) {
         case .own(let own):
             downstreams[slot].input.consume(requestHead.byteCount)
+            discardBody(slot)
             answer(slot, own)
         case .forward(let route): forward(slot, route)
+        }
+    }
+
+    /// A body that has come whole with its head is taken away, so that the connection can go on after an answer of ours.
+    private func discardBody(_ slot: Int) {
+        let downstreams = downstreams
+        while !downstreams[slot].requestIsComplete, !downstreams[slot].input.isEmpty {
+            var position = 0
+            guard let piece = try? downstreams[slot].requestBody.next(downstreams[slot].input.bytes, &position) else {
+                return
+            }
+            if piece == .end {
+                guard (try? downstreams[slot].requestBody.forwardableTrailers()) != nil else { return }
+            }
+            downstreams[slot].input.consume(position)
+            downstreams[slot].requestIsComplete = downstreams[slot].requestBody.isComplete
         }
     }
 
@@ -92,7 +111,8 @@ extension Forwarder {
 
     /// Where a request goes: to a service, or it is answered here.
     func decide(_ requestHead: borrowing RequestHead, _ bytes: Span<UInt8>) -> Decision {
-        if requestHead.fields.hasUnknownExpect {
+        // HTTP/1.0 does not know it.
+        if requestHead.fields.hasUnknownExpect, requestHead.minorVersion >= 1 {
             return .own(OwnAnswer(417, "Only Expect: 100-continue is understood", error: "http_request_error"))
         }
         if requestHead.method == .trace || requestHead.method == .options, requestHead.fields.maxForwardsIsZero {
@@ -197,8 +217,17 @@ extension Forwarder {
         if !downstreams[slot].offeredUpgrade.isEmpty { downstreams[slot].offeredUpgrade = [] }
         var upgrade: [UInt8] = []
         if requestHead.fields.upgradeIndex >= 0 {
-            upgrade = UpgradeProtocols.offer(of: requestHead, downstreams[slot].input.bytes)
+            guard let offer = UpgradeProtocols.offer(of: requestHead, downstreams[slot].input.bytes) else {
+                return refuseForm(slot, "Upgrade names something that is not a protocol")
+            }
+            upgrade = offer
             downstreams[slot].offeredUpgrade = upgrade
+        }
+        if services[service].policy.stripsPrefix, matched > 0,
+            Self.beginsAnotherAuthority(
+                downstreams[slot].input.bytes, requestHead.targetStart + matched, requestHead.pathCount - matched)
+        {
+            return refuseForm(slot, "behind the prefix the path begins with a separator that could mean another host")
         }
         downstreams[slot].request.removeAll()
         let host = ForwardedRequest.write(
@@ -215,6 +244,26 @@ extension Forwarder {
             return answer(slot, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
         }
         connectSomewhere(slot, after: nil)
+    }
+
+    /// A request whose head is understood and cannot be forwarded in its form.
+    private mutating func refuseForm(_ slot: Int, _ reason: String) {
+        downstreams[slot].input.consume(requestHead.byteCount)
+        discardBody(slot)
+        answer(slot, OwnAnswer(400, "Bad request: \(reason)", error: "http_request_error"))
+    }
+
+    /// Whether what is left of a path begins, behind slashes, with a separator that programs take for one more: a backslash, or
+    /// `%2f` or `%5c`. `/\host` and `//host` name a host to whoever puts such a path into a Location field.
+    static func beginsAnotherAuthority(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        var index = start
+        let end = start + count
+        while index < end, bytes[index] == 0x2f { index += 1 }
+        guard index < end else { return false }
+        if bytes[index] == 0x5c { return true }
+        guard bytes[index] == 0x25, index + 2 < end else { return false }
+        let second = bytes[index + 2] | 0x20
+        return bytes[index + 1] == 0x32 && second == 0x66 || bytes[index + 1] == 0x35 && second == 0x63
     }
 
     /// The Host for a request that has none: HTTP/1.0.

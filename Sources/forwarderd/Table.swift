@@ -156,11 +156,7 @@ extension Forwarder {
     /// is freed with the last of them.
     private mutating func retire(_ slot: Int) {
         instances[slot].serviceIndex = -1
-        while instances[slot].idleHead >= 0 {
-            let upstream = Int(instances[slot].idleHead)
-            removeIdle(upstream)
-            closeUpstream(upstream)
-        }
+        closeIdle(slot) { _ in true }
         if instances[slot].outstanding == 0 { free(slot) }
     }
 
@@ -200,13 +196,25 @@ extension Forwarder {
             // A good poll on a fresh connection came after our own evidence.
             if instances[slot].passive.isEjected { countEjection(slot, false) }
             instances[slot].passive.cleared()
+            instances[slot].addresses.clear()
         }
-        if state.addresses.isEmpty || state.status == .down || state.draining || before.addresses != state.addresses {
-            while instances[slot].idleHead >= 0 {
-                let upstream = Int(instances[slot].idleHead)
-                removeIdle(upstream)
-                closeUpstream(upstream)
-            }
+        if state.addresses.isEmpty || state.status == .down || state.draining {
+            closeIdle(slot) { _ in true }
+        } else if before.addresses != state.addresses {
+            instances[slot].addresses.keep(state.addresses)
+            closeIdle(slot) { !state.addresses.contains($0) }
+        }
+    }
+
+    /// Closes the kept connections of an instance to some of its addresses.
+    private mutating func closeIdle(_ slot: Int, _ isOver: (SocketAddress) -> Bool) {
+        var candidate = instances[slot].idleHead
+        while candidate >= 0 {
+            let upstream = Int(candidate)
+            candidate = upstreams[upstream].next
+            guard isOver(upstreams[upstream].address) else { continue }
+            removeIdle(upstream)
+            closeUpstream(upstream)
         }
     }
 }

@@ -2,14 +2,16 @@ import Shared
 
 /// The protocols of an Upgrade field (RFC 9110 7.8).
 enum UpgradeProtocols {
-    /// What of a request's Upgrade is offered to an instance, as one list; empty for nothing. HTTP/1.1 may offer it with any
+    /// What of a request's Upgrade is offered to an instance, as one list; empty for nothing, nil where it keeps not to its grammar.
+    /// HTTP/1.1 may offer it with any
     /// method and any body, in any number of lines (RFC 9110 7.8, 5.3). HTTP/2 is left out: an instance would take it for its own
     /// connection's.
-    static func offer(of head: borrowing RequestHead, _ bytes: Span<UInt8>) -> [UInt8] {
+    static func offer(of head: borrowing RequestHead, _ bytes: Span<UInt8>) -> [UInt8]? {
         guard head.minorVersion == 1, head.fields.connectionUpgrade else { return [] }
         var offer: [UInt8] = []
         for line in head.fields.lines where line.name == .upgrade {
-            for member in list(bytes.array(Int(line.valueStart), Int(line.valueCount))) {
+            guard let members = list(bytes.array(Int(line.valueStart), Int(line.valueCount))) else { return nil }
+            for member in members {
                 let lower = member.map(lowercase)
                 if lower.starts(with: "h2".utf8) || lower.starts(with: "http".utf8) { continue }
                 if !offer.isEmpty { offer += [0x2c, 0x20] }
@@ -21,21 +23,22 @@ enum UpgradeProtocols {
 
     private static func lowercase(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }
 
-    /// The members of a list; empty when one of them is no protocol.
-    static func list(_ value: [UInt8]) -> [ArraySlice<UInt8>] {
+    /// The members of a list, empty ones left out (RFC 9110 5.6.1); nil when one of them is no protocol.
+    static func list(_ value: [UInt8]) -> [ArraySlice<UInt8>]? {
         let members = value.split(separator: UInt8(ascii: ",")).map { member in
             member.drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }.reversed()[...]
-        }
+        }.filter { !$0.isEmpty }
         let isValid = members.allSatisfy { member in
-            !member.isEmpty && member.allSatisfy { Grammar.isToken($0) || $0 == UInt8(ascii: "/") }
+            let parts = member.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+            return parts.count <= 2 && parts.allSatisfy { !$0.isEmpty && $0.allSatisfy(Grammar.isToken) }
         }
-        return isValid ? members.map { ArraySlice($0) } : []
+        return isValid ? members.map { ArraySlice($0) } : nil
     }
 
     /// Whether an instance that changed to `chosen` kept to what it was `offered`, whatever the case.
     static func allows(_ chosen: [UInt8], offered: [UInt8]) -> Bool {
-        let offers = list(offered.map(lowercase))
-        let choices = list(chosen.map(lowercase))
+        let offers = list(offered.map(lowercase)) ?? []
+        let choices = list(chosen.map(lowercase)) ?? []
         return !choices.isEmpty && choices.allSatisfy { choice in offers.contains { $0.elementsEqual(choice) } }
     }
 }

@@ -14,6 +14,7 @@ struct Upstream: ~Copyable {
 
     let descriptor: Descriptor
     let instance: Int
+    let address: SocketAddress
     var state = State.connecting
     var downstream = -1
     /// The connection has served a request before.
@@ -34,8 +35,9 @@ struct Upstream: ~Copyable {
     var next: Int32 = -1
     var previous: Int32 = -1
 
-    init(_ descriptor: Descriptor, instance: Int) {
+    init(_ descriptor: Descriptor, instance: Int, address: SocketAddress) {
         self.descriptor = descriptor
         self.instance = instance
+        self.address = address
     }
 }

@@ -16,10 +16,7 @@ extension Forwarder {
                 return upstreamFailed(upstream, error == .timedOut ? .connectTimeout : .connect(error))
             }
             guard readiness.contains(.writable) else { return }
-            let instance = upstreams[upstream].instance
-            if let address = instances[instance].state.addresses.first,
-                Socket.isConnectedToItself(upstreams[upstream].descriptor, address)
-            {
+            if Socket.isConnectedToItself(upstreams[upstream].descriptor, upstreams[upstream].address) {
                 return upstreamFailed(upstream, .connect(.connectionRefused))
             }
             upstreams[upstream].state = .busy
@@ -75,7 +72,6 @@ extension Forwarder {
                     // An answer may have come before the end: it is worth more than the error.
                     upstreams[upstream].sawEnd = true
                     upstreams[upstream].mayRead = true
-                    downstreams[slot].exchange.hasSent = true
                     return readResponse(upstream)
                 }
                 downstreams[slot].exchange.hasSent = true
@@ -97,8 +93,8 @@ extension Forwarder {
             }
             if downstreams[slot].input.isEmpty {
                 switch receive(slot) {
-                case .bytes: break
-                case .nothing: return awaitBytes(slot)
+                case .bytes: downstreams[slot].exchange.expectsContinue = false
+                case .nothing: return awaitBody(slot)
                 case .gone: return
                 }
             }
@@ -115,6 +111,14 @@ extension Forwarder {
                 return refuseBody(slot, error)
             }
         }
+    }
+
+    /// The client is to send more of its body; where it waits for 100 (Continue) the instance is to speak.
+    @inline(__always)
+    private mutating func awaitBody(_ slot: Int) {
+        guard downstreams[slot].exchange.expectsContinue else { return awaitBytes(slot) }
+        let service = downstreams[slot].exchange.service
+        setDeadline(slot, loop.now + services[service].policy.firstByteTimeoutMilliseconds)
     }
 
     /// The exchange waits for the next piece of a body, in whichever direction.
@@ -198,24 +202,34 @@ extension Forwarder {
     mutating func judge(_ slot: Int, _ fault: UpstreamFault, isReused: Bool) {
         let instance = downstreams[slot].exchange.instance
         // A failed reused connection accuses nobody.
-        if fault.accuses, !isReused { accuse(instance, fault) }
+        let address = downstreams[slot].exchange.address
+        if fault.accuses, !isReused { accuse(instance, address, fault) }
         let service = downstreams[slot].exchange.service
         if fault == .timeout, !downstreams[slot].exchange.hasForwarded {
             // What was answered while it was being sent says nothing of the time since: the first tenth of the wait does not count.
             let waited = services[service].policy.firstByteTimeoutMilliseconds
             let since = loop.now - min(loop.now, waited - waited / 10)
-            weaken(instance, instances[instance].answeredAt < since ? .silence : .timeout)
+            let answeredAt =
+                address.flatMap {
+                    instances[instance].addresses.answeredAt($0, of: instances[instance].state.addresses)
+                }
+                ?? instances[instance].answeredAt
+            weaken(instance, address, answeredAt < since ? .silence : .timeout)
         }
         countFailure(slot, fault)
         let wasRetrying = downstreams[slot].exchange.isRetrying
         let tries = services[service].policy.tries
         let action = downstreams[slot].exchange.failed(
-            fault, isReused: isReused, budget: services[service].allowsRetry, tries: tries)
+            fault, isReused: isReused, budget: services[service].allowsRetry, tries: tries,
+            addresses: instances[instance].state.addresses)
         if downstreams[slot].exchange.isRetrying, !wasRetrying { services[service].retrying += 1 }
         switch action {
         case .freshConnection:
             // It stays at this instance, whose slot must not be freed in between.
             connect(slot, to: instance, fresh: true)
+            leaveInstance(instance)
+        case .nextAddress:
+            connect(slot, to: instance, fresh: false)
             leaveInstance(instance)
         case .nextInstance:
             leaveInstance(instance)
@@ -247,24 +261,45 @@ extension Forwarder {
     }
 
     /// Evidence against an instance: avoided here at once, and discoveryd is told.
-    private mutating func accuse(_ instance: Int, _ fault: UpstreamFault) {
+    private mutating func accuse(_ instance: Int, _ address: SocketAddress?, _ fault: UpstreamFault) {
         observed(instance, fault.words)
+        let addresses = instances[instance].state.addresses
+        if let address, addresses.count > 1 {
+            let outcome = instances[instance].addresses.failed(address, of: addresses, now: loop.now, random: &random)
+            noteAvoided(instance, address, outcome, fault.words)
+            guard outcome == .allAvoided else { return }
+        }
         // That nothing listens there is proof; anything else takes out no more than half of a service.
         if case .connect = fault { return eject(instance, fault.words) }
         if mayEjectMore(instance) { eject(instance, fault.words) }
     }
 
     /// An instance answers 5xx, or not in time: enough of that in a row is evidence, too.
-    mutating func weaken(_ instance: Int, _ weakness: PassiveHealth.Weakness) {
-        guard instances[instance].passive.weakened(weakness), !instances[instance].passive.isEjected else { return }
+    mutating func weaken(_ instance: Int, _ address: SocketAddress?, _ weakness: PassiveHealth.Weakness) {
         let words =
             switch weakness {
             case .silence: "timed out, and nothing else was answered meanwhile"
             case .timeout: "time-outs in a row"
             case .serverError: "\(Limits.badAnswersInRow) answers of 5xx in a row"
             }
+        let addresses = instances[instance].state.addresses
+        if let address, addresses.count > 1 {
+            let outcome = instances[instance].addresses.weakened(
+                address, weakness, of: addresses, now: loop.now, random: &random)
+            if outcome != .nothing { observed(instance, words) }
+            return noteAvoided(instance, address, outcome, words)
+        }
+        guard instances[instance].passive.weakened(weakness), !instances[instance].passive.isEjected else { return }
         observed(instance, words)
         if mayEjectMore(instance) { eject(instance, words) }
+    }
+
+    private func noteAvoided(
+        _ instance: Int, _ address: SocketAddress, _ outcome: AddressEvidence.Outcome, _ words: String
+    ) {
+        guard case .avoided(let span) = outcome else { return }
+        let (service, url) = (instances[instance].service, instances[instance].url)
+        log.info("\(service) \(url): its address \(address) is avoided for \(span) ms: \(words)")
     }
 
     /// Whether half of the service's instances stay without an ejection when this one has one.

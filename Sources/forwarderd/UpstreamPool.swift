@@ -2,7 +2,8 @@ import Shared
 
 /// Connections to instances: begun, kept, taken again.
 extension Forwarder {
-    /// Begins a try at one instance, on a kept connection if there is one.
+    /// Begins a try at one instance, on a kept connection if there is one. `fresh`: on a new connection to the address of the try
+    /// before.
     mutating func connect(_ slot: Int, to instance: Int, fresh: Bool) {
         downstreams[slot].requestSent = 0
         instances[instance].outstanding += 1
@@ -13,23 +14,29 @@ extension Forwarder {
             downstreams[slot].request.replace(host.start, host.count, with: authority)
             downstreams[slot].requestHost?.count = authority.count
         }
-        if !fresh, let upstream = takeIdle(instance, idempotent: downstreams[slot].exchange.isIdempotent) {
+        let address =
+            fresh
+            ? downstreams[slot].exchange.address
+            : instances[instance].addresses.next(
+                instances[instance].state.addresses, tried: downstreams[slot].exchange.triedAddresses, now: loop.now)
+        guard let address else {
+            downstreams[slot].exchange.begin(instance: instance, upstream: -1)
+            return judge(slot, .noAddress, isReused: false)
+        }
+        downstreams[slot].exchange.address = address
+        if !fresh, let upstream = takeIdle(instance, address, idempotent: downstreams[slot].exchange.isIdempotent) {
             attach(upstream, slot)
             upstreams[upstream].state = .busy
             return sendRequest(slot)
         }
-        open(slot, instance)
+        open(slot, instance, address)
     }
 
-    private mutating func open(_ slot: Int, _ instance: Int) {
+    private mutating func open(_ slot: Int, _ instance: Int, _ address: SocketAddress) {
         makeRoom(instance, limit: services[downstreams[slot].exchange.service].connectionsPerInstance)
         guard !upstreams.isFull || takeFromHalfClosed(service: nil) && !upstreams.isFull else {
             return neverConnected(slot, instance, Errno.tooManyOpenFiles)
         }
-        let addresses = instances[instance].state.addresses
-        guard !addresses.isEmpty else { return neverConnected(slot, instance, Errno.addressNotAvailable) }
-        let address = addresses[instances[instance].nextAddress % addresses.count]
-        instances[instance].nextAddress = (instances[instance].nextAddress + 1) % addresses.count
         let descriptor: Descriptor
         let connected: Bool
         do {
@@ -37,7 +44,7 @@ extension Forwarder {
         } catch {
             return neverConnected(slot, instance, error)
         }
-        let upstream = upstreams.insert(Upstream(descriptor, instance: instance))
+        let upstream = upstreams.insert(Upstream(descriptor, instance: instance, address: address))
         attach(upstream, slot)
         do {
             try loop.add(
@@ -79,10 +86,13 @@ extension Forwarder {
 
     // MARK: Kept connections
 
-    /// The most recently used kept connection that is still good.
-    private mutating func takeIdle(_ instance: Int, idempotent: Bool) -> Int? {
-        while instances[instance].idleHead >= 0 {
-            let upstream = Int(instances[instance].idleHead)
+    /// The most recently used kept connection to this address that is still good.
+    private mutating func takeIdle(_ instance: Int, _ address: SocketAddress, idempotent: Bool) -> Int? {
+        var candidate = instances[instance].idleHead
+        while candidate >= 0 {
+            let upstream = Int(candidate)
+            candidate = upstreams[upstream].next
+            if upstreams[upstream].address != address { continue }
             // What must not run twice only goes where a silent end is unlikely.
             if !idempotent {
                 let idle = loop.now &- upstreams[upstream].idleSince
@@ -108,7 +118,10 @@ extension Forwarder {
     /// Keeps a connection for the next request.
     mutating func keep(_ upstream: Int) {
         let instance = upstreams[upstream].instance
-        guard instances[instance].idleCount < Limits.idleConnectionsPerInstance, instances[instance].serviceIndex >= 0
+        // Nor where a request of the next table could not go.
+        guard instances[instance].idleCount < Limits.idleConnectionsPerInstance, instances[instance].serviceIndex >= 0,
+            !instances[instance].state.draining,
+            instances[instance].state.addresses.contains(upstreams[upstream].address)
         else {
             return closeUpstream(upstream)
         }

@@ -67,7 +67,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", ";a", ";a=b", " ;a", "\t ; a = b", ";a;b=c;d", ";a =b;c= d", ";a=\"\"", ";a=\"b c;\\\"\\\\=\"", ";a=\"b\" ;c", ";a ;b",
+        "", ";a", ";a=b", " ;a", "\t ; a = b", ";a;b=c;d", ";a =b;c= d", ";a=\"\"", ";a=\"b c;\\\"\\\\=\"",
+        ";a=\"b\" ;c", ";a ;b",
         ";!#$%&'*+-.^_`|~0=!x", ";a=\"\u{e9}\t\"",
     ])
     func extensionsThatKeepToTheGrammarAreSkipped(_ text: String) throws {

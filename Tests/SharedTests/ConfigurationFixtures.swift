@@ -34,7 +34,10 @@ enum ConfigurationFixtures {
         ("s: {servers: [h], polling: {method: ping}, apis: ['/a?b']}", "holds a query"),
         ("s: {servers: [h], polling: {method: ping}, apis: ['/a/../b']}", "holds a . or .. segment"),
         ("s: {servers: [h], polling: {method: ping}, apis: ['/a%2g']}", "a % without two hex digits"),
-        ("s: {servers: [h], polling: {method: ping, frequency: 1, timeout: 2}, apis: [/a]}", "longer than `frequency`"),
+        (
+            "s: {servers: [h], polling: {method: ping, frequency: 1, timeout: 2}, apis: [/a]}",
+            "must not exceed `frequency`"
+        ),
         ("s: {servers: [h], polling: {method: ping, frequency: -1}, apis: [/a]}", "`frequency` is `-1`"),
         ("s: {servers: [h], polling: {method: ping, frequency: soon}, apis: [/a]}", "seconds as a number"),
         ("s: {server: [h], polling: {method: ping}, apis: [/a]}", "did you mean `servers`?"),
@@ -77,7 +80,7 @@ enum ConfigurationFixtures {
         ("meta-info: {via: a b}", "letters, digits"),
         ("meta-info: {access_log: access.log}", "an absolute path"),
         ("meta-info: {log_format: xml}", "allowed are `text`, `json`"),
-        ("meta-info: {discovery_token: short}", "no bearer token"),
+        ("meta-info: {discovery_token: short}", "bytes long; 16 to 1024"),
         ("meta-info: {on_change: 'ftp://h/x'}", "an http:// URL is needed"),
         ("meta-info: {on_change: 'https://h/x'}", "TLS is not there yet"),
         ("meta-info: {drain_delay: -1}", "a time from 0 s"),

@@ -12,7 +12,7 @@ import Testing
 
     /// What two places have to do with each other, and what only a whole text shows.
     private static let beyondASchema = [
-        "in this service already", "claimed already", "is longer than `frequency`", "they must differ",
+        "in this service already", "claimed already", "must not exceed `frequency`", "they must differ",
         "there is no service",
         "not a number from 1 to 65535", "not an IPv4 address", "is not an IPv6 address",
         "without bits set behind the prefix",

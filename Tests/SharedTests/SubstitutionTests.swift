@@ -96,7 +96,7 @@ import Testing
               host: instance
               strip_prefix: true
               availability_window: 1d
-            meta-info: {discovery_server_name: "No: \\n", discovery_server_port: 0, request_processor_host: "::", forwarders: 3, drain_timeout: 90s}
+            meta-info: {discovery_server_name: "No: \\"x", discovery_server_port: 0, request_processor_host: "::", forwarders: 3, drain_timeout: 90s}
             """
         let (configuration, _) = try ConfigurationFile(path: "a.yaml", bytes: Array(text.utf8)).configuration()
         let printed = ConfigurationPrinter.yaml(configuration)

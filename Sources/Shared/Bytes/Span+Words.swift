@@ -64,6 +64,11 @@ extension Span where Element == UInt8 {
 }
 
 extension StaticString {
+    /// Whether `body` holds for each byte of this text.
+    func allBytes(_ body: (UInt8) -> Bool) -> Bool {
+        withUTF8Buffer { unsafe $0.allSatisfy(body) }
+    }
+
     /// Whether the bytes are this text's.
     func equals(_ bytes: ArraySlice<UInt8>) -> Bool {
         withUTF8Buffer { unsafe bytes.elementsEqual($0) }

@@ -68,6 +68,14 @@ public struct ConfigurationFile: Sendable {
         }
     }
 
+    /// The same as far as it can be read, with what is wrong beside it.
+    private func documentWithFaults() throws(Diagnostic) -> Document {
+        switch format {
+        case .json: try JSONReader.parse(bytes, collectsFaults: true)
+        case .yaml: try YAMLReader.parse(bytes, collectsFaults: true)
+        }
+    }
+
     /// The configuration and its warnings, or all errors at once. `lookUp`: the value of an environment variable.
     public func configuration(
         lookUp: @escaping (String) -> String? = { Process.environment($0) }
@@ -76,18 +84,17 @@ public struct ConfigurationFile: Sendable {
         if bytes.isEmpty { throw Refusal("\(path):1:1: error: the file is empty; a map of services is needed") }
         let document: Document
         do {
-            document = try self.document()
+            document = try documentWithFaults()
         } catch {
             throw Refusal([error], printer)
         }
         var substitution = EnvironmentSubstitution(lookUp)
-        let substituted = substitution.apply(to: document, format)
+        let substituted = substitution.apply(to: document)
         var reader = ConfigurationReader()
         let configuration = reader.read(substituted)
-        // What could not be replaced is wrong in other ways, too, which is nothing new.
-        let unreplaced = Set(substitution.diagnostics.map(\.offset))
+        let unreplaced = substitution.unreplaced
         let others = reader.diagnostics.filter { $0.severity == .error && !unreplaced.contains($0.offset) }
-        let errors = substitution.diagnostics + others
+        let errors = document.faults + substitution.diagnostics + others
         if !errors.isEmpty {
             let beyond = reader.errors - reader.diagnostics.count { $0.severity == .error }
             let unsaid = substitution.failures - substitution.diagnostics.count

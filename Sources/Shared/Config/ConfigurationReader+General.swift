@@ -15,6 +15,8 @@ extension ConfigurationReader {
             return general
         }
         var proxyProtocol: Value?
+        var namesProxies = false
+        var portFaults = 0
         for (key, value) in value.members {
             switch key.text {
             case "discovery_server_name": if let name = text(key, value) { general.discoveryName = name }
@@ -22,16 +24,26 @@ extension ConfigurationReader {
             case "discovery_server_host": if let address = address(key, value) { general.discoveryHost = address }
             case "request_processor_host": general.requestProcessorHost = address(key, value)
             case "discovery_server_port":
-                if let port = integer(key, value, 0...65535) { general.discoveryPort = UInt16(port) }
+                if let port = integer(key, value, 0...65535) {
+                    general.discoveryPort = UInt16(port)
+                } else {
+                    portFaults += 1
+                }
             case "request_processor_port":
-                if let port = integer(key, value, 0...65535) { general.requestProcessorPort = UInt16(port) }
+                if let port = integer(key, value, 0...65535) {
+                    general.requestProcessorPort = UInt16(port)
+                } else {
+                    portFaults += 1
+                }
             case "forwarders":
-                if value.string != "auto", let count = integer(key, value, 1...Limits.forwarders, orWord: "auto") {
+                if scalarText(value) != "auto", let count = integer(key, value, 1...Limits.forwarders, orWord: "auto") {
                     general.forwarders = count
                 }
             case "limits": limits(value, &general.forwarding)
             case "timeouts": clientTimeouts(value, &general.forwarding)
-            case "trusted_proxies": general.forwarding.trustedProxies = addressRanges(key, value)
+            case "trusted_proxies":
+                namesProxies = value.kind != .sequence || value.count > 0
+                general.forwarding.trustedProxies = addressRanges(key, value)
             case "proxy_protocol":
                 proxyProtocol = key
                 if let flag = flag(key, value) { general.forwarding.expectsProxyProtocol = flag }
@@ -51,13 +63,13 @@ extension ConfigurationReader {
             default: unknown(key, Self.generalKeys, in: "`meta-info`", hidesSource: true)
             }
         }
-        if general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
+        if portFaults == 0, general.discoveryPort == general.requestProcessorPort, general.discoveryPort != 0 {
             error(
                 value,
                 "`discovery_server_port` and `request_processor_port` are both \(general.discoveryPort); they must differ"
             )
         }
-        if let proxyProtocol, general.forwarding.expectsProxyProtocol, general.forwarding.trustedProxies.isEmpty {
+        if let proxyProtocol, general.forwarding.expectsProxyProtocol, !namesProxies {
             error(
                 proxyProtocol,
                 "`proxy_protocol` is true, then `trusted_proxies` must name those who send it: a client could say anything"
@@ -122,14 +134,12 @@ extension ConfigurationReader {
     private mutating func addressRanges(_ key: Value, _ value: Value) -> [AddressRange] {
         var ranges: [AddressRange] = []
         for element in value.kind == .sequence ? Array(value.elements) : [value] {
-            if let text = element.string, let range = AddressRange(text) {
+            if let range = scalarText(element).flatMap(AddressRange.init) {
                 ranges.append(range)
             } else {
-                let found =
-                    element.string.map { "`\(Text.shown($0.utf8))`" } ?? element.kind.name
                 error(
                     element,
-                    "`\(key.text)` holds \(found); an address or a block such as 10.0.0.0/8 or fd00::/8 is needed, without bits set behind the prefix"
+                    "`\(key.text)` holds \(found(element)); an address or a block such as 10.0.0.0/8 or fd00::/8 is needed, without bits set behind the prefix"
                 )
             }
         }
@@ -141,17 +151,16 @@ extension ConfigurationReader {
 
     /// A pseudonym (RFC 9110 7.6.3): a token.
     private mutating func via(_ key: Value, _ value: Value) -> String? {
-        if let text = value.string, !text.isEmpty, text.utf8.count <= 64, text.utf8.allSatisfy(Grammar.isToken) {
+        if let text = scalarText(value), !text.isEmpty, text.utf8.count <= 64, text.utf8.allSatisfy(Grammar.isToken) {
             return text
         }
-        let found = value.string.map { "`\(Text.shown($0.utf8))`" } ?? value.kind.name
-        error(value, "`\(key.text)` is \(found); 1 to 64 letters, digits and !#$%&'*+-.^_`|~ are needed")
+        error(value, "`\(key.text)` is \(foundText(value)); 1 to 64 letters, digits and !#$%&'*+-.^_`|~ are needed")
         return nil
     }
 
     private mutating func accessLog(_ key: Value, _ value: Value) -> AccessLogTarget? {
         // YAML 1.1 habits: `off` unquoted is text in the core schema, `false` is what some write for it.
-        if value.boolean == false { return .off }
+        if isFalse(value) { return .off }
         guard let text = text(key, value) else { return nil }
         let target = AccessLogTarget(text)
         if case .file(let path) = target, !path.hasPrefix("/") {
@@ -163,12 +172,19 @@ extension ConfigurationReader {
 
     /// A bearer token (RFC 6750 2.1). It is a secret: messages do not show it.
     private mutating func token(_ key: Value, _ value: Value) -> String? {
-        guard let text = value.string, text.utf8.count >= 16, text.utf8.count <= 1024,
-            text.utf8.allSatisfy({ Grammar.isToken($0) || $0 == 0x2f || $0 == 0x3d })
-        else {
+        let text = scalarText(value)
+        let fault: String? =
+            switch text {
+            case nil: value.kind == .null ? "empty or null" : value.kind.name
+            case .some(let text) where text.utf8.count < 16 || text.utf8.count > 1024: "\(text.utf8.count) bytes long"
+            case .some(let text) where !text.utf8.allSatisfy({ Grammar.isToken($0) || $0 == 0x2f || $0 == 0x3d }):
+                "text with a character that a bearer token cannot have"
+            case .some: nil
+            }
+        if let fault {
             note(
                 .error, value,
-                "`\(key.text)` is no bearer token; 16 to 1024 letters, digits and -._~+/= are needed, such as `openssl rand -hex 32` makes",
+                "`\(key.text)` is \(fault); 16 to 1024 letters, digits and -._~+/= are needed, such as `openssl rand -hex 32` makes",
                 hidesSource: true)
             return nil
         }

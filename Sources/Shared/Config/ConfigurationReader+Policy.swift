@@ -30,11 +30,10 @@ extension ConfigurationReader {
                 unknown(key, ["hash"], in: "a map for `balance`")
                 continue
             }
-            if let by = value.string.flatMap(BalancePolicy.HashKey.init) {
+            if let by = scalarText(value).flatMap(BalancePolicy.HashKey.init) {
                 policy = .hash(by)
             } else {
-                let found = value.string.map { "`\(Text.shown($0.utf8))`" } ?? value.kind.name
-                error(value, "`hash` is \(found); `client`, `header:NAME` or `cookie:NAME` is needed")
+                error(value, "`hash` is \(found(value)); `client`, `header:NAME` or `cookie:NAME` is needed")
             }
         }
         if value.count == 0 {
@@ -48,7 +47,9 @@ extension ConfigurationReader {
     /// `off`, or a map of `tries` and `budget`.
     mutating func retry(_ key: Value, _ value: Value, _ policy: inout ServicePolicy) {
         guard value.kind == .mapping else {
-            if value.boolean == false || word(key, value, ["off"]) != nil { policy.tries = 1 }
+            if isFalse(value) || word(key, value, ["off"], also: ", or a map of \(list(Self.retryKeys))") != nil {
+                policy.tries = 1
+            }
             return
         }
         for (key, value) in value.members {

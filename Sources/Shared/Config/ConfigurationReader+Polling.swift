@@ -15,25 +15,33 @@ extension ConfigurationReader {
         var method: String?
         var endpoint: (value: Value, path: String)?
         var retryDelay: Value?
-        var timeout: Value?
+        var hasRetries = false
+        var timeout: (value: Value, isGood: Bool)?
         var down: UInt64?
         var weight = 1
-        let before = diagnostics.count
+        var isFrequencyGood = true
+        let before = errors
         for (key, value) in value.members {
             switch key.text {
             case "method": method = word(key, value, ["health", "ping"])
             case "endpoint": endpoint = endpointPath(key, value).map { (key, $0) }
             case "frequency":
-                if let time = duration(key, value, 10...86_400_000) { polling.frequencyMilliseconds = time }
-            case "retries": if let count = integer(key, value, 0...100) { polling.retries = count }
+                let time = duration(key, value, 10...86_400_000)
+                isFrequencyGood = time != nil
+                polling.frequencyMilliseconds = time ?? polling.frequencyMilliseconds
+            case "retries":
+                let count = integer(key, value, 0...100)
+                hasRetries = count != 0
+                polling.retries = count ?? 0
             case "retry_delay":
                 retryDelay = value
                 if let time = duration(key, value, 0...3_600_000) { polling.retryDelayMilliseconds = time }
             case "packet_limit":
                 if let count = integer(key, value, 1...Limits.packetsPerInstanceMaximum) { polling.packetLimit = count }
             case "timeout":
-                timeout = value
-                if let time = duration(key, value, 1...3_600_000) { polling.timeoutMilliseconds = time }
+                let time = duration(key, value, 1...3_600_000)
+                timeout = (value, time != nil)
+                polling.timeoutMilliseconds = time ?? polling.timeoutMilliseconds
             case "rise": if let count = integer(key, value, 1...100) { polling.rise = count }
             case "down_frequency": down = duration(key, value, 10...86_400_000)
             case "headers": polling.headers = headers(value)
@@ -74,21 +82,20 @@ extension ConfigurationReader {
         if let retryDelay, !value.members.contains(where: { $0.key.text == "retries" }) {
             note(.warning, retryDelay, "`retry_delay` has no meaning without `retries`, which is 0")
         }
-        if polling.retries > 0, retryDelay == nil {
-            error(value, "`retries` is \(polling.retries), then `retry_delay` (seconds) is required")
+        if hasRetries, retryDelay == nil {
+            error(value, "`retries` is given and not 0, then `retry_delay` (seconds) is required")
         }
         if let timeout {
-            if polling.timeoutMilliseconds > polling.frequencyMilliseconds {
+            if timeout.isGood, isFrequencyGood, polling.timeoutMilliseconds > polling.frequencyMilliseconds {
                 error(
-                    timeout,
-                    "`timeout` is longer than `frequency` (\(Duration.text(polling.frequencyMilliseconds))); at most that is allowed"
-                )
+                    timeout.value,
+                    "`timeout` must not exceed `frequency` (\(Duration.text(polling.frequencyMilliseconds)))")
             }
         } else {
             polling.timeoutMilliseconds = min(Limits.pollTimeoutMilliseconds, polling.frequencyMilliseconds)
         }
         polling.downFrequencyMilliseconds = down ?? min(polling.frequencyMilliseconds, Limits.downFrequencyMilliseconds)
-        return diagnostics.count == before ? (polling, weight) : nil
+        return errors == before ? (polling, weight) : nil
     }
 
     mutating func endpointPath(_ key: Value, _ value: Value) -> String? {
@@ -112,23 +119,27 @@ extension ConfigurationReader {
         var headers: [PollHeader] = []
         for (key, value) in value.members {
             let name = key.text
-            guard !name.isEmpty, name.utf8.allSatisfy(Grammar.isToken) else {
-                error(key, "`\(Text.shown(name.utf8))` is no name of an HTTP field")
-                continue
-            }
+            let isName = !name.isEmpty && name.utf8.allSatisfy(Grammar.isToken)
+            if !isName { error(key, "`\(Text.shown(name.utf8))` is no name of an HTTP field\(Text.unseen(name.utf8))") }
             if ["content-length", "transfer-encoding", "connection", "upgrade", "te"].contains(name.lowercased()) {
                 error(key, "`\(name)` is decided by the poll itself")
                 continue
             }
-            let text = value.kind == .sequence || value.kind == .mapping ? nil : value.text
-            guard let text, text.utf8.count <= 1024, text.utf8.allSatisfy(Grammar.isFieldValue) else {
+            guard let text = scalarText(value), text.utf8.count <= 1024, text.utf8.allSatisfy(Grammar.isFieldValue)
+            else {
+                // It may be a secret.
+                let found =
+                    scalarText(value).map {
+                        $0.utf8.count > 1024 ? "longer than 1024 bytes" : "text with a control character"
+                    }
+                    ?? foundText(value)
                 error(
                     value,
-                    "the value of `\(name)` is \(value.kind.name); text of up to 1024 bytes without control characters is needed"
+                    "the value of `\(Text.shown(name.utf8))` is \(found); text of up to 1024 bytes without control characters is needed"
                 )
                 continue
             }
-            headers.append(PollHeader(name: name, value: text))
+            if isName { headers.append(PollHeader(name: name, value: text)) }
         }
         if headers.count > 32 { error(value, "`headers` holds \(headers.count) fields; at most 32 are allowed") }
         return headers
@@ -138,18 +149,14 @@ extension ConfigurationReader {
     mutating func statusRanges(_ key: Value, _ value: Value) -> [StatusRange]? {
         var ranges: [StatusRange] = []
         for element in value.kind == .sequence ? Array(value.elements) : [value] {
-            let parts = element.text.split(separator: "-", omittingEmptySubsequences: false)
-            let codes = parts.compactMap { DecimalDigits.parse($0.utf8, max: 599) }
-            guard codes.count == parts.count, codes.count == 1 || codes.count == 2, codes[0] >= 100,
-                codes[codes.count - 1] >= codes[0]
-            else {
+            guard let range = statusRange(element) else {
                 error(
                     element,
-                    "`expect` holds `\(Text.shown(element.text.utf8))`; a status code from 100 to 599 or a range such as 200-299 is needed"
+                    "`expect` holds \(found(element)); a status code from 100 to 599 or a range such as 200-299 is needed"
                 )
                 continue
             }
-            ranges.append(StatusRange(UInt16(codes[0]), UInt16(codes[codes.count - 1])))
+            ranges.append(range)
         }
         if ranges.isEmpty, value.kind == .sequence, value.count == 0 {
             error(value, "`expect` is empty; at least one status code is needed")

@@ -45,17 +45,40 @@ struct ConfigurationReader {
             let name = key.text
             if name == "meta-info" {
                 configuration.general = general(value)
-            } else if name.isEmpty || name.utf8.count > 255 || name.unicodeScalars.contains(where: Text.isInvisible) {
-                error(key, "a service name has 1 to 255 bytes and no control or invisible characters")
-            } else if let service = service(name, key, value) {
-                configuration.services.append(service)
+                continue
             }
+            let isName =
+                !name.isEmpty && name.utf8.count <= 255 && !name.unicodeScalars.contains(where: Text.isInvisible)
+            if !isName {
+                error(
+                    key,
+                    "the service name `\(Text.shown(name.utf8))` is not valid\(Text.unseen(name.utf8)); a name has 1 to 255 bytes and no control or invisible characters"
+                )
+            }
+            if let service = service(name, key, value), isName { configuration.services.append(service) }
         }
+        checkSizes(configuration, root)
         warnOfSmallLimits(configuration, root)
-        if configuration.services.isEmpty, diagnostics.isEmpty {
+        if configuration.services.isEmpty, errors == 0 {
             error(root, "there is no service; at least one is needed beside `meta-info`")
         }
         return configuration
+    }
+
+    /// What forwarders and discoveryd have room for: aliases of YAML can make much of a small file.
+    private mutating func checkSizes(_ configuration: Configuration, _ root: Value) {
+        let packets = configuration.services.reduce(0) { sum, service in
+            service.instances.reduce(sum) { $0 + $1.polling.packetLimit }
+        }
+        let sizes: [(found: Int, allowed: Int, what: String)] = [
+            (configuration.services.count, Limits.configuredServices, "services"),
+            (configuration.instanceCount, Limits.configuredInstances, "instances"),
+            (configuration.services.reduce(0) { $0 + $1.paths.count }, Limits.configuredPaths, "API paths"),
+            (packets, Limits.configuredPackets, "packets of history (`packet_limit` of all instances together)"),
+        ]
+        for (found, allowed, what) in sizes where found > allowed {
+            error(root, "there are \(found) \(what); at most \(allowed) are allowed")
+        }
     }
 
     /// Limits are for all forwarders together, and each has at least 1 of them.
@@ -69,7 +92,7 @@ struct ConfigurationReader {
                     value.members.first { $0.key.text == name }.map { (name, $0.value) }
                 }
             for (name, limit) in limits {
-                guard let number = limit.unsigned, number > 0, number < UInt64(forwarders) else { continue }
+                guard let number = whole(limit), number > 0, number < UInt64(forwarders) else { continue }
                 note(
                     .warning, limit,
                     "`\(name)` is \(number), fewer than the \(forwarders) forwarders that share it: each takes 1, so \(forwarders) are possible"
@@ -138,6 +161,8 @@ struct ConfigurationReader {
                 key,
                 "the service `\(Text.shown(name.utf8))` has no `servers`; a list of addresses, or a map from addresses to their polling, is needed"
             )
+            // What else is wrong is said at once.
+            if let shared { _ = polling(shared.value, own: false) }
             return nil
         }
         let instances = instances(servers, shared, service: key)
@@ -175,6 +200,7 @@ struct ConfigurationReader {
         case .mapping:
             if let shared {
                 error(shared.key, "`polling` beside a map of `servers`; each server has its own polling there")
+                _ = polling(shared.value, own: false)
             }
             for (key, value) in servers.members {
                 let own = polling(value, own: true)
@@ -184,7 +210,8 @@ struct ConfigurationReader {
         case .null, .boolean, .integer, .number, .string, .alias:
             error(
                 servers,
-                "`servers` is \(servers.kind.name); a list of addresses or a map from addresses to polling is needed")
+                "`servers` is \(found(servers)); a list of addresses or a map from addresses to polling is needed")
+            if let shared { _ = polling(shared.value, own: false) }
             return []
         }
         if servers.count == 0 { error(servers, "`servers` is empty; at least one address is needed") }
@@ -194,16 +221,15 @@ struct ConfigurationReader {
     mutating func instance(
         _ address: Value, _ place: Value, _ polling: Polling?, _ weight: Int, _ seen: inout [String: Int]
     ) -> Instance? {
-        guard address.kind == .string || address.kind == .integer || address.kind == .number else {
-            error(address, "found \(address.kind.name); an address is needed: host, host:port or [IPv6]:port")
+        guard let url = scalarText(address) else {
+            error(address, "found \(foundText(address)); an address is needed: host, host:port or [IPv6]:port")
             return nil
         }
-        let url = address.text
         let endpoint: Endpoint
         do {
             endpoint = try Endpoint(url)
         } catch {
-            self.error(address, "the address `\(Text.shown(url.utf8))`: \(error.reason)")
+            self.error(address, "the address `\(Text.shown(url.utf8))`: \(error.reason)\(Text.unseen(url.utf8))")
             return nil
         }
         if endpoint.scheme == .https {
@@ -234,12 +260,12 @@ struct ConfigurationReader {
         }
         var paths: [String] = []
         for element in value.elements {
-            guard let path = element.string else {
-                error(element, "found \(element.kind.name); a path such as /orders is needed")
+            guard let path = scalarText(element) else {
+                error(element, "found \(foundText(element)); a path such as /orders is needed")
                 continue
             }
             if let fault = PathRule.fault(path) {
-                error(element, "the path `\(Text.shown(path.utf8))` \(fault)")
+                error(element, "the path `\(Text.shown(path.utf8))` \(fault)\(Text.unseen(path.utf8))")
                 continue
             }
             let normal = PathRule.normal(path)

@@ -1,32 +1,44 @@
 /// Replaces `${NAME}` and `${NAME:-default}` inside scalars, keys included, by the environment's values; `$${` is a plain `${`.
 /// A name that is missing and has no default is an error with its place.
 ///
-/// A plain YAML scalar is typed by what it becomes (`port: ${PORT}` is a number), quoted text stays text; a JSON string that
-/// is one replacement and nothing else is typed too, since JSON has no other way to write it.
+/// What comes from the environment is text: who reads a field that is a number, a time or a flag takes it as one, in both formats,
+/// in quotes or not. It is never structure.
 struct EnvironmentSubstitution {
     let lookUp: (String) -> String?
     private(set) var diagnostics: [Diagnostic] = []
     /// How many there are, those beyond the limit included.
     private(set) var failures = 0
+    /// Where values stand that could not be replaced: they are wrong in other ways, too, which is nothing new.
+    private(set) var unreplaced: Set<Int> = []
+    private var keys: Set<Int32> = []
 
     init(_ lookUp: @escaping (String) -> String?) { self.lookUp = lookUp }
 
-    mutating func apply(to document: Document, _ format: ConfigurationFile.Format) -> Document {
+    mutating func apply(to document: Document) -> Document {
         // Almost no configuration has one: then nothing is copied.
         guard document.source.indices.contains(where: { isOpening(document.source, $0) }) else { return document }
         var builder = DocumentBuilder()
         builder.nodes = document.nodes
         builder.arena = document.arena
+        for index in document.nodes.indices where document.nodes[index].kind == .mapping {
+            var key = document.nodes[index].first
+            while key >= 0 {
+                keys.insert(key)
+                let value = document.nodes[Int(key)].next
+                key = value >= 0 ? document.nodes[Int(value)].next : -1
+            }
+        }
         for index in document.nodes.indices {
             switch document.nodes[index].kind {
-            case .string, .integer, .number, .boolean, .null: replace(index, document, format, &builder)
+            case .string, .integer, .number, .boolean, .null: replace(index, document, &builder)
             case .sequence, .mapping, .alias: break
             }
         }
         for index in document.nodes.indices where document.nodes[index].kind == .mapping {
             refuseDuplicates(index, document.source, builder)
         }
-        return Document(source: document.source, builder: builder, root: document.rootIndex)
+        return Document(
+            source: document.source, builder: builder, root: document.rootIndex, faults: document.faults)
     }
 
     /// Two keys may have become one.
@@ -47,15 +59,13 @@ struct EnvironmentSubstitution {
         bytes[index] == UInt8(ascii: "$") && index + 1 < bytes.count && bytes[index + 1] == UInt8(ascii: "{")
     }
 
-    private mutating func replace(
-        _ index: Int, _ document: Document, _ format: ConfigurationFile.Format, _ builder: inout DocumentBuilder
-    ) {
+    private mutating func replace(_ index: Int, _ document: Document, _ builder: inout DocumentBuilder) {
         let node = document.nodes[index]
         let text = Array(builder.text(Int32(index), source: document.source))
         guard text.indices.contains(where: { isOpening(text, $0) }) else { return }
         var out: [UInt8] = []
         var position = 0
-        var isWhole = false
+        var isGood = true
         while position < text.count {
             if text[position] == UInt8(ascii: "$"), position + 1 < text.count, text[position + 1] == UInt8(ascii: "$"),
                 isOpening(text, position + 1)
@@ -64,29 +74,27 @@ struct EnvironmentSubstitution {
                 position += 3
             } else if isOpening(text, position) {
                 guard let close = text[position...].firstIndex(of: UInt8(ascii: "}")) else {
-                    return fail(
-                        node, "`${` is not closed; write ${NAME} or ${NAME:-default}, or $${ for the text itself")
+                    fail(node, "`${` is not closed; write ${NAME} or ${NAME:-default}, or $${ for the text itself")
+                    isGood = false
+                    position = text.count
+                    continue
                 }
-                guard let value = value(text[position + 2..<close], node) else { return }
-                out += Array(value.utf8)
-                isWhole = position == 0 && close == text.count - 1
+                if let value = value(text[position + 2..<close], node) {
+                    out += Array(value.utf8)
+                } else {
+                    isGood = false
+                }
                 position = close + 1
             } else {
                 out.append(text[position])
                 position += 1
             }
         }
-        store(out, index, isPlain: isPlain(node, document.source, format, isWhole), &builder)
-    }
-
-    private func isPlain(_ node: Document.Node, _ source: [UInt8], _ format: ConfigurationFile.Format, _ isWhole: Bool)
-        -> Bool
-    {
-        if format == .json { return isWhole }
-        switch source[Int(node.offset)] {
-        case UInt8(ascii: "\""), UInt8(ascii: "'"), UInt8(ascii: "|"), UInt8(ascii: ">"): return false
-        default: return true
+        guard isGood else {
+            if !keys.contains(Int32(truncatingIfNeeded: index)) { unreplaced.insert(Int(node.offset)) }
+            return
         }
+        store(out, index, &builder)
     }
 
     private mutating func value(_ inside: ArraySlice<UInt8>, _ node: Document.Node) -> String? {
@@ -120,18 +128,12 @@ struct EnvironmentSubstitution {
         if failures <= Limits.diagnostics { diagnostics.append(Diagnostic(at: Int(node.offset), message)) }
     }
 
-    private func store(_ text: [UInt8], _ index: Int, isPlain: Bool, _ builder: inout DocumentBuilder) {
-        var kind = Document.Kind.string
-        var stored = text
-        if isPlain {
-            let (resolved, canonical) = CoreSchema.resolve(text[...])
-            kind = resolved
-            if let canonical { stored = Array(canonical.utf8) }
-        }
-        builder.nodes[index].kind = kind
+    private func store(_ text: [UInt8], _ index: Int, _ builder: inout DocumentBuilder) {
+        builder.nodes[index].kind = .string
+        builder.nodes[index].isSubstituted = true
         builder.nodes[index].inArena = true
         builder.nodes[index].textStart = UInt32(builder.arena.count)
-        builder.nodes[index].count = UInt32(stored.count)
-        builder.arena += stored
+        builder.nodes[index].count = UInt32(text.count)
+        builder.arena += text
     }
 }

@@ -45,7 +45,11 @@ public enum Duration {
         return scaled(text, 1000)
     }
 
-    static func parse(seconds text: String) -> UInt64? { scaled(text, 1000) }
+    /// Rounded; nil below zero and above what a time can be.
+    static func milliseconds(seconds: Double) -> UInt64? {
+        let scaled = (seconds * 1000).rounded()
+        return scaled >= 0 && scaled < 1e15 ? UInt64(scaled) : nil
+    }
 
     private static func scaled(_ text: String, _ factor: Double) -> UInt64? {
         guard

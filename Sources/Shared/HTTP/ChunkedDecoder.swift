@@ -27,11 +27,13 @@ public struct ChunkedDecoder: Sendable {
     /// The trailer section's lines as they came, each with its CRLF.
     public private(set) var trailers: [UInt8] = []
     private let status: UInt16
+    private let maxFields: Int
 
     /// `status` is what a fault carries: 400 for requests, 502 for responses. `excluding`: names that the head's Connection
-    /// nominated, in lower case.
-    public init(status: UInt16, excluding: [[UInt8]] = []) {
+    /// nominated, in lower case. `maxFields`: trailer fields at most.
+    public init(status: UInt16, excluding: [[UInt8]] = [], maxFields: Int = Limits.headFields) {
         self.status = status
+        self.maxFields = maxFields
         excluded = excluding
     }
 
@@ -73,7 +75,8 @@ public struct ChunkedDecoder: Sendable {
             } else {
                 throw fault("byte \(Text.hex(byte)) in a chunk size")
             }
-        case .beforeSemicolon, .beforeName, .name, .beforeEquals, .beforeValue, .value, .quoted, .quotedPair, .afterQuoted:
+        case .beforeSemicolon, .beforeName, .name, .beforeEquals, .beforeValue, .value, .quoted, .quotedPair,
+            .afterQuoted:
             try countExtension()
             try stepInExtension(byte)
         case .sizeLineFeed:
@@ -203,7 +206,7 @@ public struct ChunkedDecoder: Sendable {
         var fields = FieldLines()
         var position = 0
         let side = status == 400 ? FieldLines.Side.request : .response
-        guard try fields.read(section.span, from: &position, side: side, maxFields: Limits.headFields, isTrailer: true)
+        guard try fields.read(section.span, from: &position, side: side, maxFields: maxFields, isTrailer: true)
         else {
             throw fault("malformed trailers")
         }
@@ -212,13 +215,25 @@ public struct ChunkedDecoder: Sendable {
             guard line.name == .other || line.name == .date else { continue }
             let name = section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)]
             let lower = name.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 }
-            if excluded.contains(lower) { continue }
+            if excluded.contains(lower) || Self.isForHeads(lower) { continue }
             out.append(contentsOf: section[Int(line.nameStart)..<Int(line.nameStart + line.nameCount)])
             out.append(contentsOf: [0x3a, 0x20])
             out.append(contentsOf: section[Int(line.valueStart)..<Int(line.valueStart + line.valueCount)])
             out.append(contentsOf: [0x0d, 0x0a])
         }
         return out
+    }
+}
+
+extension ChunkedDecoder {
+    /// Fields of authentication and of what the content is, which a trailer comes too late for and must not change (RFC 9110
+    /// 6.5.1). `name` is in lower case.
+    private static func isForHeads(_ name: [UInt8]) -> Bool {
+        [
+            "authorization", "cookie", "set-cookie", "www-authenticate", "content-type", "content-encoding",
+            "content-range",
+        ]
+        .contains { name.elementsEqual($0.utf8) }
     }
 }
 
@@ -236,7 +251,9 @@ public struct BodyDecoder: Sendable {
 
     /// `status` is what a fault carries: 400 for requests, 502 for responses.
     /// `excluding`: names that no forwarded trailer may have, in lower case.
-    public init(_ framing: BodyFraming, status: UInt16, excluding: [[UInt8]] = []) {
+    public init(
+        _ framing: BodyFraming, status: UInt16, excluding: [[UInt8]] = [], maxFields: Int = Limits.headFields
+    ) {
         isComplete = false
         switch framing {
         case .none:
@@ -245,7 +262,8 @@ public struct BodyDecoder: Sendable {
         case .length(let length):
             kind = .length(length)
             isComplete = length == 0
-        case .chunked: kind = .chunked(ChunkedDecoder(status: status, excluding: excluding))
+        case .chunked:
+            kind = .chunked(ChunkedDecoder(status: status, excluding: excluding, maxFields: maxFields))
         case .untilClose: kind = .untilClose
         }
     }

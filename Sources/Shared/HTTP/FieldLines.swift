@@ -16,11 +16,13 @@ public struct FieldLines: Sendable {
     public private(set) var nominated: [(start: Int32, count: Int32)] = []
     public private(set) var viaCount = 0
     public private(set) var upgradeIndex = -1
-    /// An Expect other than 100-continue (RFC 9110 10.1.1).
+    /// An Expect, and one other than 100-continue (RFC 9110 10.1.1).
+    public private(set) var expects = false
     public private(set) var hasUnknownExpect = false
     public private(set) var maxForwardsIsZero = false
     public private(set) var hasDate = false
-    public private(set) var hasRequestID = false
+    /// The index of the X-Request-Id that counts: the first that is neither empty nor too long; -1 for none.
+    public private(set) var requestIDIndex = -1
     /// X-Forwarded-* or Forwarded.
     public private(set) var hasForwarded = false
     public private(set) var teTrailers = false
@@ -40,10 +42,11 @@ public struct FieldLines: Sendable {
         if !nominated.isEmpty { nominated.removeAll(keepingCapacity: true) }
         viaCount = 0
         upgradeIndex = -1
+        expects = false
         hasUnknownExpect = false
         maxForwardsIsZero = false
         hasDate = false
-        hasRequestID = false
+        requestIDIndex = -1
         hasForwarded = false
         teTrailers = false
         keepAliveIndex = -1
@@ -147,10 +150,16 @@ public struct FieldLines: Sendable {
             if contentLength != nil { throw HTTPFault(status, "more than one Content-Length", .severalContentLengths) }
             contentLength = try Self.length(bytes, valueStart, valueCount, status)
             if bytes[valueStart] == 0x30, valueCount > 1 { skipLeadingZeros(bytes) }
-            if hasTransferEncoding { throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths) }
+            if hasTransferEncoding {
+                throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths)
+            }
         case .transferEncoding:
-            if hasTransferEncoding { throw HTTPFault(status, "more than one Transfer-Encoding", .severalTransferEncodings) }
-            if contentLength != nil { throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths) }
+            if hasTransferEncoding {
+                throw HTTPFault(status, "more than one Transfer-Encoding", .severalTransferEncodings)
+            }
+            if contentLength != nil {
+                throw HTTPFault(status, "both Content-Length and Transfer-Encoding", .bothLengths)
+            }
             guard bytes.equalsIgnoringCase("chunked", at: valueStart, count: valueCount) else {
                 throw HTTPFault(
                     side == .request && Self.endsInChunked(bytes, valueStart, valueCount) ? 501 : status,
@@ -162,21 +171,28 @@ public struct FieldLines: Sendable {
         case .via: viaCount &+= 1
         case .upgrade: upgradeIndex = lines.count &- 1
         case .expect:
-            if !bytes.equalsIgnoringCase("100-continue", at: valueStart, count: valueCount) { hasUnknownExpect = true }
+            expects = true
+            Self.forEachListMember(bytes, valueStart, valueCount) { start, count in
+                if !bytes.equalsIgnoringCase("100-continue", at: start, count: count) { hasUnknownExpect = true }
+            }
         case .maxForwards:
             // Of several the smallest counts.
             var isZero = valueCount > 0
             for index in valueStart..<valueStart &+ valueCount where bytes[index] != 0x30 { isZero = false }
             if isZero { maxForwardsIsZero = true }
         case .date: hasDate = true
-        case .xRequestID: if valueCount > 0 { hasRequestID = true }
+        case .xRequestID:
+            if requestIDIndex < 0, valueCount > 0, valueCount <= Limits.requestIDBytes {
+                requestIDIndex = lines.count &- 1
+            }
         case .keepAlive: keepAliveIndex = lines.count &- 1
         case .te:
             Self.forEachListMember(bytes, valueStart, valueCount) { start, count in
                 if bytes.equalsIgnoringCase("trailers", at: start, count: count) { teTrailers = true }
             }
         case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost: hasForwarded = true
-        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings, .vouched: break
+        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings, .vouched:
+            break
         }
     }
 
@@ -194,15 +210,21 @@ public struct FieldLines: Sendable {
     private static func length(_ bytes: Span<UInt8>, _ start: Int, _ count: Int, _ status: UInt16) throws(HTTPFault)
         -> UInt64
     {
-        guard count > 0, count <= 19 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength) }
+        guard count > 0, count <= 19 else {
+            throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength)
+        }
         var value: UInt64 = 0
         for index in start..<start &+ count {
             let digit = bytes[index] &- 0x30
-            guard digit <= 9 else { throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength) }
+            guard digit <= 9 else {
+                throw HTTPFault(status, "a Content-Length that is no number up to 2^63-1", .contentLength)
+            }
             // 19 digits are below 10^19 and fit in 64 bits.
             value = value &* 10 &+ UInt64(digit)
         }
-        guard value <= UInt64(Int64.max) else { throw HTTPFault(status, "a Content-Length above 2^63-1", .contentLength) }
+        guard value <= UInt64(Int64.max) else {
+            throw HTTPFault(status, "a Content-Length above 2^63-1", .contentLength)
+        }
         return value
     }
 
@@ -280,6 +302,16 @@ public struct FieldLines: Sendable {
             if count > 8, bytes.equalsIgnoringCase("timeout=", at: start, count: 8) {
                 result = DecimalDigits.parse(bytes.array(start + 8, count - 8), max: 86_400)
             }
+        }
+        return result
+    }
+
+    /// All lines of Upgrade as one list (RFC 9110 5.3).
+    public func upgrade(in bytes: Span<UInt8>) -> [UInt8] {
+        var result: [UInt8] = []
+        for line in lines where line.name == .upgrade {
+            if !result.isEmpty { result += [0x2c, 0x20] }
+            result += bytes.array(Int(line.valueStart), Int(line.valueCount))
         }
         return result
     }

@@ -11,12 +11,8 @@ public enum FieldName: UInt8, Sendable {
     @inline(__always)
     static func classify(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> FieldName {
         let name = known(bytes, start, count)
-        // The names looked for there begin with X, T or F.
-        guard name == .other, count > 7 else { return name }
-        switch bytes[start] | 0x20 {
-        case 0x78, 0x74, 0x66: return isVouched(bytes, start, count) ? .vouched : .other
-        default: return .other
-        }
+        guard name == .other else { return name }
+        return isVouched(bytes, start, count) ? .vouched : .other
     }
 
     /// Length first, so that most fields cost one comparison.
@@ -47,16 +43,45 @@ public enum FieldName: UInt8, Sendable {
         }
     }
 
-    /// Whether a name is one of those by which proxies speak of the client: X-Forwarded-* beside the three that are known by
-    /// themselves, and their relatives. A server that reads one believes whoever has written it.
+    /// Whether a name is one of those by which proxies speak of the client or of what it asked for: X-Forwarded-* beside the
+    /// three that are known by themselves, and their relatives. A server that reads one believes whoever has written it. `_`
+    /// counts as `-`, as it does for servers that turn fields into variables (RFC 3875 4.1.18).
     private static func isVouched(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
-        if count > 12, bytes.equalsIgnoringCase("x-forwarded-", at: start, count: 12) { return true }
-        let names: [StaticString] = [
-            "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "x-original-forwarded-for",
-            "x-original-host", "x-url-scheme", "x-scheme", "front-end-https",
-        ]
-        for name in names where bytes.equalsIgnoringCase(name, at: start, count: count) { return true }
-        return false
+        @inline(__always) func spells(_ name: StaticString) -> Bool {
+            count == name.utf8CodeUnitCount && begins(name, bytes, start)
+        }
+        switch bytes[start] | 0x20 {
+        case 0x78:
+            if count > 12, begins("x-forwarded-", bytes, start) { return true }
+            switch count {
+            case 8: return spells("x-scheme")
+            case 9: return spells("x-real-ip")
+            case 11: return spells("x-client-ip")
+            case 12: return spells("x-url-scheme")
+            case 13: return spells("x-rewrite-url")
+            case 14: return spells("x-original-url")
+            case 15: return spells("x-original-host")
+            case 19: return spells("x-cluster-client-ip")
+            case 24: return spells("x-original-forwarded-for")
+            default: return false
+            }
+        case 0x63: return count == 9 ? spells("client-ip") : count == 16 && spells("cf-connecting-ip")
+        case 0x66: return count == 15 ? spells("front-end-https") : count == 16 && spells("fastly-client-ip")
+        case 0x74: return count == 14 && spells("true-client-ip")
+        // What CGI would make of it decides where programs send their own requests (httpoxy, CVE-2016-5385).
+        case 0x70: return count == 5 && spells("proxy")
+        default: return false
+        }
+    }
+
+    /// Whether `name`, in lower case, stands at `start`, which has room for it.
+    private static func begins(_ name: StaticString, _ bytes: Span<UInt8>, _ start: Int) -> Bool {
+        var index = start
+        return name.allBytes { expected in
+            let byte = bytes[index]
+            index &+= 1
+            return byte | 0x20 == expected || byte == 0x5f && expected == 0x2d
+        }
     }
 }
 

@@ -127,14 +127,16 @@ public enum Grammar {
         }
     }
 
-    /// Whether a path holds a `.` or `..` segment, also percent-encoded, also where the separator is `%2f`, `\` or `%5c`:
-    /// such a path could mean one thing here and another at the instance.
+    /// Whether a path holds a `.` or `..` segment, also percent-encoded, also where the separator is `%2f`, `\` or `%5c`, and where
+    /// parameters (`..;x`, RFC 3986 3.3), white space or NUL stand behind the dots, which many servers cut off: such a path could
+    /// mean one thing here and another at the instance.
     static func hasDotSegment(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
         let end = start + count
         var index = start
         var dots = 0
         var others = false
         var inSegment = false
+        var inParameters = false
         while index < end {
             var byte = bytes[index]
             var width = 1
@@ -149,6 +151,11 @@ public enum Grammar {
                 inSegment = true
                 dots = 0
                 others = false
+                inParameters = false
+            } else if inParameters || byte == 0x3b {
+                inParameters = true
+            } else if byte == 0 || byte == 0x09 || byte == 0x20 {
+                // As if it were not there.
             } else if byte == 0x2e {
                 dots += 1
             } else {

@@ -94,7 +94,9 @@ public enum ProxyHeader {
         }
         guard bytes.count >= byteCount else { return .needsMore }
         if !isLocal, bytes[13] != 0 { try checkAttachments(bytes, 16 + addresses, byteCount) }
-        guard !isLocal, bytes[13] == 0x11 || bytes[13] == 0x21 else { return .header(byteCount: byteCount, source: nil) }
+        guard !isLocal, bytes[13] == 0x11 || bytes[13] == 0x21 else {
+            return .header(byteCount: byteCount, source: nil)
+        }
         func number(_ start: Int, _ count: Int) -> UInt64 {
             (start..<start + count).reduce(0) { $0 << 8 | UInt64(bytes[$1]) }
         }

@@ -36,6 +36,15 @@ public struct RequestHead: Sendable {
 
     public init() {}
 
+    /// Where the authority stands that the request is for: an absolute target's replaces Host (RFC 9112 3.2.2). Nil: HTTP/1.0
+    /// without either.
+    public var authority: (start: Int, count: Int)? {
+        if authorityCount > 0 { return (authorityStart, authorityCount) }
+        guard fields.hasHost else { return nil }
+        let line = fields.lines[fields.hostIndex]
+        return (Int(line.valueStart), Int(line.valueCount))
+    }
+
     /// How the body is delimited (RFC 9112 6.3).
     public var framing: BodyFraming {
         if fields.hasTransferEncoding { return .chunked }

@@ -37,7 +37,9 @@ public struct ResponseHead: Sendable {
             return false
         }
         if index > maxBytes { throw HTTPFault(502, "a head of more than \(maxBytes) bytes", .headTooLarge) }
-        if minorVersion == 0, fields.hasTransferEncoding { throw HTTPFault(502, "Transfer-Encoding in HTTP/1.0", .transferEncodingInHTTP10) }
+        if minorVersion == 0, fields.hasTransferEncoding {
+            throw HTTPFault(502, "Transfer-Encoding in HTTP/1.0", .transferEncodingInHTTP10)
+        }
         byteCount = index
         return true
     }
@@ -59,7 +61,9 @@ public struct ResponseHead: Sendable {
         guard minor <= 9, bytes[8] == 0x20 else { throw HTTPFault(502, "a bad status line", .statusLine) }
         minorVersion = minor == 0 ? 0 : 1
         let (a, b, c) = (bytes[9] &- 0x30, bytes[10] &- 0x30, bytes[11] &- 0x30)
-        guard a >= 1, a <= 5, b <= 9, c <= 9 else { throw HTTPFault(502, "a status that is no number from 100 to 599", .statusNumber) }
+        guard a >= 1, a <= 5, b <= 9, c <= 9 else {
+            throw HTTPFault(502, "a status that is no number from 100 to 599", .statusNumber)
+        }
         status = UInt16(a) &* 100 &+ UInt16(b) &* 10 &+ UInt16(c)
         index = 12
         // Some servers leave out the space before an empty reason.

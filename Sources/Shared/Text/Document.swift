@@ -1,10 +1,15 @@
 /// A parsed JSON or YAML text: a tree in one array, each node with its place in the source, so that whoever reads a value
 /// can say where it was written. 24 bytes a node; texts stay in the source unless they had to be unescaped.
+///
+/// A scalar keeps its text as it was written, whatever its type looks like: only who reads a field knows whether `1.10` is a
+/// number there or a version.
 public final class Document: Sendable {
     public enum Kind: UInt8, Sendable {
         case null, boolean, integer, number, string, sequence, mapping
         /// Stands for another node (YAML): never seen through `Value`.
         case alias
+
+        var isNumber: Bool { self == .integer || self == .number }
 
         /// The word used in messages.
         public var name: String {
@@ -25,6 +30,8 @@ public final class Document: Sendable {
         var kind: Kind
         /// The text is in `arena`, not in `source`.
         var inArena = false
+        /// Part of the text came from the environment.
+        var isSubstituted = false
         /// Byte offset of the node in the source.
         var offset: UInt32
         var textStart: UInt32 = 0
@@ -39,9 +46,13 @@ public final class Document: Sendable {
     let nodes: [Node]
     let arena: [UInt8]
     let rootIndex: Int32
+    /// What is wrong with the text and did not keep the rest from being read: keys that appear twice or are too long. Their
+    /// entries are left out.
+    let faults: [Diagnostic]
 
-    init(source: [UInt8], builder: consuming DocumentBuilder, root: Int32) {
+    init(source: [UInt8], builder: consuming DocumentBuilder, root: Int32, faults: [Diagnostic] = []) {
         self.source = source
+        self.faults = faults
         nodes = builder.nodes
         arena = builder.arena
         rootIndex = root
@@ -67,7 +78,7 @@ public final class Document: Sendable {
         private var node: Node { document.nodes[Int(index)] }
         public var kind: Kind { node.kind }
 
-        /// The scalar's text, unescaped; empty for collections.
+        /// The scalar's text as it was written, unescaped; empty for collections.
         public var bytes: ArraySlice<UInt8> {
             let node = node
             if node.kind == .sequence || node.kind == .mapping { return [] }
@@ -82,9 +93,19 @@ public final class Document: Sendable {
         public var boolean: Bool? {
             kind == .boolean ? bytes.first == UInt8(ascii: "t") || bytes.first == UInt8(ascii: "T") : nil
         }
-        /// The number if this is a non-negative decimal integer up to 2^64-1.
-        public var unsigned: UInt64? { kind == .integer ? DecimalDigits.parse(bytes) : nil }
-        public var double: Double? { kind == .integer || kind == .number ? Double(text) : nil }
+        /// The number if this is a non-negative integer up to 2^64-1.
+        public var unsigned: UInt64? {
+            guard kind == .integer else { return nil }
+            return DecimalDigits.parse(bytes)
+                ?? CoreSchema.resolve(bytes).canonical.flatMap { DecimalDigits.parse($0.utf8) }
+        }
+        public var double: Double? { kind == .integer || kind == .number ? CoreSchema.double(bytes) : nil }
+
+        /// Whether part of the text came from the environment.
+        var isSubstituted: Bool { node.isSubstituted }
+
+        /// What a scalar is if quotes count for nothing: who wants a number takes `8001` and `"8001"` alike.
+        var unquotedKind: Kind { kind == .string ? CoreSchema.resolve(bytes).kind : kind }
 
         /// The elements of a list; nothing for other kinds.
         public var elements: Children { Children(document, kind == .sequence ? node.first : -1) }

@@ -7,17 +7,22 @@ public struct JSONReader: ~Copyable {
     private var depth = 0
     private let maxDepth: Int
     private let keepsDuplicates: Bool
+    private let collectsFaults: Bool
+    private var faults: [Diagnostic] = []
 
-    private init(_ source: [UInt8], maxDepth: Int, keepsDuplicates: Bool) {
+    private init(_ source: [UInt8], maxDepth: Int, keepsDuplicates: Bool, collectsFaults: Bool) {
         self.source = source
         self.maxDepth = maxDepth
         self.keepsDuplicates = keepsDuplicates
+        self.collectsFaults = collectsFaults
     }
 
     /// Parses a whole text. Throws the first error with its offset. A name that appears twice in an object is an error,
     /// since readers differ in which value they take (RFC 8259 4); `keepsDuplicates` keeps both, for showing what is there.
+    /// `collectsFaults`: what does not keep the rest from being read is left to the document's `faults`.
     public static func parse(
-        _ source: [UInt8], maxDepth: Int = Limits.nestingDepth, keepsDuplicates: Bool = false
+        _ source: [UInt8], maxDepth: Int = Limits.nestingDepth, keepsDuplicates: Bool = false,
+        collectsFaults: Bool = false
     ) throws(Diagnostic) -> Document {
         guard source.count < Int(Int32.max) else {
             throw Diagnostic(at: 0, "the text has \(source.count) bytes; at most \(Int32.max) are read")
@@ -25,7 +30,8 @@ public struct JSONReader: ~Copyable {
         if let invalid = UTF8Validation.firstInvalid(source.span) {
             throw Diagnostic(at: invalid, "byte \(Text.hex(source[invalid])) is not valid UTF-8; JSON is UTF-8 text")
         }
-        var reader = JSONReader(source, maxDepth: maxDepth, keepsDuplicates: keepsDuplicates)
+        var reader = JSONReader(
+            source, maxDepth: maxDepth, keepsDuplicates: keepsDuplicates, collectsFaults: collectsFaults)
         reader.builder.nodes.reserveCapacity(source.count / 12)
         reader.skipWhitespace()
         if reader.position == source.count { throw Diagnostic(at: 0, "the text is empty; a JSON value is needed") }
@@ -34,7 +40,13 @@ public struct JSONReader: ~Copyable {
         if reader.position < source.count {
             throw reader.error("found \(reader.found) after the end of the value; a JSON text is one value")
         }
-        return Document(source: source, builder: reader.builder, root: root)
+        return Document(source: source, builder: reader.builder, root: root, faults: reader.faults)
+    }
+
+    /// Something that is wrong and does not keep the rest from being read.
+    private mutating func note(_ fault: Diagnostic) throws(Diagnostic) {
+        guard collectsFaults else { throw fault }
+        if faults.count < Limits.diagnostics { faults.append(fault) }
     }
 
     private func error(_ message: String, at offset: Int? = nil) -> Diagnostic {
@@ -272,22 +284,29 @@ public struct JSONReader: ~Copyable {
             guard current == UInt8(ascii: "\"") else { throw error("found \(found); a name in \"\" is needed") }
             let key = try string()
             let text = builder.text(key, source: source)
+            var isGood = true
             if text.count > Limits.keyBytes {
-                throw error(
-                    "the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed",
-                    at: Int(builder.nodes[Int(key)].offset))
+                isGood = false
+                try note(
+                    error(
+                        "the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed",
+                        at: Int(builder.nodes[Int(key)].offset)))
+            } else if !keepsDuplicates, !keys.insert(text) {
+                isGood = false
+                try note(
+                    error(
+                        "the name `\(Text.shown(text))` appears twice in this map",
+                        at: Int(builder.nodes[Int(key)].offset)))
             }
-            if !keepsDuplicates, !keys.insert(text) {
-                throw error(
-                    "the name `\(Text.shown(text))` appears twice in this map", at: Int(builder.nodes[Int(key)].offset))
-            }
-            builder.link(key, below: parent, after: &last)
             skipWhitespace()
             guard current == UInt8(ascii: ":") else { throw error("found \(found); : is needed after a name") }
             position += 1
             skipWhitespace()
             let child = try value()
-            builder.link(child, below: parent, after: &last)
+            if isGood {
+                builder.link(key, below: parent, after: &last)
+                builder.link(child, below: parent, after: &last)
+            }
             skipWhitespace()
             switch current {
             case UInt8(ascii: ","):

@@ -142,10 +142,9 @@ extension JSONWriter {
         switch value.kind {
         case .null, .alias: null()
         case .boolean: self.value(value.boolean ?? false)
-        case .integer: raw(value.bytes)
-        case .number:
-            let text = value.bytes
-            if text.allSatisfy({ $0 < 0x61 || $0 == 0x65 }) { raw(text) } else { null() }
+        case .integer, .number:
+            // YAML writes some numbers in ways that JSON has not.
+            if let text = CoreSchema.json(value.bytes) { raw(text) } else { null() }
         case .string: self.value(utf8: value.bytes)
         case .sequence:
             beginArray()

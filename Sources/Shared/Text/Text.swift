@@ -39,13 +39,34 @@ public enum Text {
         return "U+" + String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
     }
 
-    /// Characters that a terminal obeys instead of showing them: controls, and those that change the direction of writing or
-    /// break lines (Unicode Standard Annex 9 and 14), and the byte order mark.
+    /// Characters that a reader does not see, or that a terminal obeys instead of showing them: controls, spaces other than the
+    /// usual one, those that change the direction of writing or break lines (Unicode Standard Annex 9 and 14), and those that are
+    /// ignored where they are not known (Default_Ignorable_Code_Point).
     public static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
-        case 0..<0x20, 0x7f..<0xa0, 0x061c, 0x200b, 0x200e, 0x200f, 0x2028...0x202e, 0x2060...0x2069, 0xfeff: true
-        default: false
+        case 0..<0x20, 0x7f...0xa0: return true
+        case 0..<0xa0: return false
+        case 0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x1680, 0x17b4, 0x17b5, 0x180b...0x180f, 0x2000...0x200f,
+            0x2028...0x202f,
+            0x205f...0x206f, 0x3000, 0x3164, 0xfe00...0xfe0f, 0xfeff, 0xffa0, 0xfff0...0xfffb, 0xe0000...0xe0fff:
+            return true
+        default: return false
         }
+    }
+
+    /// What a reader of these bytes would not see, for the end of a message: ` (it holds the invisible character U+00A0)`; empty where
+    /// there is nothing.
+    static func unseen(_ bytes: some Collection<UInt8>) -> String {
+        guard bytes.contains(where: { $0 >= 0x80 || $0 < 0x20 || $0 == 0x7f }) else { return "" }
+        let scalars = String(decoding: bytes, as: UTF8.self).unicodeScalars
+        if let scalar = scalars.first(where: isInvisible) {
+            return " (it holds the invisible character \(codePoint(scalar)))"
+        }
+        // Letters and signs of other scripts that look like those of keys and numbers.
+        if let scalar = scalars.first(where: { !$0.isASCII }) {
+            return " (it holds \(codePoint(scalar)) `\(scalar)`, which is not an ASCII character)"
+        }
+        return ""
     }
 
     /// Cells of a terminal that a character takes: 2 for the wide ones of East Asia and for pictures (Unicode Standard Annex

@@ -1,7 +1,19 @@
 /// The core schema (section 10.3): what a plain scalar is.
 enum CoreSchema {
+    /// The number that a scalar of kind integer or number stands for.
+    static func double(_ text: ArraySlice<UInt8>) -> Double? {
+        Double(String(decoding: text, as: UTF8.self)) ?? resolve(text).canonical.flatMap(Double.init)
+    }
+
+    /// A number as JSON writes it; nil for infinities and NaN, which it has not.
+    static func json(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        if (try? JSONReader.parse(Array(text)))?.root.kind.isNumber ?? false { return text }
+        guard let canonical = resolve(text).canonical, let value = Double(canonical), value.isFinite else { return nil }
+        return ArraySlice(canonical.utf8)
+    }
+
     /// The kind, and the text that JSON would have where it differs from what was written.
-    static func resolve(_ text: ArraySlice<UInt8>) -> (Document.Kind, canonical: String?) {
+    static func resolve(_ text: ArraySlice<UInt8>) -> (kind: Document.Kind, canonical: String?) {
         guard let first = text.first else { return (.null, nil) }
         switch first {
         case UInt8(ascii: "~"): return text.count == 1 ? (.null, nil) : (.string, nil)
@@ -21,7 +33,7 @@ enum CoreSchema {
         words.contains { text.elementsEqual($0.utf8) }
     }
 
-    private static func number(_ text: ArraySlice<UInt8>) -> (Document.Kind, canonical: String?) {
+    private static func number(_ text: ArraySlice<UInt8>) -> (kind: Document.Kind, canonical: String?) {
         let string = String(decoding: text, as: UTF8.self)
         if string.hasPrefix("0x"), let value = UInt64(hexadecimalDigits: text.dropFirst(2), radix: 16) {
             return (.integer, String(value))
@@ -151,16 +163,9 @@ extension YAMLReader {
         let kind = builder.nodes[index].kind
         switch tag {
         case .string, .nonSpecific:
-            // The text as it was written, not as the number it looks like.
-            if kind == .integer || kind == .number || kind == .boolean {
-                let start = Int(builder.nodes[index].offset)
-                builder.nodes[index].inArena = false
-                builder.nodes[index].textStart = UInt32(start)
-                builder.nodes[index].count = UInt32(position - start)
-            }
             builder.nodes[index].kind = .string
         case .integer, .number, .boolean, .null:
-            let (resolved, canonical) = CoreSchema.resolve(builder.text(node, source: source))
+            let resolved = CoreSchema.resolve(builder.text(node, source: source)).kind
             let fits =
                 switch tag {
                 case .integer: resolved == .integer
@@ -173,13 +178,6 @@ extension YAMLReader {
                 throw error(
                     "the tag !!\(tag.rawValue) does not fit `\(Text.shown(builder.text(node, source: source)))`",
                     at: offset)
-            }
-            if let canonical {
-                let from = builder.arena.count
-                builder.arena.append(contentsOf: canonical.utf8)
-                builder.nodes[index].inArena = true
-                builder.nodes[index].textStart = UInt32(from)
-                builder.nodes[index].count = UInt32(canonical.utf8.count)
             }
             builder.nodes[index].kind = resolved
         case .sequence, .mapping:

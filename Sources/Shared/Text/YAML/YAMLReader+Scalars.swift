@@ -90,18 +90,14 @@ extension YAMLReader {
         return breaks
     }
 
-    /// A plain scalar's type by the core schema; numbers get the form that JSON has.
+    /// A plain scalar's type by the core schema; its text stays as it was written.
     private mutating func typed(_ start: Int, _ range: Range<Int>, multiline: [UInt8]?) -> Int32 {
         if let multiline {
             let from = builder.arena.count
             builder.arena.append(contentsOf: multiline)
             return builder.scalar(.string, at: start, arenaFrom: from)
         }
-        let (kind, canonical) = CoreSchema.resolve(source[range])
-        guard let canonical else { return builder.scalar(kind, at: start, text: range) }
-        let from = builder.arena.count
-        builder.arena.append(contentsOf: canonical.utf8)
-        return builder.scalar(kind, at: start, arenaFrom: from)
+        return builder.scalar(CoreSchema.resolve(source[range]).kind, at: start, text: range)
     }
 
     // MARK: Quoted

@@ -18,14 +18,20 @@ public struct YAMLReader: ~Copyable {
     var weight = 0
     var hasAliases = false
     var tagHandles: [String: String] = [:]
+    private let collectsFaults: Bool
+    private var faults: [Diagnostic] = []
 
-    init(_ source: [UInt8], maxDepth: Int) {
+    init(_ source: [UInt8], maxDepth: Int, collectsFaults: Bool) {
         self.source = source
         self.maxDepth = maxDepth
+        self.collectsFaults = collectsFaults
     }
 
-    /// Parses a whole text. Throws the first error with its offset.
-    public static func parse(_ source: [UInt8], maxDepth: Int = Limits.nestingDepth) throws(Diagnostic) -> Document {
+    /// Parses a whole text. Throws the first error with its offset. `collectsFaults`: what does not keep the rest from being read
+    /// is left to the document's `faults`.
+    public static func parse(
+        _ source: [UInt8], maxDepth: Int = Limits.nestingDepth, collectsFaults: Bool = false
+    ) throws(Diagnostic) -> Document {
         guard source.count < Int(Int32.max) else {
             throw Diagnostic(at: 0, "the text has \(source.count) bytes; at most \(Int32.max) are read")
         }
@@ -39,9 +45,15 @@ public struct YAMLReader: ~Copyable {
                 "found \(Text.describe(source, at: index)), which YAML does not allow; in \"\" write it as an escape such as \\x07"
             )
         }
-        var reader = YAMLReader(source, maxDepth: maxDepth)
+        var reader = YAMLReader(source, maxDepth: maxDepth, collectsFaults: collectsFaults)
         let root = try reader.stream()
-        return Document(source: source, builder: reader.builder, root: root)
+        return Document(source: source, builder: reader.builder, root: root, faults: reader.faults)
+    }
+
+    /// Something that is wrong and does not keep the rest from being read.
+    mutating func note(_ fault: Diagnostic) throws(Diagnostic) {
+        guard collectsFaults else { throw fault }
+        if faults.count < Limits.diagnostics { faults.append(fault) }
     }
 
     /// c-printable (5.1), of valid UTF-8: neither control characters, U+0080 to U+009F but for U+0085 among them, nor U+FFFE
