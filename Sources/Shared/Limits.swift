@@ -5,6 +5,8 @@ public enum Limits {
     public static let eventsPerTurn = 512
     /// The longest time the loop sleeps without a timer: also how soon a stopped clock is noticed.
     public static let longestSleepMilliseconds: UInt64 = 10_000
+    /// How long the loop rests where the system has no memory for epoll_wait(2).
+    public static let memoryPauseMilliseconds: UInt64 = 10
 
     // MARK: Sockets
     public static let listenBacklog: Int32 = 4096
@@ -48,6 +50,8 @@ public enum Limits {
     public static let sliceGapMilliseconds: UInt64 = 3
     public static let sweepMilliseconds: UInt64 = 1_000
     public static let acceptPauseMilliseconds: UInt64 = 100
+    /// From when a listener is replaced until its queue is emptied for the last time.
+    public static let listenerRetiresMilliseconds: UInt64 = 200
     /// Between two equal lines about something that we have no more of.
     public static let complaintGapMilliseconds: UInt64 = 5_000
     public static let clientConnections = 131_072
@@ -90,6 +94,7 @@ public enum Limits {
     public static let lingerMilliseconds: UInt64 = 30_000
     public static let lingerSilenceMilliseconds: UInt64 = 2_000
     public static let drainTimeoutMilliseconds: UInt64 = 30_000
+    public static let drainMaximumMilliseconds: UInt64 = 3_600_000
     public static let drainIdleMilliseconds: UInt64 = 5_000
     /// A reused connection idle for longer is not trusted with a request that must not run twice.
     public static let staleConnectionMilliseconds: UInt64 = 1_000
@@ -107,6 +112,8 @@ public enum Limits {
     // MARK: Polling
     /// Polls under way for less than the time below; those that hang for longer delay nobody.
     public static let pollsInFlight = 512
+    /// Echo requests that wait for their replies; each has a number of 16 bits.
+    public static let echoesInFlight = 32_768
     public static let pollYouthMilliseconds: UInt64 = 100
     /// Beyond this the loop has stood still, and polls that ran meanwhile say nothing.
     public static let stallMilliseconds: UInt64 = 500
@@ -146,7 +153,11 @@ public enum Limits {
     public static let readyTimeoutMilliseconds: UInt64 = 5_000
 
     // MARK: State on disk
-    public static let stateBytes = 256 * 1024 * 1024
+    /// Counts that come from files stay below this, so that counting on cannot overflow.
+    public static let numberMaximum: UInt64 = 1 << 62
+    /// The files of instances and of the saved snapshot: what they can grow to with as many instances as a configuration may have.
+    public static let stateBytes = 1024 * 1024 * 1024
+    public static let snapshotBytes = 1024 * 1024 * 1024
     /// Between two writes, between two signs of life, and before a failed write is tried again.
     public static let stateGapMilliseconds: UInt64 = 100
     public static let stateAliveMilliseconds: UInt64 = 5_000
@@ -206,6 +217,7 @@ public enum Limits {
     // MARK: Counters
     /// Rows of one forwarder's counter file, of 1 KiB each; they take memory as they are used.
     public static let counterRows = 1 << 18
+    public static let pastCountersBytes = 1 << 30
     /// Up to so many rows of all forwarders together are read for each answer, more at most once in so much time.
     public static let countersReadAtOnce = 4096
     public static let countersReadMilliseconds: UInt64 = 2_000
@@ -213,8 +225,13 @@ public enum Limits {
     // MARK: Supervision
     public static let controlMessageBytes = 64 * 1024
     public static let controlRequests = 64
+    /// The longest answer that a command takes.
+    public static let answerBytes = 16 * 1024 * 1024
     public static let refusalBytes = 16 * 1024
     public static let notifyMessageBytes = 4096
+    /// Messages of children that are taken in one turn, and how much of what one says of itself is kept.
+    public static let notificationsPerTurn = 64
+    public static let childStatusBytes = 256
     public static let forwarders = 256
     /// How long a daemon that has become ready waits for room to say so.
     public static let notifyWaitMilliseconds: UInt64 = 100
@@ -239,7 +256,17 @@ public enum Limits {
     /// A child that shows no progress for so long is killed and restarted; looked at once a second.
     public static let watchdogMilliseconds: UInt64 = 10_000
     public static let watchdogGapMilliseconds: UInt64 = 1_000
+    /// How much time more a supervisor is asked for while a start, a reload or a stop goes on, each second anew.
+    public static let extendMilliseconds: UInt64 = 15_000
     public static let watchMilliseconds: UInt64 = 1_000
+    /// How long a changed file must look the same before it is read, and how long one that somebody has open for writing.
+    public static let watchSettlesMilliseconds: UInt64 = 200
+    public static let watchWriterMilliseconds: UInt64 = 10_000
+    /// Looks at a file that changes while it is read, and the rest between two.
+    public static let settledLooks = 10
+    public static let settledLookMilliseconds: UInt64 = 20
+    /// Changes of one kind that a reload names one by one; of more it says how many.
+    public static let changesNamed = 20
     /// How long forwarders have to apply a reload: a millisecond more for so many instances.
     public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let reloadLookMilliseconds: UInt64 = 10

@@ -37,7 +37,11 @@ struct API: ~Copyable {
             do {
                 descriptor = try Socket.accept(listener).0
             } catch {
-                return !error.isOurOwn
+                switch error.acceptOutcome {
+                case .nobody: return true
+                case .next: continue
+                case .noDescriptors, .pause: return false
+                }
             }
             if connections.isFull { evict(&loop) }
             guard !connections.isFull else {

@@ -6,7 +6,8 @@ extension Discoveryd {
     mutating func resume() {
         guard let saved = stateDirectory.load(log: log) else { return }
         let wall = Clock.wallMilliseconds()
-        let unseen = wall - min(wall, saved.aliveAt)
+        // A clock that was ahead says nothing of how long nobody has looked.
+        let unseen = saved.aliveAt <= wall ? wall - saved.aliveAt : .max
         var resumed = 0
         let places = registry.places
         for instance in saved.instances {

@@ -5,6 +5,8 @@ extension Discoveryd {
     /// The HTTP port has moved; connections that stand go on.
     mutating func replaceAPIListener(_ listener: Descriptor) {
         loop.remove(apiListener)
+        // What waits in its queue would be reset with it.
+        for _ in 0..<Limits.apiConnections / Limits.acceptsPerTurn { _ = api.accept(apiListener, &loop) }
         apiListener.close()
         apiListener = listener
         noteAPIAddress()

@@ -37,6 +37,7 @@ struct Discoveryd: ~Copyable {
     var reloadLookAt: UInt64 = 0
     /// Changes that came too soon after others are published then.
     private var publishTimer = TimerWheel.ID.none
+    private var complaints = GatheredWarnings()
     /// Connections with work left over from a turn in which others had to go first.
     private var unfinished: [Token] = []
 
@@ -53,7 +54,7 @@ struct Discoveryd: ~Copyable {
         let resolver: Resolver
         let disk: DiskThread
         do throws(Errno) {
-            signals = try SignalQueue([.terminate, .interrupt, .hangUp])
+            signals = try SignalQueue([.terminate, .interrupt, .quit, .hangUp])
             resolver = try Resolver()
             disk = try DiskThread(stateDirectory.directory)
         } catch {
@@ -120,7 +121,11 @@ struct Discoveryd: ~Copyable {
         if let inherited = try daemon.inherited.listeners("discovery.sock").first { return (inherited, nil) }
         let path = runtimeDirectory + "/discovery.sock"
         do {
-            _ = try Files.openPrivateDirectory(runtimeDirectory)
+            let (directory, _) = try Files.openPrivateDirectory(runtimeDirectory)
+            defer { directory.close() }
+            if let other = try Files.makeWay(for: "discovery.sock", in: directory) {
+                daemon.log.warning("\(path) was a directory; it is set aside as \(other)")
+            }
         } catch {
             throw StartFault("the runtime directory cannot be used: \(error)")
         }
@@ -173,6 +178,7 @@ struct Discoveryd: ~Copyable {
         }
         daemon.notifier.stopping()
         writeHistory()
+        if state.isReady { saver.giveAll(registry, now: loop.now) }
         saver.finish(milliseconds: Limits.stateFinishMilliseconds)
         if let ownSocketPath { Files.remove(ownSocketPath) }
         return ExitCode.done
@@ -304,7 +310,11 @@ struct Discoveryd: ~Copyable {
 
     /// No descriptors are left: a listener that stayed registered would only spin.
     private mutating func rest(_ listener: Descriptor, _ name: String) {
-        log.warning("\(name): no descriptors are left for more connections; accepting pauses")
+        if let line = complaints.note(
+            "\(name): no further connection is possible; accepting pauses", kind: "accepting", now: loop.now)
+        {
+            log.warning("\(line)")
+        }
         loop.remove(listener)
         let slot = listener == apiListener ? 1 : 0
         _ = loop.schedule(EventKind.resumeAccepting.token(slot), after: Limits.acceptPauseMilliseconds)
@@ -331,7 +341,8 @@ struct Discoveryd: ~Copyable {
             writeHistory()
             daemon.notifier.alive(isReady: publisher.isOpen)
             noteConnections()
-            _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
+            _ = loop.schedule(
+                EventKind.historyDue.token(), after: min(Limits.historyFlushMilliseconds, daemon.notifier.signGap))
         case .publishDue:
             publishTimer = .none
             registry.releaseDeferred(now: loop.now)
@@ -361,7 +372,7 @@ struct Discoveryd: ~Copyable {
     private mutating func takeSignals() {
         while let signal = signals.next() {
             switch signal {
-            case .terminate, .interrupt: isRunning = false
+            case .terminate, .interrupt, .quit: isRunning = false
             case .hangUp:
                 if let reason = reloadFile(), daemon.control != nil {
                     log.info("\(signal) is not acted upon: \(reason)")
@@ -381,8 +392,12 @@ struct Discoveryd: ~Copyable {
                     return
                 }
                 let command = try? ControlMessage.decode(message.bytes)
-                if command == .listeners, let listener = message.descriptors.first {
-                    replaceAPIListener(listener)
+                if command == .listeners {
+                    if let listener = message.descriptors.first {
+                        replaceAPIListener(listener)
+                    } else {
+                        log.error("the new listener of the discovery port did not come with its message; the old one stays")
+                    }
                     continue
                 }
                 defer { for descriptor in message.descriptors { descriptor.close() } }
@@ -393,7 +408,9 @@ struct Discoveryd: ~Copyable {
                 case nil: log.warning("the supervisor sent something unknown: \(Text.shown(message.bytes))")
                 }
             } catch {
-                if error != .again { isRunning = false }
+                guard !error.isPassing else { return }
+                log.error("the supervisor's socket: \(error)")
+                isRunning = false
                 return
             }
         }

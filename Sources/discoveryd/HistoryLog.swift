@@ -123,6 +123,7 @@ struct HistoryLog {
         serials &+= 1
         classes[current].serial = serials
         classes[current].known = 0
+        classes[current].newest = 0
         classes[current].isClosed = false
         classes[current].segments.append(Segment(number: nextNumber))
         nextNumber += 1
@@ -176,7 +177,9 @@ struct HistoryLog {
         while classes[current].segments.count > 1 {
             let oldest = classes[current].segments[0]
             behind -= oldest.packets
-            guard behind >= 2 * classes[current].capacity, oldest.newest + span < wall else { break }
+            // One from a time when the clock was ahead is as old as its place says.
+            let age = oldest.newest <= wall ? wall - oldest.newest : .max
+            guard behind >= 2 * classes[current].capacity, age > span else { break }
             jobs.append(.remove(name: HistorySegment.name(current, oldest.number)))
             outstanding += 1
             classes[current].segments.removeFirst()

@@ -23,8 +23,10 @@ enum HistorySegment {
 
     static func parse(name: String) -> (spanClass: Int, number: UInt64)? {
         let parts = name.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == "history", parts[2].utf8.count == 16,
-            let spanClass = DecimalDigits.parse(parts[1].utf8, max: 63), let number = UInt64(parts[2], radix: 16)
+        guard parts.count == 3, let spanClass = DecimalDigits.parse(parts[1].utf8, max: 63),
+            let number = UInt64(parts[2], radix: 16), number <= Limits.numberMaximum,
+            // What is written otherwise is another file's name.
+            name == Self.name(Int(spanClass), number)
         else { return nil }
         return (Int(spanClass), number)
     }
@@ -83,7 +85,7 @@ enum HistorySegment {
                     let record = span.word(at: place)
                     let number = Int(record & 0xff_ffff)
                     guard number < content.keys.count else { continue }
-                    let start = base &+ record >> 48
+                    let start = min(base, Limits.numberMaximum) + record >> 48
                     packet(content.keys[number], start, PollOutcome(rawValue: UInt32(record >> 24 & 0xff_ffff)))
                     content.packets += 1
                     content.newest = max(content.newest, start)

@@ -220,7 +220,7 @@ struct MetricsCursor {
         }
         var seen: UInt64 = 0
         for (index, count) in counts.enumerated() {
-            seen += count
+            seen &+= count
             // The last one holds what lies beyond, too.
             guard index % 2 == 0, index < counts.count - 1 else { continue }
             text("\(name)_bucket")

@@ -50,8 +50,8 @@ struct Prober: ~Copyable {
         headFields = settings.headFields
     }
 
-    /// Whether a poll on a new connection would find a descriptor.
-    var hasRoom: Bool { open < openLimit }
+    /// Whether a poll on a new connection would find a descriptor, and one by ICMP a number.
+    var hasRoom: Bool { open < openLimit && echoes.count < Limits.echoesInFlight }
 
     /// A place for polls of one address; nil when there is none left.
     mutating func makeProbe(instance: Int, address: SocketAddress) -> Int? {
@@ -361,6 +361,8 @@ struct Prober: ~Copyable {
     private mutating func beginEcho(_ slot: Int, _ polling: Polling, _ loop: inout EventLoop) -> Step? {
         let family = probes[slot].address.family
         guard let (socket, _) = echoSocket(family, &loop) else { return nil }
+        // An accusation does not wait for room.
+        guard echoes.count < Int(UInt16.max) else { return finish(slot, .ownFault, &loop) }
         echoSequence &+= 1
         while echoes[echoSequence] != nil { echoSequence &+= 1 }
         probes[slot].echoSequence = echoSequence

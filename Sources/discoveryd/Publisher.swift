@@ -69,7 +69,11 @@ struct Publisher: ~Copyable {
             do {
                 descriptor = try Socket.accept(listener).0
             } catch {
-                return !error.isOurOwn
+                switch error.acceptOutcome {
+                case .nobody: return true
+                case .next: continue
+                case .noDescriptors, .pause: return false
+                }
             }
             guard let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
                 log.warning("discovery.sock: a connection of another user was refused")

@@ -137,6 +137,7 @@ struct Registry {
         wall: UInt64, began: UInt64, now: UInt64
     ) -> Recorded {
         let before = instances[id].facts
+        let healthBefore = instances[id].health
         let outcome = PollOutcome(result)
         let next = instances[id].health.receive(result, purpose: purpose, polling: polling(id))
         if wasAccused, !result.isGood, result.cause != .ownFault { instances[id].health.confirmSuspicion() }
@@ -157,7 +158,12 @@ struct Registry {
         if status != before.status { noteStatus(id, before.status, result, wall) }
         if result.cause != .ownFault, status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
         instances[id].reckonAvailability(now: now)
-        if instances[id].facts != before { change(id, now: now) }
+        if instances[id].facts != before {
+            change(id, now: now)
+        } else if instances[id].health != healthBefore {
+            // How far a series of failed or good polls has come is no news, and not to be forgotten.
+            save(id)
+        }
         return Recorded(next: next, statusChanged: status != before.status, suspicionChanged: suspicionChanged)
     }
 
@@ -183,6 +189,13 @@ struct Registry {
     /// A poll of a former process. Its clock was another: only the wall clock says when it was.
     mutating func restoreHistory(_ id: Int, wall: UInt64, _ outcome: PollOutcome) {
         instances[id].history.append(wall: wall, monotonic: wall, outcome: outcome, in: &arena)
+        // What was saved with the last change may be older.
+        instances[id].lastCheckedAt = wall
+        instances[id].lastResult = outcome
+        if outcome.result.map({ !$0.isGood }) ?? false {
+            instances[id].lastFailureAt = wall
+            instances[id].lastFailure = outcome
+        }
     }
 
     private mutating func noteStatus(_ id: Int, _ previous: InstanceStatus, _ result: PollResult, _ wall: UInt64) {
@@ -212,15 +225,20 @@ struct Registry {
         instances[id].isDrainAsked = saved.isDraining
         instances[id].drainingSince = saved.drainingSince
         instances[id].firstCheckedAt = saved.firstCheckedAt
-        instances[id].lastCheckedAt = saved.lastCheckedAt
-        instances[id].lastFailureAt = saved.lastFailureAt
+        // History has been given back before, and knows each poll; this knows those of the last change, unless it was written at a
+        // proper end. `polls` and `changes` are counted from 0 on by each process: what was saved would be less than what was seen.
+        if instances[id].history.count == 0 {
+            instances[id].lastCheckedAt = saved.lastCheckedAt
+            instances[id].lastResult = saved.lastResult
+            instances[id].lastFailureAt = saved.lastFailureAt
+            instances[id].lastFailure = saved.lastFailure
+        } else if instances[id].lastFailureAt == 0 {
+            instances[id].lastFailureAt = saved.lastFailureAt
+            instances[id].lastFailure = saved.lastFailure
+        }
         instances[id].since = saved.since
-        instances[id].lastFailure = saved.lastFailure
-        instances[id].lastResult = saved.lastResult
         instances[id].statusCause = saved.statusCause
         instances[id].suspectCause = saved.suspectCause
-        instances[id].polls = saved.polls
-        instances[id].changes = saved.changes
         let window = services[Int(instances[id].service)].availabilityWindowMilliseconds
         instances[id].availability = Availability(
             saved.availability, windowMilliseconds: window, elapsed: elapsed, unseen: unseen, now: now)

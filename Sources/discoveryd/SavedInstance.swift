@@ -21,8 +21,6 @@ struct SavedInstance: Equatable, Sendable {
     var lastResult: PollOutcome
     var statusCause: PollOutcome
     var suspectCause: PollOutcome
-    var polls: UInt64
-    var changes: UInt32
     var availability: Availability.Saved
     /// Addresses that answered the last good poll.
     var addresses: [SocketAddress]
@@ -46,8 +44,6 @@ struct SavedInstance: Equatable, Sendable {
         writer.beginArray()
         for outcome in [lastFailure, lastResult, statusCause, suspectCause] { writer.value(UInt64(outcome.rawValue)) }
         writer.endArray()
-        writer.field("polls", polls)
-        writer.field("changes", UInt64(changes))
         writer.field("window", availability.windowMilliseconds)
         if let isUp = availability.isUp { writer.field("up", isUp) }
         writer.key("buckets")
@@ -90,8 +86,6 @@ struct SavedInstance: Equatable, Sendable {
         lastResult = words[1]
         statusCause = words[2]
         suspectCause = words[3]
-        polls = number("polls")
-        changes = UInt32(clamping: number("changes"))
         availability = Availability.Saved(
             windowMilliseconds: window, isUp: value["up"]?.boolean, buckets: buckets)
         addresses = (value["addresses"]?.elements ?? value.elements).prefix(Limits.addressesPerName).compactMap {
@@ -119,8 +113,6 @@ extension SavedInstance {
         lastResult = entry.lastResult
         statusCause = entry.statusCause
         suspectCause = entry.suspectCause
-        polls = entry.polls
-        changes = entry.changes
         var availability = entry.availability
         self.availability = availability.saved(now: now)
         addresses = entry.answering

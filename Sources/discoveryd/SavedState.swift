@@ -9,7 +9,7 @@ enum SavedState {
 
     struct Loaded {
         var instances: [SavedInstance] = []
-        /// When discoveryd was last seen at work: wall clock, milliseconds.
+        /// When discoveryd was last seen at work: wall clock, milliseconds, as the last line says.
         var aliveAt: UInt64 = 0
         /// Something at the end was not whole.
         var isTorn = false
@@ -40,9 +40,9 @@ enum SavedState {
                 isFirst = false
                 loaded.aliveAt = message["at"]?.unsigned ?? 0
             } else if let alive = message["alive"]?.unsigned {
-                loaded.aliveAt = max(loaded.aliveAt, alive)
+                loaded.aliveAt = alive
             } else if let instance = SavedInstance(message) {
-                loaded.aliveAt = max(loaded.aliveAt, instance.at)
+                loaded.aliveAt = instance.at
                 let name = instance.service + "\0" + instance.url
                 if let place = places[name] {
                     loaded.instances[place] = instance

@@ -20,39 +20,57 @@ struct StateDirectory {
         } catch {
             throw Fault(reason: "the state directory cannot be used: \(error)")
         }
+        let isOurs: Bool
+        do throws(Errno) { isOurs = try Files.lock(directory) } catch {
+            directory.close()
+            throw Fault(reason: "the state directory \(path) cannot be locked: \(error)")
+        }
+        guard isOurs else {
+            directory.close()
+            throw Fault(reason: "the state directory \(path) is in use by another discoveryd")
+        }
         do throws(Errno) {
-            guard try Files.lock(directory) else {
-                throw Errno.again
-            }
-            var last: UInt64 = 0
-            if let bytes = try Files.read("epoch", in: directory, maxBytes: 64) {
-                if let number = DecimalDigits.parse(bytes.filter { $0 != 0x0a }) {
-                    last = number
-                } else {
-                    log.warning(
-                        "\(path)/epoch is not a number; it is set aside and counting begins at the present time")
-                    try Files.replace("epoch.damaged", in: directory, with: bytes)
-                    last = Clock.wallMilliseconds() / 1000
-                }
-            }
-            var next = last &+ 1
-            do throws(Errno) {
-                try Files.replace("epoch", in: directory, with: Array("\(next)\n".utf8))
-            } catch {
-                guard error.isFullOrReadOnly else { throw error }
-                // Service goes on; the time is above any count that was ever written.
-                next = max(next, Clock.wallMilliseconds() / 1000)
-                log.warning("the state directory \(path) cannot be written (\(error)): nothing will be remembered")
-            }
-            epoch = next
+            epoch = try Self.raiseEpoch(directory, path, log)
         } catch {
             directory.close()
-            throw Fault(
-                reason: error == .again
-                    ? "the state directory \(path) is in use by another discoveryd"
-                    : "the state directory \(path) cannot be used: \(error)")
+            throw Fault(reason: "the state directory \(path) cannot be used: \(error)")
         }
         self.directory = directory
+    }
+
+    /// The next epoch, on the disk where that takes it. What is no count is set aside, and counting goes on at the present time,
+    /// which is above any count that was ever written.
+    private static func raiseEpoch(_ directory: Descriptor, _ path: String, _ log: Log) throws(Errno) -> UInt64 {
+        let present = Clock.wallMilliseconds() / 1000
+        var last: UInt64 = 0
+        var fault: String?
+        do throws(Errno) {
+            if let bytes = try Files.read("epoch", in: directory, maxBytes: 64) {
+                if let number = DecimalDigits.parse(bytes.filter { $0 != 0x0a }, max: Limits.numberMaximum) {
+                    last = number
+                } else {
+                    fault = "it is not a count"
+                }
+            }
+        } catch {
+            guard Files.isMisplaced(error) else { throw error }
+            fault = "\(error)"
+        }
+        if let fault {
+            let name = try Files.setAside("epoch", in: directory)
+            log.warning("\(path)/epoch: \(fault); it is set aside as \(name), and counting begins at the present time")
+            last = present
+        }
+        let next = last + 1
+        do throws(Errno) {
+            try Files.replace("epoch", in: directory, with: Array("\(next)\n".utf8))
+        } catch {
+            guard error.isFullOrReadOnly else { throw error }
+            // Service goes on.
+            log.warning("the state directory \(path) cannot be written (\(error)): nothing will be remembered")
+            return max(next, present)
+        }
+        return next
     }
 
     /// What was saved of the instances; nil: nothing, or nothing that can be read, which is set aside.
@@ -64,37 +82,48 @@ struct StateDirectory {
                 if loaded.isTorn { log.warning("\(path)/\(name): its end is not whole; what stands before it is used") }
                 return loaded
             }
-            try Files.rename(name, to: name + ".damaged", in: directory)
-            log.warning("\(path)/\(name) is not a file of ours or damaged; it is set aside as \(name).damaged")
+            setAside(name, "it is not a file of ours or damaged", log)
         } catch {
             log.warning("\(path)/\(name) cannot be read (\(error)); all instances are polled anew")
+            if Files.isMisplaced(error) { setAside(name, "\(error)", log) }
         }
         return nil
+    }
+
+    private func setAside(_ name: String, _ reason: String, _ log: Log) {
+        do {
+            let other = try Files.setAside(name, in: directory)
+            log.warning("\(path)/\(name): \(reason); it is set aside as \(other)")
+        } catch {
+            log.warning("\(path)/\(name): \(reason), and it cannot be set aside: \(error)")
+        }
     }
 
     /// Gives the polls of former processes back to the registry, oldest first. A torn end is left alone, what is no file of ours is set
     /// aside. Polls of an instance that the configuration no longer names are passed over.
     func loadHistory(_ registry: inout Registry, log: Log) {
-        let files = ((try? Files.list(path)) ?? []).compactMap { name in
+        let names: [String]
+        do { names = try Files.list(of: directory) } catch {
+            return log.warning("\(path) cannot be listed (\(error)): there is no history")
+        }
+        let files = names.compactMap { name in
             HistorySegment.parse(name: name).map { (name: name, spanClass: $0.spanClass, number: $0.number) }
         }
         guard !files.isEmpty else { return }
         let ids = registry.historyKeys
-        // An instance whose polling was changed has polls in files of two classes.
-        var newest = [UInt64](repeating: 0, count: registry.instances.count)
-        for (name, spanClass, number) in files.sorted(by: { ($0.spanClass, $0.number) < ($1.spanClass, $1.number) }) {
+        // The numbers say what came first, whatever the wall clock said meanwhile: they are given in one order over all classes, and an
+        // instance comes to another class only with a file that is begun later.
+        for (name, spanClass, number) in files.sorted(by: { $0.number < $1.number }) {
             do throws(Errno) {
                 guard let bytes = try Files.read(name, in: directory, maxBytes: 16 * Limits.historySegmentBytes) else {
                     continue
                 }
                 let content = HistorySegment.read(bytes) { key, start, outcome in
-                    guard let id = ids[key].map(Int.init), start >= newest[id] else { return }
-                    newest[id] = start
+                    guard let id = ids[key].map(Int.init) else { return }
                     registry.restoreHistory(id, wall: start, outcome)
                 }
                 guard let content else {
-                    try Files.rename(name, to: name + ".damaged", in: directory)
-                    log.warning("\(path)/\(name) is no file of history; it is set aside as \(name).damaged")
+                    setAside(name, "it is no file of history", log)
                     continue
                 }
                 if content.wholeBytes < bytes.count {
@@ -105,6 +134,7 @@ struct StateDirectory {
                 registry.historyLog.found(spanClass, number, content)
             } catch {
                 log.warning("\(path)/\(name) cannot be read (\(error)); its polls are left out")
+                if Files.isMisplaced(error) { setAside(name, "\(error)", log) }
             }
         }
         Process.returnFreeMemory()

@@ -45,10 +45,7 @@ struct StateSaver {
         if isWhole {
             SavedState.begin(at: wall, to: &writer)
             _ = registry.takeUnsaved()
-            ids = registry.instances.indices.filter {
-                registry.instances[$0].health.status != .unknown || registry.instances[$0].isDrainAsked
-                    || registry.instances[$0].isDraining
-            }
+            ids = known(registry)
         } else {
             ids = registry.takeUnsaved()
             if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
@@ -68,6 +65,25 @@ struct StateSaver {
         earliest = now + Limits.stateGapMilliseconds
         aliveDueAt = now + Limits.stateAliveMilliseconds
         return nil
+    }
+
+    /// At the end: all of it, as it is now, behind whatever is being written.
+    func giveAll(_ registry: Registry, now: UInt64) {
+        var writer = JSONWriter()
+        let wall = Clock.wallMilliseconds()
+        SavedState.begin(at: wall, to: &writer)
+        for id in known(registry) {
+            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(to: &writer)
+        }
+        disk.give(.replace(name: SavedState.fileName, writer.bytes), .state)
+    }
+
+    /// The instances of which something is to be remembered.
+    private func known(_ registry: Registry) -> [Int] {
+        registry.instances.indices.filter {
+            registry.instances[$0].health.status != .unknown || registry.instances[$0].isDrainAsked
+                || registry.instances[$0].isDraining
+        }
     }
 
     /// What the disk thread is asked for beside.

@@ -220,7 +220,7 @@ struct StatisticsCursor {
             guard let (start, outcome) = registry.packet(sequence, of: next), let poll = outcome.result else { break }
             writer.beginObject()
             time("start_time", start)
-            time("end_time", start + poll.durationMicroseconds / 1000)
+            time("end_time", start &+ poll.durationMicroseconds / 1000)
             writer.field("final_status", poll.cause.finalStatus)
             writer.field("response", poll.response)
             writer.endObject()

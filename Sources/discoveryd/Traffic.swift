@@ -47,11 +47,19 @@ final class Traffic {
     init(directory: String, log: Log) {
         self.directory = directory
         self.log = log
-        guard let file = try? Files.open(directory + "/" + Self.pastName) else { return }
-        defer { file.close() }
-        guard let bytes = try? Files.read(file, maxBytes: Limits.counterRows * CounterFileLayout.rowWords * 8),
-            past.add(bytes)
-        else {
+        var bytes: [UInt8] = []
+        do throws(Errno) {
+            let file = try Files.open(directory + "/" + Self.pastName)
+            defer { file.close() }
+            // Of several forwarders together there may be more rows than one can have.
+            bytes = try Files.read(file, maxBytes: Limits.pastCountersBytes)
+        } catch .noEntry {
+            return
+        } catch {
+            log.warning("\(directory)/\(Self.pastName) cannot be read (\(error)); counting begins anew")
+            return
+        }
+        guard past.add(bytes) else {
             log.warning("\(directory)/\(Self.pastName) is no counter file; counting begins anew")
             return
         }
@@ -79,20 +87,26 @@ final class Traffic {
     }
 
     private func visit(_ body: (String, Descriptor) throws(Errno) -> Void) {
+        let names: [String]
         do throws(Errno) {
-            let names = try Files.list(directory).filter { $0.hasPrefix(Self.prefix) && $0 != Self.pastName }
-            for name in names.sorted() {
-                let file: Descriptor
-                do throws(Errno) { file = try Files.open(directory + "/" + name) } catch {
-                    if error == .noEntry { continue }
-                    throw error
-                }
-                defer { file.close() }
-                // One that is being made has no size yet, and its lock is not to be disputed.
-                if try Files.status(of: file).size > 0 { try body(name, file) }
-            }
+            names = try Files.list(directory).filter { $0.hasPrefix(Self.prefix) && $0 != Self.pastName }
         } catch {
-            complain("the forwarders' counters in \(directory) cannot be read: \(error)")
+            return complain("the forwarders' counters in \(directory) cannot be read: \(error)")
+        }
+        for name in names.sorted() {
+            // Whatever is wrong with one, the others count.
+            do throws(Errno) {
+                let file = try Files.open(directory + "/" + name)
+                defer { file.close() }
+                let status = try Files.status(of: file)
+                guard status.kind == .file else { throw .notRegular }
+                // One that is being made has no size yet, and its lock is not to be disputed.
+                if status.size > 0 { try body(name, file) }
+            } catch .noEntry {
+                continue
+            } catch {
+                complain("\(directory)/\(name) cannot be read: \(error)")
+            }
         }
     }
 
@@ -104,18 +118,28 @@ final class Traffic {
         let isOver = try Files.lock(file)
         let bytes = try content(file)
         rowsRead += bytes.count / (CounterFileLayout.rowWords * 8)
-        if isOver { return fold(name, bytes) }
-        guard living.add(bytes) else { return complain("\(directory)/\(name) is no counter file of this version") }
+        if isOver {
+            // Where it cannot be kept among the past, it counts as it is.
+            if !fold(name, bytes) { _ = living.add(bytes, isOver: true) }
+            return
+        }
+        guard living.add(bytes) else {
+            // One that is being made says what it is last.
+            if CounterTotals.head(bytes)(.magic) == 0 { return }
+            return complain("\(directory)/\(name) is no counter file of this version")
+        }
         forwarders.append(Forwarder(CounterTotals.head(bytes)))
     }
 
-    /// Its forwarder is dead: what it counted belongs to the past.
-    private func fold(_ name: String, _ bytes: [UInt8]) {
+    /// Its forwarder is dead: what it counted belongs to the past. False: it cannot be kept there now.
+    @discardableResult
+    private func fold(_ name: String, _ bytes: [UInt8]) -> Bool {
         let id = UInt64(name.dropFirst(Self.prefix.count), radix: 16) ?? 0
         if id != lastFolded || id == 0 {
             var next = past
             guard next.add(bytes, isOver: true) else {
-                return complain("\(directory)/\(name) is no counter file of this version")
+                complain("\(directory)/\(name) is no counter file of this version")
+                return false
             }
             do {
                 let (parent, _) = try Files.openPrivateDirectory(directory)
@@ -124,12 +148,13 @@ final class Traffic {
             } catch {
                 // Its file stays, and is tried again with the next question.
                 complain("the counters of a forwarder that ended cannot be kept: \(error)")
-                return
+                return false
             }
             past = next
             lastFolded = id
         }
         Files.remove(directory + "/" + name)
+        return true
     }
 
     private func complain(_ words: String) {
@@ -168,7 +193,10 @@ final class Traffic {
         visit { name, file throws(Errno) in
             let isOver = try Files.lock(file)
             let bytes = try content(file)
-            if isOver { return fold(name, bytes) }
+            if isOver {
+                fold(name, bytes)
+                return
+            }
             var counters = CounterTotals()
             guard counters.add(bytes) else { return }
             found.append((Forwarder(CounterTotals.head(bytes)), counters.rows[key]?[.inFlight] ?? 0))

@@ -46,7 +46,7 @@ func prepare(_ daemon: Daemon, _ options: Options) throws -> Discoveryd {
     }
     let (configuration, _) = try file.configuration()
     let runtime = Directories.runtime(options["runtime-dir"])
-    let state = try StateDirectory(path: Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
+    let state = try StateDirectory(path: try Directories.state(options["state-dir"], runtime: runtime), log: daemon.log)
     return try Discoveryd.make(
         daemon, configuration, state, runtimeDirectory: runtime, configurationPath: Files.absolute(path),
         digest: LineDigest(of: file.bytes).text)

@@ -50,7 +50,7 @@ struct AccessLog {
         }
         guard pending.count + line.count <= Limits.accessLogBytes else {
             dropped += 1
-            return
+            return complain("whoever reads it does not keep up")
         }
         pending.append(contentsOf: line)
     }
@@ -94,19 +94,32 @@ struct AccessLog {
     /// The file has been renamed, or somebody says that it has.
     mutating func reopen() {
         flush()
-        close()
-        open()
+        guard case .file(let path) = target else { return }
+        do throws(Errno) {
+            let next = try Files.openForAppending(path)
+            close()
+            use(next)
+        } catch {
+            complain("\(path) cannot be opened again: \(error)")
+        }
+    }
+
+    private mutating func use(_ file: Descriptor) {
+        descriptor = file
+        isRegularFile = (try? Files.status(of: file).kind) == .file
     }
 
     /// Looks whether the path names another file now: whoever rotates logs need not tell.
     mutating func checkRename() {
         guard case .file(let path) = target, descriptor.isOpen, isRegularFile else { return }
-        if let named = try? Files.status(path, followsLink: true), let mine = try? Files.status(of: descriptor),
-            named.device == mine.device, named.inode == mine.inode
-        {
-            return
+        do throws(Errno) {
+            let (named, mine) = (try Files.status(path, followsLink: true), try Files.status(of: descriptor))
+            if named.device != mine.device || named.inode != mine.inode { reopen() }
+        } catch .noEntry {
+            reopen()
+        } catch {
+            // It may be there all the same: what is open goes on.
         }
-        reopen()
     }
 
     private mutating func open() {
@@ -115,8 +128,7 @@ struct AccessLog {
         case .standardError: descriptor = standardError
         case .file(let path):
             do {
-                descriptor = try Files.openForAppending(path)
-                isRegularFile = try Files.status(of: descriptor).kind == .file
+                use(try Files.openForAppending(path))
             } catch {
                 complain("\(path) cannot be opened: \(error)")
             }

@@ -71,7 +71,7 @@ extension Forwarder {
         guard row >= 0 else { return }
         let counter: RowCounter =
             switch fault {
-            case .connect, .noAddress: .failedConnect
+            case .connect, .noAddress, .ourLimit: .failedConnect
             case .connectTimeout: .connectTimedOut
             case .closed, .reset: .connectionLost
             case .timeout: .timedOut

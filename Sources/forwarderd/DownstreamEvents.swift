@@ -124,7 +124,7 @@ extension Forwarder {
                 return true
             }
         } catch {
-            log.info("a connection from \(downstreams[slot].client) was closed: \(error.reason)")
+            complain("a connection from \(downstreams[slot].client) was closed: \(error.reason)", kind: "proxy header")
             closeDownstream(slot)
             return false
         }
@@ -144,7 +144,7 @@ extension Forwarder {
         if !downstreams[slot].input.isLeased {
             downstreams[slot].input = requestBuffers.lease()
             guard downstreams[slot].input.isLeased else {
-                complain("no buffers are left; a client connection is closed")
+                complain("no buffers are left; a client connection is closed", kind: "buffers")
                 endExchange(slot, .cut)
                 closeDownstream(slot)
                 return .gone

@@ -34,8 +34,8 @@ struct OwnAnswer {
 
     static func failed(_ fault: UpstreamFault, wasSent: Bool) -> OwnAnswer {
         // What we ourselves have no more of is no instance's failure.
-        if case .connect(let error) = fault, error.isOurOwn {
-            return full("no further connection to an instance is possible here: \(error)", wasSent: wasSent)
+        if fault.isOurOwn {
+            return full("no further connection to an instance is possible here: \(fault.words)", wasSent: wasSent)
         }
         return OwnAnswer(fault.status, failureWords, error: fault.proxyError, cause: fault.words, wasSent: wasSent)
     }

@@ -20,6 +20,8 @@ enum EventKind: UInt8 {
     case drainDelayOver, drainTimeout
     /// Lines of the access log have waited long enough.
     case accessLogDue
+    /// Replaced listeners are emptied and closed.
+    case retireListeners
 
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)

@@ -6,6 +6,8 @@ enum UpstreamFault: Equatable, Sendable {
     case connect(Errno)
     /// The instance has no address that answers its polls.
     case noAddress
+    /// All connections to instances that this forwarder can have are in use; how many.
+    case ourLimit(Int)
     case connectTimeout
     /// Closed or reset after it stood.
     case closed
@@ -19,7 +21,16 @@ enum UpstreamFault: Equatable, Sendable {
         switch self {
         case .connect(let error): !error.isOurOwn
         case .connectTimeout, .reset: true
-        case .noAddress, .closed, .timeout, .malformed: false
+        case .noAddress, .ourLimit, .closed, .timeout, .malformed: false
+        }
+    }
+
+    /// What we ourselves have no more of: no instance's failure, and another would meet with the same.
+    var isOurOwn: Bool {
+        switch self {
+        case .connect(let error): error.isOurOwn
+        case .ourLimit: true
+        case .noAddress, .connectTimeout, .closed, .reset, .timeout, .malformed: false
         }
     }
 
@@ -28,6 +39,7 @@ enum UpstreamFault: Equatable, Sendable {
         switch self {
         case .connect(let error): error == .connectionRefused ? "connection_refused" : "destination_ip_unroutable"
         case .noAddress: "destination_ip_unroutable"
+        case .ourLimit: "connection_limit_reached"
         case .connectTimeout: "connection_timeout"
         case .closed, .reset: "connection_terminated"
         case .timeout: "http_response_timeout"
@@ -39,6 +51,7 @@ enum UpstreamFault: Equatable, Sendable {
         switch self {
         case .connect(let error): "connect: \(error)"
         case .noAddress: "no address of the instance is known"
+        case .ourLimit(let count): "all \(count) connections to instances that this forwarder can have are in use"
         case .connectTimeout: "connect timed out"
         case .closed: "closed without a complete answer"
         case .reset: "connection reset"
@@ -50,6 +63,7 @@ enum UpstreamFault: Equatable, Sendable {
     var status: UInt16 {
         switch self {
         case .connectTimeout, .timeout: 504
+        case .ourLimit: 503
         case .connect, .noAddress, .closed, .reset, .malformed: 502
         }
     }
@@ -117,6 +131,8 @@ struct Exchange {
     ) -> Action {
         if hasForwarded { return .cut }
         switch fault {
+        case .ourLimit: return .answer
+        case .connect(.tooManyOpenFiles), .connect(.fileTableFull): return .answer
         case .connect, .connectTimeout, .noAddress:
             // Nothing was sent: any method, any body may go on to the next address, then to the next instance.
             if let address, addresses.count > 1 {

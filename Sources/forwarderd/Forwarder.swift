@@ -13,6 +13,8 @@ struct Forwarder: ~Copyable {
     // Connections.
     let downstreams: Slab<Downstream>
     let upstreams: Slab<Upstream>
+    /// Those that are kept for a next request, of all instances.
+    var idleUpstreams: IdleList
     var requestBuffers: BufferPool
     var outputBuffers: BufferPool
     /// What an instance sent, on its way to the client; used within one call only.
@@ -61,6 +63,7 @@ struct Forwarder: ~Copyable {
     /// What to begin with where discoveryd does not answer.
     var savedSnapshot: SavedSnapshot?
     var counters: CounterFile
+    let runtimeDirectory: String
     /// Of each API path, as the routes number them.
     var pathCounters: [(key: UInt64, row: Int32)] = []
     var random = SplitMix(seed: SystemRandom.word())
@@ -76,8 +79,7 @@ struct Forwarder: ~Copyable {
     var nothingEvictableAt: UInt64 = 0
     /// When no half-closed exchange was found whose place could be taken.
     var nothingHalfClosedAt: UInt64 = 0
-    /// What was said last of something that we have no more of, and when.
-    var complaint: (words: String, at: UInt64)?
+    var complaints = GatheredWarnings()
     /// Connections over the limit that are being told so.
     var refused = 0
 
@@ -95,8 +97,9 @@ struct Forwarder: ~Copyable {
 
     init(
         _ daemon: Daemon, _ loop: consuming EventLoop, _ signals: SignalQueue, _ listeners: Listeners,
-        _ subscriber: consuming Subscriber, _ counters: consuming CounterFile
+        _ subscriber: consuming Subscriber, _ counters: consuming CounterFile, runtimeDirectory: String
     ) {
+        self.runtimeDirectory = runtimeDirectory
         self.daemon = daemon
         self.loop = loop
         self.signals = signals
@@ -109,6 +112,7 @@ struct Forwarder: ~Copyable {
         let clients = min(Limits.clientConnections, descriptors * 5 / 8)
         downstreams = Slab(capacity: clients + Limits.refusedConnections)
         upstreams = Slab(capacity: min(Limits.instanceConnections, descriptors * 3 / 8))
+        idleUpstreams = IdleList(limit: max(1, min(Limits.instanceConnections, descriptors / 3)))
         requestBuffers = BufferPool(
             bufferBytes: Limits.requestBufferBytes, limit: descriptors * 2, keep: 128)
         outputBuffers = BufferPool(
@@ -157,7 +161,7 @@ struct Forwarder: ~Copyable {
         case .signals: takeSignals()
         case .control: takeControl()
         case .downstreamTimeout, .reconnect, .ejectionEnd, .sweep, .resumeAccepting, .firstSnapshotOverdue,
-            .drainDelayOver, .drainTimeout, .accessLogDue, .sliceDue:
+            .drainDelayOver, .drainTimeout, .accessLogDue, .sliceDue, .retireListeners:
             break
         }
     }
@@ -172,11 +176,16 @@ struct Forwarder: ~Copyable {
             if instances.holds(token.slot, token.generation) { ejectionEnded(token.slot) }
         case .sweep:
             sweepIdleUpstreams()
+            if counters.trouble != nil, counters.moveToFile(in: runtimeDirectory, index: subscriber.index) {
+                log.info("counters are kept in \(runtimeDirectory) again")
+            }
             tellStatus()
             daemon.notifier.alive(isReady: version != nil)
             accessLog.checkRename()
-            _ = loop.schedule(EventKind.sweep.token(), after: Limits.sweepMilliseconds)
+            _ = loop.schedule(
+                EventKind.sweep.token(), after: min(Limits.sweepMilliseconds, daemon.notifier.signGap))
         case .resumeAccepting: resumeAccepting()
+        case .retireListeners: retireListeners()
         case .sliceDue: break
         case .firstSnapshotOverdue: if version == nil { beginWithoutDiscoveryd() }
         case .drainDelayOver: finishDraining()
@@ -226,11 +235,15 @@ struct Forwarder: ~Copyable {
     private mutating func takeSignals() {
         while let signal = signals.next() {
             switch signal {
-            case .terminate, .interrupt:
+            case .terminate, .interrupt, .quit:
                 beginDraining(
                     delayMilliseconds: settings.drainDelayMilliseconds,
                     timeoutMilliseconds: settings.drainTimeoutMilliseconds)
             case .user1: accessLog.reopen()
+            case .hangUp:
+                // There is nothing of ours to reload, and whoever has asked (`Type=notify-reload`) waits for the end of it.
+                daemon.notifier.reloading()
+                if let version { daemon.notifier.ready("snapshot \(version)") }
             default: break
             }
         }
@@ -252,14 +265,20 @@ struct Forwarder: ~Copyable {
                 case .listeners:
                     // Whoever is leaving takes no new ones.
                     if drain == .finishing { break }
-                    listeners.replace(message.descriptors, loop)
+                    guard !message.descriptors.isEmpty, !message.isTruncated else {
+                        log.error("new listeners did not come with their message; the old ones stay")
+                        break
+                    }
+                    replaceListeners(message.descriptors)
                     continue
                 case .reopenLogs: accessLog.reopen()
                 case .configuration, .applied, .refused: break
                 }
                 for descriptor in message.descriptors { descriptor.close() }
             } catch let error as Errno {
-                if error != .again { isRunning = false }
+                guard !error.isPassing else { return }
+                log.error("the supervisor's socket: \(error)")
+                isRunning = false
                 return
             } catch {
                 log.warning("the supervisor sent something unknown: \(error)")
@@ -280,7 +299,7 @@ struct Forwarder: ~Copyable {
 
     private mutating func finishDraining() {
         drain = .finishing
-        listeners.close(loop)
+        closeListeners()
         let limit = loop.now + Limits.drainIdleMilliseconds
         for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) && downstreams[slot].state == .idle {
             setDeadline(slot, min(limit, downstreams[slot].deadline))

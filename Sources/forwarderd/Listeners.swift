@@ -9,6 +9,8 @@ struct Listeners {
     private var windowStart: UInt64 = 0
     private var acceptedInWindow = 0
     private var isPaused = false
+    /// Listeners that others have replaced: what waits in their queues is still ours, or closing them would reset it.
+    private var retiring: [Descriptor] = []
 
     init(_ descriptors: [Descriptor]) { self.descriptors = descriptors }
 
@@ -57,13 +59,21 @@ struct Listeners {
         isPaused = false
     }
 
-    mutating func replace(_ new: [Descriptor], _ loop: borrowing EventLoop) {
-        close(loop)
+    /// The new ones are heard from now on; the old ones are given back by `takeRetiring`.
+    mutating func replace(_ new: [Descriptor], _ loop: borrowing EventLoop) throws(Errno) {
+        if isAccepting, !isPaused { for descriptor in descriptors { loop.remove(descriptor) } }
+        retiring += descriptors
         descriptors = new
-        if isAccepting {
-            isAccepting = false
-            try? start(loop)
-        }
+        isPaused = false
+        guard isAccepting else { return }
+        isAccepting = false
+        try start(loop)
+    }
+
+    /// Those that no new connection comes to any more, for their queues to be emptied; whoever takes them closes them.
+    mutating func takeRetiring() -> [Descriptor] {
+        defer { retiring = [] }
+        return retiring
     }
 }
 
@@ -75,6 +85,48 @@ extension Forwarder {
             log.error("the listening socket cannot be registered: \(error)")
             isRunning = false
         }
+    }
+
+    /// A reload has moved the port, or its address.
+    mutating func replaceListeners(_ new: [Descriptor]) {
+        do {
+            try listeners.replace(new, loop)
+        } catch {
+            pauseAccepting("the new listening socket cannot be registered: \(error)")
+        }
+        // While other forwarders still hear the old one, clients that know no better still come.
+        _ = loop.schedule(EventKind.retireListeners.token(), after: Limits.listenerRetiresMilliseconds)
+    }
+
+    /// Takes what waits in the queues of replaced listeners, and closes them. What has come to be refused there would be reset.
+    mutating func retireListeners() {
+        for listener in listeners.takeRetiring() {
+            acceptAll(listener)
+            listener.close()
+        }
+    }
+
+    /// All that waits, as far as there is room.
+    private mutating func acceptAll(_ listener: Descriptor) {
+        for _ in 0..<Int(Limits.listenBacklog) where !downstreams.isFull {
+            do {
+                let (descriptor, address) = try Socket.accept(listener)
+                admit(descriptor, address)
+            } catch {
+                switch error.acceptOutcome {
+                case .next: continue
+                case .noDescriptors: guard evictOldestIdle() || evictIdleUpstream() else { return }
+                case .nobody, .pause: return
+                }
+            }
+        }
+    }
+
+    /// Nothing new is accepted from now on; what has reached the queue is served.
+    mutating func closeListeners() {
+        for listener in listeners.descriptors { acceptAll(listener) }
+        retireListeners()
+        listeners.close(loop)
     }
 
     mutating func acceptConnections(_ index: Int) {
@@ -91,13 +143,13 @@ extension Forwarder {
             do {
                 (descriptor, address) = try Socket.accept(listeners.descriptors[index])
             } catch {
-                switch error {
-                case .again, .interrupted: return stayOut(isAboveShare)
-                case .tooManyOpenFiles, .fileTableFull:
-                    if evictOldestIdle() { continue }
+                switch error.acceptOutcome {
+                case .nobody: return stayOut(isAboveShare)
+                case .noDescriptors:
+                    if evictOldestIdle() || evictIdleUpstream() { continue }
                     return pauseAccepting("no more descriptors")
-                // The connection died in the queue: the next one.
-                default: continue
+                case .next: continue
+                case .pause: return pauseAccepting("\(error)")
                 }
             }
             admit(descriptor, address)
@@ -128,7 +180,7 @@ extension Forwarder {
         do {
             try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
         } catch {
-            log.warning("a client connection cannot be registered: \(error)")
+            complain("a client connection cannot be registered: \(error)", kind: "registering")
             return closeDownstream(slot)
         }
         if !settings.trustedProxies.isEmpty, settings.isTrusted(downstreams[slot].client) {
@@ -196,15 +248,13 @@ extension Forwarder {
         return nil
     }
 
-    /// Says what may be the case again a moment later; the same words not more often than every few seconds.
-    mutating func complain(_ words: String) {
-        if let last = complaint, last.words == words, loop.now &- last.at < Limits.complaintGapMilliseconds { return }
-        complaint = (words, loop.now)
-        log.warning("\(words)")
+    /// Says what may be the case again a moment later; each kind not more often than every few seconds, and then how often it was.
+    mutating func complain(_ words: String, kind: StaticString) {
+        if let line = complaints.note(words, kind: kind, now: loop.now) { log.warning("\(line)") }
     }
 
     private mutating func pauseAccepting(_ reason: String) {
-        complain("accepting pauses: \(reason)")
+        complain("accepting pauses: \(reason)", kind: "accepting")
         listeners.pause(loop)
         _ = loop.schedule(EventKind.resumeAccepting.token(), after: Limits.acceptPauseMilliseconds)
     }

@@ -294,7 +294,7 @@ extension Forwarder {
                 downstreams[slot].output = outputBuffers.lease()
             }
             guard downstreams[slot].output.free >= head + body.count - sent else {
-                complain("no buffers are left; a client connection is cut")
+                complain("no buffers are left; a client connection is cut", kind: "buffers")
                 Socket.resetOnClose(downstreams[slot].descriptor)
                 endExchange(slot, .cut)
                 closeDownstream(slot)
@@ -322,7 +322,8 @@ extension Forwarder {
             finishExchange(upstream, slot)
             return serveIfMore(slot)
         }
-        upstreamFailed(upstream, error == nil ? .closed : .reset)
+        // What we ourselves have no more of accuses nobody.
+        upstreamFailed(upstream, error.map { $0.isOurOwn ? .closed : .reset } ?? .closed)
     }
 
     /// The answer is complete, as far as the instance is concerned.

@@ -13,14 +13,24 @@ struct SavedSnapshot {
 
     func load() throws(Fault) -> Snapshot {
         let bytes: [UInt8]
-        do { bytes = try Files.read(path, maxBytes: Limits.stateBytes) } catch { throw Fault(reason: "\(error)") }
+        do throws(Errno) {
+            let file = try Files.open(path)
+            defer { file.close() }
+            guard try Files.status(of: file).kind == .file else { throw .notRegular }
+            bytes = try Files.read(file, maxBytes: Limits.snapshotBytes)
+        } catch {
+            throw Fault(reason: "\(error)")
+        }
         var assembler = SnapshotAssembler()
         var start = 0
         while start < bytes.count, let end = bytes[start...].firstIndex(of: 0x0a) {
             let line = Array(bytes[start...end])
             if start == 0 {
-                let header = try? JSONReader.parse(line).root
-                guard header?["type"]?.string == "saved", let made = header?["configuration"]?.string else {
+                let header: Document.Value
+                do { header = try JSONReader.parse(line).root } catch {
+                    throw Fault(reason: "it is no saved snapshot: \(error.message)")
+                }
+                guard header["type"]?.string == "saved", let made = header["configuration"]?.string else {
                     throw Fault(reason: "it is no saved snapshot")
                 }
                 if let configuration, made != configuration { throw Fault(reason: "it is of another configuration") }

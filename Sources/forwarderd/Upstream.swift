@@ -32,8 +32,11 @@ struct Upstream: ~Copyable {
     var idleSince: UInt64 = 0
     /// When the instance said it would close an idle connection; the far future where it said nothing.
     var announcedTimeoutMilliseconds = UInt64.max
+    /// Its neighbours among the kept connections of its instance, and among those of all.
     var next: Int32 = -1
     var previous: Int32 = -1
+    var olderIdle: Int32 = -1
+    var newerIdle: Int32 = -1
 
     init(_ descriptor: Descriptor, instance: Int, address: SocketAddress) {
         self.descriptor = descriptor

@@ -34,15 +34,23 @@ extension Forwarder {
 
     private mutating func open(_ slot: Int, _ instance: Int, _ address: SocketAddress) {
         makeRoom(instance, limit: services[downstreams[slot].exchange.service].connectionsPerInstance)
-        guard !upstreams.isFull || takeFromHalfClosed(service: nil) && !upstreams.isFull else {
-            return neverConnected(slot, instance, Errno.tooManyOpenFiles)
+        // The kept connection that has been idle longest makes room, then a client that has ended its side.
+        while upstreams.isFull {
+            if evictIdleUpstream() { continue }
+            guard takeFromHalfClosed(service: nil), !upstreams.isFull else {
+                return neverConnected(slot, instance, .ourLimit(upstreams.capacity))
+            }
         }
         let descriptor: Descriptor
         let connected: Bool
-        do {
-            (descriptor, connected) = try Socket.connect(to: address)
-        } catch {
-            return neverConnected(slot, instance, error)
+        while true {
+            do {
+                (descriptor, connected) = try Socket.connect(to: address)
+                break
+            } catch {
+                if error == .tooManyOpenFiles || error == .fileTableFull, evictIdleUpstream() { continue }
+                return neverConnected(slot, instance, .connect(error))
+            }
         }
         let upstream = upstreams.insert(Upstream(descriptor, instance: instance, address: address))
         attach(upstream, slot)
@@ -78,10 +86,18 @@ extension Forwarder {
     }
 
     /// No connection was even begun.
-    private mutating func neverConnected(_ slot: Int, _ instance: Int, _ error: Errno) {
-        if error.isOurOwn { complain("no further connection to an instance is possible: \(error)") }
+    private mutating func neverConnected(_ slot: Int, _ instance: Int, _ fault: UpstreamFault) {
+        if fault.isOurOwn { complain("no further connection to an instance is possible: \(fault.words)", kind: "connections") }
         downstreams[slot].exchange.begin(instance: instance, upstream: -1)
-        judge(slot, .connect(error), isReused: false)
+        judge(slot, fault, isReused: false)
+    }
+
+    /// Closes the kept connection that has been idle longest, whatever its instance. False: none is kept.
+    mutating func evictIdleUpstream() -> Bool {
+        guard let oldest = idleUpstreams.oldest else { return false }
+        removeIdle(oldest)
+        closeUpstream(oldest)
+        return true
     }
 
     // MARK: Kept connections
@@ -135,6 +151,8 @@ extension Forwarder {
         if head >= 0 { upstreams[Int(head)].previous = Int32(truncatingIfNeeded: upstream) }
         instances[instance].idleHead = Int32(truncatingIfNeeded: upstream)
         instances[instance].idleCount += 1
+        idleUpstreams.add(upstream, upstreams)
+        if idleUpstreams.isOverLimit { _ = evictIdleUpstream() }
     }
 
     mutating func removeIdle(_ upstream: Int) {
@@ -143,17 +161,16 @@ extension Forwarder {
         if previous >= 0 { upstreams[Int(previous)].next = next } else { instances[instance].idleHead = next }
         if next >= 0 { upstreams[Int(next)].previous = previous }
         instances[instance].idleCount -= 1
+        idleUpstreams.remove(upstream, upstreams)
     }
 
     /// Closes kept connections that nobody has used for long.
     mutating func sweepIdleUpstreams() {
         guard loop.now > Limits.instanceIdleTimeoutMilliseconds else { return }
         let limit = loop.now - Limits.instanceIdleTimeoutMilliseconds
-        for upstream in 0..<upstreams.highWater
-        where upstreams.isInUse(upstream) && upstreams[upstream].state == .idle && upstreams[upstream].idleSince < limit
-        {
-            removeIdle(upstream)
-            closeUpstream(upstream)
+        while let oldest = idleUpstreams.oldest, upstreams[oldest].idleSince < limit {
+            removeIdle(oldest)
+            closeUpstream(oldest)
         }
     }
 

@@ -55,7 +55,7 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
         let loop = try EventLoop.makeForStart()
         let signals: SignalQueue
         do throws(Errno) {
-            signals = try SignalQueue([.terminate, .interrupt, .hangUp, .user1])
+            signals = try SignalQueue([.terminate, .interrupt, .quit, .hangUp, .user1])
             try loop.add(signals.descriptor, EventKind.signals.token(), [.readable])
             if let control = daemon.control { try loop.add(control, EventKind.control.token(), [.readable]) }
         } catch {
@@ -71,7 +71,8 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
             daemon.log.warning("counters cannot be kept in \(runtime), nobody will see them: \(trouble)")
         }
         var forwarder = Forwarder(
-            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index), counters)
+            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index), counters,
+            runtimeDirectory: runtime)
         forwarder.savedSnapshot = options["snapshot"].map {
             SavedSnapshot(path: $0, configuration: options["configuration"])
         }

@@ -14,6 +14,11 @@ func complain(_ message: String) {
 }
 
 func run() -> Int32 {
+    // Before anything else, or a signal in the first milliseconds would end what is to hear it.
+    switch CommandLine.arguments.dropFirst().first {
+    case "start", "demo", "sample", "top": SignalQueue.begin()
+    default: break
+    }
     Limits.check()
     Descriptor.openStandard()
     do throws(CommandFault) {

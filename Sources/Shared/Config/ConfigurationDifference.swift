@@ -3,6 +3,30 @@ public struct ConfigurationDifference: Equatable, Sendable {
     /// One change a line: `+ service orders`, `- instance orders 10.0.0.1:80`, `~ polling orders 10.0.0.2:80`.
     public private(set) var lines: [String] = []
 
+    /// The lines, those of one kind gathered where there are many: `+ 8000 services: a, b, c ...`.
+    public func summary(named limit: Int = Limits.changesNamed) -> [String] {
+        var counts: [String: Int] = [:]
+        func kind(_ line: String) -> String? {
+            let words = line.split(separator: " ", maxSplits: 2)
+            return words.count == 3 && ["service", "instance", "route"].contains(words[1]) ? "\(words[0]) \(words[1])" : nil
+        }
+        for line in lines { if let kind = kind(line) { counts[kind, default: 0] += 1 } }
+        var gathered: Set<String> = []
+        var result: [String] = []
+        for line in lines {
+            guard let kind = kind(line), let count = counts[kind], count > limit else {
+                result.append(line)
+                continue
+            }
+            guard gathered.insert(kind).inserted else { continue }
+            let names = lines.lazy.filter { $0.hasPrefix(kind + " ") }.prefix(3).map {
+                String($0.dropFirst(kind.count + 1).prefix { $0 != " " || kind.hasSuffix("instance") })
+            }
+            result.append("\(kind.prefix(1)) \(count) \(kind.dropFirst(2))s: \(names.joined(separator: ", ")) ...")
+        }
+        return result
+    }
+
     public init(from old: Configuration, to new: Configuration) {
         let (before, after) = (Self.byName(old), Self.byName(new))
         for service in old.services where after[service.name] == nil {

@@ -36,8 +36,16 @@ public struct ConfigurationFile: Sendable {
         if let kind = try? Files.status(path, followsLink: true).kind, kind == .other || kind == .socket {
             throw Refusal("\(path):1:1: error: this is a pipe, socket or device; a regular file is needed")
         }
-        do {
-            return ConfigurationFile(path: path, bytes: try Files.read(path, maxBytes: Limits.configurationBytes))
+        do throws(Errno) {
+            var bytes: [UInt8] = []
+            // Somebody may be writing it: what was read between two equal looks was one text.
+            for _ in 0..<Limits.settledLooks {
+                let before = try Files.fingerprint(path)
+                bytes = try Files.read(path, maxBytes: Limits.configurationBytes)
+                if try Files.fingerprint(path) == before { break }
+                Clock.sleep(milliseconds: Limits.settledLookMilliseconds)
+            }
+            return ConfigurationFile(path: path, bytes: bytes)
         } catch {
             let reason =
                 switch error {

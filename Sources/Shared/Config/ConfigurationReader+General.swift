@@ -163,8 +163,19 @@ extension ConfigurationReader {
         if isFalse(value) { return .off }
         guard let text = text(key, value) else { return nil }
         let target = AccessLogTarget(text)
-        if case .file(let path) = target, !path.hasPrefix("/") {
+        guard case .file(let path) = target else { return target }
+        if !path.hasPrefix("/") {
             error(value, "`access_log` is `\(Text.shown(text.utf8))`; `off`, `stderr` or an absolute path is needed")
+            return nil
+        }
+        // In a forwarder they are other streams: what it writes there is read as messages.
+        if ["/dev/stdout", "/dev/stdin", "/dev/tty"].contains(path)
+            || ["/dev/fd/", "/proc/self/", "/proc/thread-self/"].contains(where: path.hasPrefix)
+        {
+            error(
+                value,
+                "`access_log` is `\(Text.shown(text.utf8))`, which is another stream in each process; `stderr` is serverpy's own standard error"
+            )
             return nil
         }
         return target

@@ -2,13 +2,13 @@
 /// lost when the forwarder is killed. Whoever reads it knows by the lock whether the forwarder lives.
 public struct CounterFile: ~Copyable {
     /// Below the runtime directory; empty where the counters are ours alone.
-    public let name: String
+    public private(set) var name: String
     private var words: SharedWords
     private var rowByKey: [UInt64: Int32] = [:]
     private var rows = 1
 
     /// Why the counters are ours alone.
-    public let trouble: Errno?
+    public private(set) var trouble: Errno?
 
     /// Makes the file. Where that is impossible, the counters are kept in memory that nobody else sees, and `trouble` says why.
     public static func make(in directory: String, index: Int?) throws(Errno) -> CounterFile {
@@ -38,6 +38,22 @@ public struct CounterFile: ~Copyable {
         self[.index] = UInt64(clamping: index ?? 0)
         self[.rows] = 1
         self[.magic] = CounterFileLayout.magic
+    }
+
+    /// Counters that were ours alone go on in a file, with all that they have counted. False: there is still no room for it.
+    public mutating func moveToFile(in directory: String, index: Int?) -> Bool {
+        guard var next = try? Self.make(in: directory, index: index), next.trouble == nil else { return false }
+        guard (try? next.words.grow(to: CounterFileLayout.start(of: rows))) != nil else {
+            Files.remove(directory + "/" + next.name)
+            return false
+        }
+        next[.magic] = 0
+        for word in HeadCounter.startedAt.rawValue..<CounterFileLayout.start(of: rows) { next.words[word] = words[word] }
+        next.rowByKey = rowByKey
+        next.rows = rows
+        next[.magic] = CounterFileLayout.magic
+        self = next
+        return true
     }
 
     public subscript(counter: HeadCounter) -> UInt64 {

@@ -102,7 +102,7 @@ public enum AccessLogTarget: Equatable, Sendable {
     public init(_ text: String) {
         switch text {
         case "off": self = .off
-        case "stderr": self = .standardError
+        case "stderr", "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2": self = .standardError
         default: self = .file(text)
         }
     }

@@ -53,7 +53,7 @@ public struct SnapshotAssembler: Sendable {
         case "paths":
             digest.add(line)
             guard let service = message["service"]?.unsigned, let count = building?.services.count,
-                service + 1 == UInt64(count)
+                count > 0, service == UInt64(count - 1)
             else { throw Fault(reason: "a paths line out of order") }
             building?.services[count - 1].paths += message["paths"]?.elements.compactMap(\.string) ?? []
         case "instances":
@@ -86,6 +86,12 @@ public struct SnapshotAssembler: Sendable {
         building = Snapshot(version: try version(message), services: [])
         expectedServices = Int(clamping: message["services"]?.unsigned ?? 0)
         expectedInstances = Int(clamping: message["instances"]?.unsigned ?? 0)
+        guard expectedServices <= Limits.configuredServices, expectedInstances <= Limits.configuredInstances else {
+            throw Fault(
+                reason:
+                    "a snapshot of \(expectedServices) services and \(expectedInstances) instances; at most \(Limits.configuredServices) and \(Limits.configuredInstances) are taken"
+            )
+        }
         receivedInstances = 0
         digest = LineDigest()
     }

@@ -58,8 +58,9 @@ public enum ControlMessage: Equatable, Sendable {
         switch root["type"]?.string {
         case "drain":
             return .drain(
-                delayMilliseconds: root["delay_ms"]?.unsigned ?? 0,
-                timeoutMilliseconds: root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds)
+                delayMilliseconds: min(root["delay_ms"]?.unsigned ?? 0, Limits.drainMaximumMilliseconds),
+                timeoutMilliseconds: min(
+                    root["timeout_ms"]?.unsigned ?? Limits.drainTimeoutMilliseconds, Limits.drainMaximumMilliseconds))
         case "stop": return .stop
         case "reopen_logs": return .reopenLogs
         case "listeners": return .listeners

@@ -21,7 +21,6 @@ public struct Daemon: Sendable {
             Process.unsetEnvironment(Self.supervisorVariable)
             guard Process.dieWithParent(.kill, expected: Int32(pid)) else { return nil }
         }
-        SignalQueue.ignoreBrokenPipes()
         openFiles = Process.raiseOpenFileLimit()
         log = Log(program: program, level: level)
         inherited = InheritedDescriptors.take()
@@ -50,6 +49,7 @@ extension Daemon {
     /// Reads the command line; answers `--help` and `--version`, refuses what is wrong with the usage.
     public static func begin(program: String, usage: String, _ specs: [Options.Spec], requires: String? = nil) -> Begin
     {
+        SignalQueue.begin()
         func refuse(_ reason: String) -> Begin {
             try? Descriptor.standardError.writeAll(Array("\(program): \(reason)\n\(usage)".utf8))
             return .exit(ExitCode.usage)

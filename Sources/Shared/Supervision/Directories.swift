@@ -1,39 +1,51 @@
-/// Where sockets and state are, by the interface contract.
+/// Where sockets and state are, by the interface contract. A variable that is empty or no absolute path counts as not set, as the XDG
+/// Base Directory Specification has it.
 public enum Directories {
     /// `--runtime-dir`, else $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/serverpy, else /run/serverpy as root,
     /// else /tmp/serverpy-UID.
     public static func runtime(_ option: String?) -> String {
         if let option { return Files.absolute(option) }
-        if let given = Process.environment("RUNTIME_DIRECTORY"), !given.isEmpty { return first(given) }
-        if let base = Process.environment("XDG_RUNTIME_DIR"), !base.isEmpty { return base + "/serverpy" }
+        if let given = usable("RUNTIME_DIRECTORY", isList: true) { return given }
+        // Another user's, left over from `su` or `sudo`, is not for us.
+        if let base = usable("XDG_RUNTIME_DIR"), (try? Files.status(base, followsLink: true))?.ownerID == Process.userID {
+            return base + "/serverpy"
+        }
         return Process.userID == 0 ? "/run/serverpy" : "/tmp/serverpy-\(Process.userID)"
     }
 
     /// `--state-dir`, else $STATE_DIRECTORY, else $XDG_STATE_HOME/serverpy, else /var/lib/serverpy as root, else
-    /// $HOME/.local/state/serverpy; below it one directory per runtime directory.
-    public static func state(_ option: String?, runtime: String) -> String {
-        stateBase(option) + "/" + name(of: runtime)
+    /// $HOME/.local/state/serverpy; below it one directory per runtime directory. A fault says that there is none.
+    public static func state(_ option: String?, runtime: String) throws(StartFault) -> String {
+        state(base: try stateBase(option), runtime: runtime)
     }
+
+    public static func state(base: String, runtime: String) -> String { base + "/" + name(of: runtime) }
 
     /// The directory that those of all runtime directories are in.
-    public static func stateBase(_ option: String?) -> String {
-        let base: String
-        if let option {
-            base = Files.absolute(option)
-        } else if let given = Process.environment("STATE_DIRECTORY"), !given.isEmpty {
-            base = first(given)
-        } else if let home = Process.environment("XDG_STATE_HOME"), !home.isEmpty {
-            base = home + "/serverpy"
-        } else if Process.userID == 0 {
-            base = "/var/lib/serverpy"
-        } else {
-            base = (Process.environment("HOME") ?? "/tmp") + "/.local/state/serverpy"
+    public static func stateBase(_ option: String?) throws(StartFault) -> String {
+        if let option { return Files.absolute(option) }
+        if let given = usable("STATE_DIRECTORY", isList: true) { return given }
+        if let home = usable("XDG_STATE_HOME") { return home + "/serverpy" }
+        if Process.userID == 0 { return "/var/lib/serverpy" }
+        // Never a place that everybody can guess and make.
+        guard let home = usable("HOME") ?? User.home(of: Process.userID).flatMap(usable(path:)) else {
+            throw StartFault(
+                "there is no directory for state: HOME names none and uid \(Process.userID) has none; give one with --state-dir"
+            )
         }
-        return base
+        return home + "/.local/state/serverpy"
     }
 
-    /// systemd separates several directories by colons.
-    private static func first(_ list: String) -> String { String(list.split(separator: ":").first ?? "") }
+    /// The absolute path that a variable holds, of a list the first; nil: it holds none.
+    private static func usable(_ variable: String, isList: Bool = false) -> String? {
+        guard let value = Process.environment(variable) else { return nil }
+        // systemd separates several directories by colons.
+        return usable(path: isList ? value.split(separator: ":").first.map(String.init) ?? "" : value)
+    }
+
+    private static func usable(path: String) -> String? {
+        path.hasPrefix("/") && path.utf8.contains { $0 != 0x2f } ? Files.absolute(path) : nil
+    }
 
     /// A runtime directory's path as one file name: `run-serverpy` for the usual one, else the path with its digest, because
     /// different paths must not meet where they look alike when flattened.

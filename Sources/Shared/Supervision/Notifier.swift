@@ -3,11 +3,15 @@ public struct Notifier: Sendable {
     private let socket: Descriptor
     /// Whoever supervises us wants signs of progress.
     private let isWatched: Bool
+    /// Milliseconds between two of them: a second, or a third of the time after which we would be killed.
+    public let signGap: UInt64
 
     /// Takes NOTIFY_SOCKET out of the environment, so that children do not speak for us. Without it, nobody is told.
     public init() {
         let isMeant = Process.environment("WATCHDOG_PID").map { $0 == String(Process.pid) } ?? true
-        isWatched = isMeant && Process.environment("WATCHDOG_USEC") != nil
+        let time = Process.environment("WATCHDOG_USEC").flatMap { DecimalDigits.parse($0.utf8) }
+        isWatched = isMeant && time != nil
+        signGap = isMeant ? max(10, min(Limits.watchdogGapMilliseconds, (time ?? .max) / 3000)) : Limits.watchdogGapMilliseconds
         defer {
             for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { Process.unsetEnvironment(name) }
         }
@@ -45,7 +49,12 @@ public struct Notifier: Sendable {
     /// The event loop turns: said from a timer of it, every second.
     public func alive(isReady: Bool) { if isWatched { send(isReady ? "READY=1\nWATCHDOG=1" : "WATCHDOG=1") } }
 
-    public func stopping() { send("STOPPING=1") }
+    public func stopping(_ status: String = "") {
+        send(status.isEmpty ? "STOPPING=1" : "STOPPING=1\nSTATUS=\(status)")
+    }
+
+    /// What is under way goes on for some seconds more; said again while it does.
+    public func extendTimeout() { send("EXTEND_TIMEOUT_USEC=\(Limits.extendMilliseconds * 1000)") }
 
     /// The fields of a received message: `READY=1` and so on.
     public static func parse(_ bytes: [UInt8]) -> [(name: String, value: String)] {

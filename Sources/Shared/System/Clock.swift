@@ -31,7 +31,7 @@ public enum Clock {
 public enum SystemRandom {
     public static func word() -> UInt64 {
         var value: UInt64 = 0
-        _ = unsafe withUnsafeMutableBytes(of: &value) { unsafe getrandom($0.baseAddress, 8, 0) }
+        while unsafe withUnsafeMutableBytes(of: &value, { unsafe getrandom($0.baseAddress, 8, 0) }) != 8 {}
         return value
     }
 }

@@ -63,7 +63,17 @@ public struct Descriptor: Equatable, Hashable, Sendable {
     @discardableResult
     public func waitUntilWritable(milliseconds: UInt64) -> Bool {
         var entry = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
-        return unsafe poll(&entry, 1, Int32(clamping: milliseconds)) == 1 && entry.revents & Int16(POLLOUT) != 0
+        var count = unsafe poll(&entry, 1, Int32(clamping: milliseconds))
+        // Only a look, which costs nothing to repeat.
+        while count < 0, milliseconds == 0, Errno.last == .interrupted { count = unsafe poll(&entry, 1, 0) }
+        return count == 1 && entry.revents & Int16(POLLOUT) != 0
+    }
+
+    /// Whether the other side of a terminal or a pipe is gone. poll(2), POLLHUP.
+    public var isHungUp: Bool {
+        var entry = pollfd(fd: rawValue, events: 0, revents: 0)
+        guard unsafe poll(&entry, 1, 0) == 1 else { return false }
+        return entry.revents & Int16(POLLHUP | POLLERR | POLLNVAL) != 0
     }
 
     /// Opens /dev/null as standard input, output and error where they are closed, so that no socket gets their numbers.
@@ -94,14 +104,27 @@ public struct Descriptor: Equatable, Hashable, Sendable {
 public struct IOResult: Sendable {
     @usableFromInline let raw: Int
 
-    /// `raw` is what the call returned; on -1, errno is read here and now.
-    @inlinable init(_ raw: Int) { self.raw = raw >= 0 ? raw : -Int(Errno.last.rawValue) }
+    /// Makes the call, again where a signal has interrupted it; on any other -1, errno is read here and now.
+    @inlinable @inline(__always)
+    init(_ call: () -> Int) {
+        var result = call()
+        while result < 0 {
+            let error = Int(Errno.last.rawValue)
+            // EINTR
+            if error != 4 {
+                result = -error
+                break
+            }
+            result = call()
+        }
+        raw = result
+    }
 
     init(error: Errno) { raw = -Int(error.rawValue) }
 
     /// Bytes moved; nil on an error.
     @inlinable public var count: Int? { raw >= 0 ? raw : nil }
-    @inlinable public var isAgain: Bool { raw == -11 || raw == -4 }
+    @inlinable public var isAgain: Bool { raw == -11 }
     /// The error; meaningless when `count` is not nil.
     @inlinable public var error: Errno { Errno(Int32(truncatingIfNeeded: -raw)) }
 }

@@ -32,9 +32,15 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
     public static let accessDenied = Errno(EACCES)
     public static let fileTooBig = Errno(EFBIG)
     public static let addressFamilyNotSupported = Errno(EAFNOSUPPORT)
+    public static let outOfMemory = Errno(ENOMEM)
+    public static let noBufferSpace = Errno(ENOBUFS)
+    public static let noSpace = Errno(ENOSPC)
+    /// Not of the system: what has the name is no regular file (a pipe, a socket, a device).
+    public static let notRegular = Errno(-1000)
 
     /// The system's words for the error; the corresponding C function is strerror(3).
     public var description: String {
+        if self == .notRegular { return "it is not a regular file" }
         guard let text = unsafe strerror(rawValue) else { return "error \(rawValue)" }
         return unsafe String(cString: text)
     }
@@ -46,7 +52,53 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
     /// memory or network here.
     public var isOurOwn: Bool {
         switch rawValue {
-        case EMFILE, ENFILE, EADDRNOTAVAIL, ENOMEM, ENOBUFS, ENETDOWN, EACCES, EPERM: true
+        case EMFILE, ENFILE, EADDRNOTAVAIL, ENOMEM, ENOBUFS, ENETDOWN, EACCES, EPERM, EAGAIN: true
+        default: false
+        }
+    }
+}
+
+/// What errors of system calls mean here, in one place.
+///
+/// | error | where | what follows |
+/// |---|---|---|
+/// | EINTR | every call | the call is repeated at once, inside its wrapper; it is never taken for EAGAIN. Not repeated: close(2), which has closed; connect(2), which goes on by itself |
+/// | EAGAIN | reads, writes, accept | nothing now: an event says when |
+/// | EMFILE, ENFILE | accept, connect | connections at rest make room, else accepting pauses |
+/// | ENOMEM, ENOBUFS | accept | accepting pauses |
+/// | ENOMEM | epoll_wait | the loop rests for a moment and goes on |
+/// | ENOMEM, ENOBUFS, EAGAIN | control messages | read or sent later; no reason to end |
+/// | ECONNABORTED, EPROTO, EPERM and the network's errors | accept | that connection died while it waited: the next one |
+/// | errors of our own host's making (`isOurOwn`) | connect, polls | accuse no instance |
+/// | all others | everywhere | thrown, and told in words |
+public enum AcceptOutcome: Equatable, Sendable {
+    /// Nobody waits.
+    case nobody
+    /// The connection died in the queue: the next one.
+    case next
+    /// No descriptors are left.
+    case noDescriptors
+    /// Not now: what is missing comes back with time, or somebody must be told.
+    case pause
+}
+
+extension Errno {
+    /// What follows from a failed accept4(2), whose manual page says which errors are the waiting connection's.
+    public var acceptOutcome: AcceptOutcome {
+        switch rawValue {
+        case EAGAIN: .nobody
+        case EMFILE, ENFILE: .noDescriptors
+        case EINTR, ECONNABORTED, EPROTO, EPERM, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
+            ENETUNREACH, ETIMEDOUT:
+            .next
+        default: .pause
+        }
+    }
+
+    /// The call may succeed a moment later, and nothing is broken.
+    public var isPassing: Bool {
+        switch rawValue {
+        case EAGAIN, EINTR, ENOMEM, ENOBUFS: true
         default: false
         }
     }

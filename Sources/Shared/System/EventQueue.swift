@@ -68,6 +68,11 @@ public struct EventQueue: ~Copyable {
         if count >= 0 { return Int(count) }
         let error = Errno.last
         if error == .interrupted { return 0 }
+        // The system is short of memory for a moment: no reason to drop all that is here.
+        if error == .outOfMemory {
+            Clock.sleep(milliseconds: Limits.memoryPauseMilliseconds)
+            return 0
+        }
         throw error
     }
 

@@ -34,7 +34,9 @@ public enum Files {
     /// The whole content of a file, refused above `maxBytes` with `.fileTooBig`.
     public static func read(_ path: String, maxBytes: Int) throws(Errno) -> [UInt8] {
         let file = Descriptor(
-            try retrying { unsafe path.withCString { unsafe Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOCTTY) } })
+            try retrying {
+                unsafe path.withCString { unsafe Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) }
+            })
         defer { file.close() }
         return try read(file, maxBytes: maxBytes)
     }
@@ -50,10 +52,7 @@ public enum Files {
         while true {
             var span = chunk.mutableSpan
             let outcome = file.read(into: &span)
-            guard let count = outcome.count else {
-                if outcome.error == .interrupted { continue }
-                throw outcome.error
-            }
+            guard let count = outcome.count else { throw outcome.error }
             if count == 0 { return result }
             if result.count + count > maxBytes { throw .fileTooBig }
             result.append(contentsOf: chunk[..<count])
@@ -81,7 +80,7 @@ public enum Files {
         _ = try retrying { unsafe path.withCString { unsafe stat($0, &raw) } }
         return [
             Int64(truncatingIfNeeded: raw.st_dev), Int64(truncatingIfNeeded: raw.st_ino), Int64(raw.st_size),
-            Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec),
+            Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec), Int64(raw.st_ctim.tv_sec), Int64(raw.st_ctim.tv_nsec),
         ]
     }
 
@@ -94,9 +93,57 @@ public enum Files {
 
     /// The same below an open directory, mode 0600; what has the name must be no symbolic link.
     public static func openForAppending(_ name: String, in directory: Descriptor) throws(Errno) -> Descriptor {
-        let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-        return Descriptor(
-            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
+        try openRegular(name, in: directory, O_WRONLY | O_APPEND | O_CREAT)
+    }
+
+    /// A regular file below an open directory: never waited for, never behind a symbolic link, and never anything else that has
+    /// been put there (`.notRegular`).
+    private static func openRegular(_ name: String, in directory: Descriptor, _ flags: Int32) throws(Errno) -> Descriptor {
+        let flags = flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+        let file: Descriptor
+        do {
+            file = Descriptor(
+                try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
+        } catch {
+            // A pipe without a reader, a socket.
+            throw error == Errno(ENXIO) || error == Errno(EOPNOTSUPP) ? .notRegular : error
+        }
+        do throws(Errno) {
+            switch try status(of: file).kind {
+            case .file: return file
+            case .directory: throw Errno.isDirectory
+            case .socket, .symbolicLink, .other: throw Errno.notRegular
+            }
+        } catch {
+            file.close()
+            throw error
+        }
+    }
+
+    /// Whether something has the place of a file that is not one: it can be set aside.
+    public static func isMisplaced(_ error: Errno) -> Bool {
+        [.notRegular, .isDirectory, .tooManyLinks, .fileTooBig, Errno(ENOTEMPTY), .exists].contains(error)
+    }
+
+    /// Gives what is not what it should be another name, `NAME.damaged` or, where that is taken by a directory, one behind it.
+    /// Returns the name.
+    public static func setAside(_ name: String, in directory: Descriptor) throws(Errno) -> String {
+        let plain = name + ".damaged"
+        do throws(Errno) {
+            try rename(name, to: plain, in: directory)
+            return plain
+        } catch {
+            let other = plain + "." + Text.hexadecimal(SystemRandom.word())
+            try rename(name, to: other, in: directory)
+            return other
+        }
+    }
+
+    /// Sets a directory aside that has the name of a socket to be made. Returns its new name; nil: there is none.
+    public static func makeWay(for name: String, in directory: Descriptor) throws(Errno) -> String? {
+        let path = "/proc/self/fd/\(directory.rawValue)/\(name)"
+        guard let kind = try? status(path).kind, kind == .directory else { return nil }
+        return try setAside(name, in: directory)
     }
 
     /// A sealed anonymous file that holds `bytes`, read position at the start; see memfd_create(2).
@@ -166,11 +213,42 @@ public enum Files {
             directory.close()
             throw .foreignOwner(path, status.ownerID)
         }
+        do throws(DirectoryError) { try checkAncestors(path, alsoOf: other) } catch {
+            directory.close()
+            throw error
+        }
         guard status.mode & 0o022 == 0 else {
             directory.close()
             throw .writableByOthers(path, status.mode)
         }
         return (directory, created)
+    }
+
+    /// No directory above may be one that others can put another in the place of: writable by everybody without the sticky bit, or
+    /// made by somebody else in one like /tmp.
+    private static func checkAncestors(_ path: String, alsoOf other: UInt32?) throws(DirectoryError) {
+        var above = ""
+        var isShared = false
+        for part in path.split(separator: "/").dropLast() {
+            above += "/" + part
+            guard let status = try? status(above, followsLink: true) else { continue }
+            if isShared, ![Process.userID, 0, other].contains(status.ownerID) {
+                throw .foreignOwner(above, status.ownerID)
+            }
+            isShared = status.mode & 0o1002 == 0o1002
+            guard status.mode & 0o002 == 0 || isShared else { throw .writableByOthers(above, status.mode) }
+        }
+    }
+
+    /// Whether some process has the file open for writing; nil: only its owner can ask. See fcntl(2), F_SETLEASE.
+    public static func hasWriter(_ path: String) -> Bool? {
+        guard let file = try? open(target(of: path)) else { return nil }
+        defer { file.close() }
+        if fcntl(file.rawValue, Int32(CLINUX_F_SETLEASE), F_RDLCK) == 0 {
+            _ = fcntl(file.rawValue, Int32(CLINUX_F_SETLEASE), F_UNLCK)
+            return false
+        }
+        return Errno.last == .again ? true : nil
     }
 
     /// Makes a directory, mode 0755, and those that it is in, where they are missing.
@@ -213,7 +291,7 @@ public enum Files {
         return file
     }
 
-    /// A regular file that is there, for reading.
+    /// A file or directory that is there, for reading; never waited for, never behind a symbolic link.
     public static func open(_ path: String) throws(Errno) -> Descriptor {
         let flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
         return Descriptor(try retrying { unsafe path.withCString { unsafe Glibc.open($0, flags) } })
@@ -230,10 +308,7 @@ public enum Files {
     public static func read(_ name: String, in directory: Descriptor, maxBytes: Int) throws(Errno) -> [UInt8]? {
         let file: Descriptor
         do {
-            file = Descriptor(
-                try retrying {
-                    unsafe name.withCString { unsafe openat(directory.rawValue, $0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
-                })
+            file = try openRegular(name, in: directory, O_RDONLY)
         } catch .noEntry {
             return nil
         }
@@ -245,17 +320,20 @@ public enum Files {
     /// fsync, rename, fsync of the directory.
     public static func replace(_ name: String, in directory: Descriptor, with bytes: [UInt8]) throws(Errno) {
         let temporary = ".\(name).new"
-        let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
-        let file = Descriptor(
-            try retrying { unsafe temporary.withCString { unsafe openat(directory.rawValue, $0, flags, 0o600) } })
+        // What a crash has left there, or somebody has put there.
+        if (unsafe temporary.withCString { unsafe unlinkat(directory.rawValue, $0, 0) }) != 0, Errno.last == .isDirectory {
+            _ = try setAside(temporary, in: directory)
+        }
+        let file = try openRegular(temporary, in: directory, O_WRONLY | O_CREAT | O_EXCL)
         do throws(Errno) {
             defer { file.close() }
             try file.writeAll(bytes)
             _ = try retrying { fsync(file.rawValue) }
-            _ = try retrying {
-                unsafe temporary.withCString { from in
-                    unsafe name.withCString { unsafe renameat(directory.rawValue, from, directory.rawValue, $0) }
-                }
+            do throws(Errno) {
+                try rename(temporary, to: name, in: directory)
+            } catch .isDirectory {
+                _ = try setAside(name, in: directory)
+                try rename(temporary, to: name, in: directory)
             }
             _ = try retrying { fsync(directory.rawValue) }
         } catch {
@@ -269,9 +347,7 @@ public enum Files {
     public static func append(
         _ bytes: [UInt8], to name: String, in directory: Descriptor, makes: Bool = false
     ) throws(Errno) {
-        let flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (makes ? O_CREAT | O_EXCL : 0)
-        let file = Descriptor(
-            try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
+        let file = try openRegular(name, in: directory, O_WRONLY | O_APPEND | (makes ? O_CREAT | O_EXCL : 0))
         defer { file.close() }
         try file.writeAll(bytes)
         _ = try retrying { fdatasync(file.rawValue) }
@@ -321,13 +397,14 @@ public enum Files {
         return String(decoding: buffer[..<count], as: UTF8.self)
     }
 
-    /// An absolute path for one relative to the working directory; nothing else is resolved.
+    /// An absolute path for one relative to the working directory, without slashes at its end and without doubled ones; nothing else
+    /// is resolved.
     public static func absolute(_ path: String) -> String {
-        if path.hasPrefix("/") { return path }
+        if path.hasPrefix("/") { return "/" + path.split(separator: "/").joined(separator: "/") }
         var buffer = [CChar](repeating: 0, count: 4096)
         guard unsafe getcwd(&buffer, 4096) != nil else { return path }
         let base = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return base == "/" ? "/" + path : base + "/" + path
+        return absolute(base + "/" + path)
     }
 
     /// The names in an open directory, whatever has its path now.
@@ -359,7 +436,7 @@ public enum DirectoryError: Error, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .foreignOwner(let path, let owner):
-            "\(path): the directory belongs to uid \(owner); it must belong to uid \(Process.userID) or root"
+            "\(path): the directory belongs to uid \(owner); it must belong to uid \(Process.userID) or root (--runtime-dir and --state-dir name others)"
         case .writableByOthers(let path, let mode):
             "\(path): the directory is writable by others (mode \(String(mode, radix: 8))); use 0700"
         case .system(let path, let error):

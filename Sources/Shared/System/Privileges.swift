@@ -11,6 +11,12 @@ public struct User: Equatable, Sendable {
         public let reason: String
     }
 
+    /// The home directory that the system knows of; see getpwuid(3).
+    public static func home(of id: UInt32) -> String? {
+        guard let entry = unsafe getpwuid(id), let home = unsafe entry.pointee.pw_dir else { return nil }
+        return unsafe String(cString: home)
+    }
+
     /// `name` or `name:group`; each may be a number.
     public static func find(_ text: String) throws(Fault) -> User {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)

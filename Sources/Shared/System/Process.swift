@@ -71,7 +71,8 @@ public enum Process {
     /// This program's file. After a package update the link ends in " (deleted)".
     public static func executablePath() throws(Errno) -> String { try Files.readLink("/proc/self/exe") }
 
-    /// Starts a child in a process group of its own with default signals. Throws what execve (or the set-up
+    /// Starts a child in a process group of its own with default signals, all of them blocked but those that say what has gone wrong
+    /// inside: it unblocks what it has use for, and none ends it before it can. Throws what execve (or the set-up
     /// before it) failed with. Only for a process with one thread: the child runs ordinary code before execve.
     public static func start(_ program: ChildProgram) throws(Errno) -> Int32 {
         let (readEnd, writeEnd) = try Descriptor.pipe()
@@ -97,7 +98,7 @@ public enum Process {
             if Errno.last != .interrupted { return pid }
         }
         var status: Int32 = 0
-        _ = unsafe waitpid(pid, &status, 0)
+        while unsafe waitpid(pid, &status, 0) < 0, Errno.last == .interrupted {}
         throw Errno(code)
     }
 
@@ -113,12 +114,10 @@ public enum Process {
             // A daemon asks for this itself, too; a program that hangs before it can must not hold the port either.
             guard dieWithParent(.kill, expected: parent) else { return .noProcess }
         }
-        var none = sigset_t()
-        unsafe sigemptyset(&none)
-        unsafe sigprocmask(SIG_SETMASK, &none, nil)
-        for number in [SIGPIPE, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2] {
-            Glibc.signal(number, SIG_DFL)
-        }
+        for number in Int32(1)...64 { Glibc.signal(number, SIG_DFL) }
+        SignalQueue.begin()
+        Glibc.signal(SIGPIPE, SIG_DFL)
+        Glibc.signal(SIGXFSZ, SIG_DFL)
         // First out of the way of the numbers to be filled, then into place.
         var copies: [Int32] = []
         for entry in program.passed {
@@ -267,9 +266,10 @@ public struct ProcessExit: ~Copyable {
         else {
             return false
         }
-        let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
+        let end = Clock.monotonicMilliseconds().addingReportingOverflow(timeoutMilliseconds)
         while true {
             let now = Clock.monotonicMilliseconds()
+            let end = end.overflow ? UInt64.max : end.partialValue
             if now >= end { return false }
             if let count = try? queue.wait(timeoutMilliseconds: Int32(clamping: end - now)), count > 0 { return true }
         }

@@ -43,7 +43,8 @@ public enum Socket {
         let result = unsafe address.withSockaddr { unsafe Glibc.connect(socket.rawValue, $0, $1) }
         if result == 0 { return (socket, true) }
         let error = Errno.last
-        if error == .inProgress { return (socket, false) }
+        // A signal leaves it going on, too (connect(2), EINTR).
+        if error == .inProgress || error == .interrupted { return (socket, false) }
         socket.close()
         throw error
     }
@@ -185,7 +186,8 @@ extension Descriptor {
     @inlinable @inline(__always)
     public func send(_ bytes: Span<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeBufferPointer {
-            unsafe IOResult(Glibc.send(rawValue, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)))
+            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            return IOResult { unsafe Glibc.send(rawValue, base, count, Int32(MSG_NOSIGNAL)) }
         }
     }
 
@@ -201,7 +203,7 @@ extension Descriptor {
                     var message = unsafe msghdr()
                     unsafe message.msg_iov = raw.baseAddress?.assumingMemoryBound(to: iovec.self)
                     unsafe message.msg_iovlen = 2
-                    return unsafe IOResult(sendmsg(rawValue, &message, Int32(MSG_NOSIGNAL)))
+                    return IOResult { unsafe sendmsg(rawValue, &message, Int32(MSG_NOSIGNAL)) }
                 }
             }
         }
@@ -211,7 +213,8 @@ extension Descriptor {
     @inlinable @inline(__always)
     public func receive(into bytes: inout MutableSpan<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeMutableBufferPointer {
-            unsafe IOResult(Glibc.recv(rawValue, $0.baseAddress, $0.count, 0))
+            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            return IOResult { unsafe Glibc.recv(rawValue, base, count, 0) }
         }
     }
 
@@ -219,14 +222,15 @@ extension Descriptor {
     /// The corresponding C function is recv(2) with MSG_PEEK.
     public func peek() -> IOResult {
         var byte: UInt8 = 0
-        return unsafe IOResult(Glibc.recv(rawValue, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)))
+        return IOResult { unsafe Glibc.recv(rawValue, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) }
     }
 
     /// Sends a datagram to an address. The corresponding C function is sendto(2).
     public func send(_ bytes: [UInt8], to address: SocketAddress) -> IOResult {
         unsafe address.withSockaddr { pointer, length in
             unsafe bytes.withUnsafeBytes {
-                unsafe IOResult(sendto(rawValue, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL), pointer, length))
+                let (base, count) = unsafe ($0.baseAddress, $0.count)
+                return IOResult { unsafe sendto(rawValue, base, count, Int32(MSG_NOSIGNAL), pointer, length) }
             }
         }
     }
@@ -239,7 +243,10 @@ extension Descriptor {
         let result = unsafe bytes.withUnsafeMutableBytes { buffer in
             unsafe withUnsafeMutablePointer(to: &storage) {
                 unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    unsafe IOResult(recvfrom(rawValue, buffer.baseAddress, buffer.count, 0, $0, &length))
+                    let address = unsafe $0
+                    return IOResult {
+                        unsafe recvfrom(rawValue, buffer.baseAddress, buffer.count, 0, address, &length)
+                    }
                 }
             }
         }
@@ -249,12 +256,18 @@ extension Descriptor {
 
     /// The corresponding C function is write(2).
     public func write(_ bytes: Span<UInt8>) -> IOResult {
-        unsafe bytes.withUnsafeBufferPointer { unsafe IOResult(Glibc.write(rawValue, $0.baseAddress, $0.count)) }
+        unsafe bytes.withUnsafeBufferPointer {
+            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            return IOResult { unsafe Glibc.write(rawValue, base, count) }
+        }
     }
 
     /// Reads up to `bytes.count`; 0 is the end. The corresponding C function is read(2).
     public func read(into bytes: inout MutableSpan<UInt8>) -> IOResult {
-        unsafe bytes.withUnsafeMutableBufferPointer { unsafe IOResult(Glibc.read(rawValue, $0.baseAddress, $0.count)) }
+        unsafe bytes.withUnsafeMutableBufferPointer {
+            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            return IOResult { unsafe Glibc.read(rawValue, base, count) }
+        }
     }
 
     /// Writes all of `bytes` to a blocking descriptor.
@@ -264,8 +277,6 @@ extension Descriptor {
             let result = write(bytes.span.extracting(offset..<bytes.count))
             if let count = result.count {
                 offset += count
-            } else if result.error == .interrupted {
-                continue
             } else {
                 throw result.error
             }

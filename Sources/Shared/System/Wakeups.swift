@@ -12,7 +12,7 @@ public struct WakeUp: Sendable {
     /// May be called from any thread.
     public func signal() {
         var one: UInt64 = 1
-        _ = unsafe Glibc.write(descriptor.rawValue, &one, 8)
+        while unsafe Glibc.write(descriptor.rawValue, &one, 8) < 0, Errno.last == .interrupted {}
     }
 
     public func drain() {
@@ -31,6 +31,9 @@ public struct Signal: Equatable, Hashable, Sendable, CustomStringConvertible {
     public static let hangUp = Signal(SIGHUP)
     public static let kill = Signal(SIGKILL)
     public static let user1 = Signal(SIGUSR1)
+    public static let user2 = Signal(SIGUSR2)
+    public static let alarm = Signal(SIGALRM)
+    public static let brokenPipe = Signal(SIGPIPE)
     public static let child = Signal(SIGCHLD)
     public static let quit = Signal(SIGQUIT)
     public static let resized = Signal(SIGWINCH)
@@ -58,6 +61,19 @@ public struct Signal: Equatable, Hashable, Sendable, CustomStringConvertible {
 /// Signals delivered as readable events instead of interruptions; see signalfd(2).
 public struct SignalQueue: Sendable {
     public let descriptor: Descriptor
+
+    /// The first thing that a program does: from here on no signal ends it or interrupts it but those that say what has gone wrong
+    /// inside it, those that stop and continue it, and `leaving`. What it has use for is queued by `init`; the rest never comes.
+    public static func begin(leaving: [Signal] = []) {
+        var set = sigset_t()
+        unsafe sigfillset(&set)
+        let own = [
+            SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU,
+        ]
+        for number in own + leaving.map(\.number) { unsafe sigdelset(&set, number) }
+        unsafe sigprocmask(SIG_SETMASK, &set, nil)
+        ignoreBrokenPipes()
+    }
 
     /// Blocks `signals` for this thread (and those it starts later) and queues them here.
     public init(_ signals: [Signal]) throws(Errno) {

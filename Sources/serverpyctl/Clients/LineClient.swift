@@ -7,7 +7,8 @@ struct LineClient {
     private let peer: String
 
     init(path: String, peer: String) throws(Errno) {
-        channel = LineChannel(try UnixSocket.connect(.stream, path: path))
+        channel = LineChannel(
+            try UnixSocket.connect(.stream, path: path), maxLineBytes: Limits.answerBytes)
         self.peer = peer
     }
 
@@ -22,7 +23,10 @@ struct LineClient {
     ) throws(CommandFault) {
         channel.queue(line)
         do {
-            _ = try channel.flush()
+            let limit = Clock.monotonicMilliseconds() + timeoutMilliseconds
+            while try !channel.flush(), Clock.monotonicMilliseconds() < limit {
+                channel.descriptor.waitUntilWritable(milliseconds: Limits.askAgainMilliseconds)
+            }
             let queue = try EventQueue()
             try queue.add(channel.descriptor, token: 0, interest: [.readable])
             let end = Clock.monotonicMilliseconds() + timeoutMilliseconds
@@ -36,7 +40,17 @@ struct LineClient {
                 }
             }
         } catch {
-            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(peer) ended before it answered")
+            let reason =
+                switch error {
+                case LineChannel.Fault.closed, LineChannel.Fault.system(.connectionReset),
+                    LineChannel.Fault.system(.brokenPipe):
+                    "\(peer) ended before it answered"
+                case LineChannel.Fault.lineTooLong(let limit): "\(peer)'s answer is longer than \(limit) bytes"
+                case LineChannel.Fault.system(let error): "\(peer) cannot be asked: \(error)"
+                case let fault as Diagnostic: "\(peer)'s answer is not understood: \(fault.message)"
+                default: "\(peer) cannot be asked: \(error)"
+                }
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(reason)")
         }
         throw CommandFault(
             code: ExitCode.failed, message: "serverpyctl: \(peer) did not answer within \(timeoutMilliseconds) ms")

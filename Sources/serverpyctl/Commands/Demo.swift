@@ -45,7 +45,7 @@ extension Command {
             file: file, configuration: configuration,
             forwarders: try options.count("forwarders", 1...Limits.forwarders) ?? min(Process.availableCores(), 4),
             runtimeDirectory: directory + "/run", stateDirectory: directory + "/state",
-            logLevel: try options.logLevel(), samples: samples)
+            logLevel: try options.logLevel(), endsOnHangUp: true, samples: samples)
         return try supervise { () throws(StartFault) in
             try Supervisor.make(settings) { supervisor in
                 try? Descriptor.standardError.writeAll(Array(DemoText.hints(supervisor).utf8))
@@ -77,7 +77,6 @@ extension Command {
         {
             guard Process.dieWithParent(.kill, expected: Int32(pid)) else { return ExitCode.failed }
         }
-        SignalQueue.ignoreBrokenPipes()
         Process.raiseOpenFileLimit()
         do {
             var instance = try SampleInstance.make(

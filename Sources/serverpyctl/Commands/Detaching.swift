@@ -20,7 +20,7 @@ enum Detaching {
             program.output = writing
             program.isDetached = true
             // Whoever interrupts this process means that one.
-            let signals = try SignalQueue([.interrupt, .terminate])
+            let signals = try SignalQueue([.interrupt, .terminate, .quit, .hangUp])
             let queue = try EventQueue()
             try queue.add(reading, token: 0, interest: [.readable])
             try queue.add(signals.descriptor, token: 1, interest: [.readable])
@@ -41,7 +41,8 @@ enum Detaching {
         var chunk = [UInt8](repeating: 0, count: Limits.childOutputBytesPerTurn)
         while true {
             _ = try queue.wait(timeoutMilliseconds: 1000)
-            while let signal = signals.next() { signal.send(to: pid) }
+            // A terminal that is closed ends what it was asked for here; the other one would take it for a reload.
+            while let signal = signals.next() { (signal == .hangUp ? .terminate : signal).send(to: pid) }
             while true {
                 var span = chunk.mutableSpan
                 guard let count = reading.read(into: &span).count else { break }

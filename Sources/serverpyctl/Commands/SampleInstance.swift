@@ -27,7 +27,7 @@ struct SampleInstance: ~Copyable {
     static func make(name: String, port: UInt16) throws(StartFault) -> SampleInstance {
         let loop = try EventLoop.makeForStart()
         do throws(Errno) {
-            let signals = try SignalQueue([.terminate, .interrupt])
+            let signals = try SignalQueue([.terminate, .interrupt, .quit, .hangUp])
             let listener = try Socket.listen(on: .loopback(port: port))
             try loop.add(signals.descriptor, Token(kind: signalsKind), [.readable])
             try loop.add(listener, Token(kind: listenerKind), [.readable])
@@ -61,7 +61,18 @@ struct SampleInstance: ~Copyable {
     }
 
     private mutating func accept() {
-        while !connections.isFull, let (descriptor, _) = try? Socket.accept(listener) {
+        while true {
+            let descriptor: Descriptor
+            do { (descriptor, _) = try Socket.accept(listener) } catch {
+                if error.acceptOutcome == .next { continue }
+                // It would be asked again at once.
+                if error.acceptOutcome != .nobody { Clock.sleep(milliseconds: Limits.memoryPauseMilliseconds) }
+                return
+            }
+            guard !connections.isFull else {
+                descriptor.close()
+                continue
+            }
             let slot = connections.insert(Connection(descriptor: descriptor))
             do {
                 try loop.add(

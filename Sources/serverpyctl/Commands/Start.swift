@@ -73,12 +73,16 @@ extension Command {
             (file, configuration, _) = try ConfigurationFile.load(options)
         }
         let forwarders = try options.count("forwarders", 1...Limits.forwarders)
+        let stateBase: String
+        do throws(StartFault) { stateBase = try Directories.stateBase(options["state-dir"]) } catch {
+            throw CommandFault(code: ExitCode.failed, message: "serverpyctl: \(error.reason)")
+        }
         var settings = Supervisor.Settings(
             file: file, configuration: configuration,
             forwarders: forwarders ?? configuration.general.forwarders
                 ?? min(Process.availableCores(), Limits.forwarders),
             runtimeDirectory: Directories.runtime(options["runtime-dir"]),
-            stateDirectory: Directories.stateBase(options["state-dir"]),
+            stateDirectory: stateBase,
             logLevel: try options.logLevel(), hasFixedForwarders: forwarders != nil, watches: options.has("watch"))
         settings.fingerprint = fingerprint
         settings.isDetached = Detaching.isDetached

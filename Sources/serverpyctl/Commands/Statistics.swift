@@ -43,13 +43,14 @@ extension Command {
             return ExitCode.done
         }
         do {
-            let path = try Files.target(of: Files.absolute(output))
-            if let kind = try? Files.status(path).kind, kind != .file {
-                let file = try Files.openForAppending(path)
+            // What is no file is written as it comes, by the name that was given: the links in /proc lead nowhere else.
+            if let kind = try? Files.status(output, followsLink: true).kind, kind != .file {
+                let file = try Files.openForAppending(output)
                 defer { file.close() }
                 try copy(to: file)
                 return ExitCode.done
             }
+            let path = try Files.target(of: Files.absolute(output))
             let cut = path.lastIndex(of: "/") ?? path.startIndex
             let directory = try Files.open(cut == path.startIndex ? "/" : String(path[..<cut]))
             defer { directory.close() }

@@ -155,7 +155,7 @@ struct TopScreen: ~Copyable {
     static func make() throws(CommandFault) -> TopScreen {
         do throws(Errno) {
             let signals = try SignalQueue([
-                .interrupt, .terminate, .hangUp, .quit, .resized, .goOn, .stopFromTerminal,
+                .interrupt, .terminate, .hangUp, .quit, .user1, .user2, .alarm, .resized, .goOn, .stopFromTerminal,
             ])
             let queue = try EventQueue(eventsPerTurn: 2)
             try queue.add(.standardInput, token: 0, interest: [.readable])

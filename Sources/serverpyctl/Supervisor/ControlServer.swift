@@ -8,6 +8,8 @@ struct ControlServer: ~Copyable {
         var isEnding = false
         /// Requests whose answers are still to come.
         var unanswered = 0
+        /// When it was heard last, by the loop's clock.
+        var heardAt: UInt64 = 0
     }
 
     enum Request {
@@ -30,9 +32,13 @@ struct ControlServer: ~Copyable {
         for _ in 0..<Limits.acceptsPerTurn {
             let descriptor: Descriptor
             do throws(Errno) { (descriptor, _) = try Socket.accept(listener) } catch {
-                if error == .again { return }
-                throw error
+                switch error.acceptOutcome {
+                case .nobody: return
+                case .next: continue
+                case .noDescriptors, .pause: throw error
+                }
             }
+            if connections.isFull { evict() }
             guard !connections.isFull, let peer = try? UnixSocket.peer(of: descriptor),
                 peer.uid == Process.userID || peer.uid == 0
             else {
@@ -55,6 +61,7 @@ struct ControlServer: ~Copyable {
         let slot = connections.insert(
             Connection(
                 channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes), unanswered: unanswered))
+        connections[slot].heardAt = loop.now
         let generation = connections.generation(slot)
         let token = Token(
             kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: generation)
@@ -67,14 +74,26 @@ struct ControlServer: ~Copyable {
         return (slot, generation)
     }
 
+    /// Makes room: whoever has been silent longest and waits for nothing goes.
+    private func evict() {
+        let idle = (0..<connections.highWater).filter {
+            connections.isInUse($0) && connections[$0].unanswered == 0
+        }
+        if let oldest = idle.min(by: { connections[$0].heardAt < connections[$1].heardAt }) { close(oldest) }
+    }
+
     private func close(_ slot: Int) {
         connections[slot].channel.descriptor.close()
         _ = connections.remove(slot)
     }
 
+    /// At the end: what is due is sent to those who read it.
     func closeAll(_ loop: borrowing EventLoop) {
+        let end = Clock.monotonicMilliseconds() + Limits.lookMilliseconds
         for slot in 0..<connections.highWater where connections.isInUse(slot) {
-            _ = try? connections[slot].channel.flush()
+            while (try? connections[slot].channel.flush()) == false, Clock.monotonicMilliseconds() < end {
+                connections[slot].channel.descriptor.waitUntilWritable(milliseconds: Limits.askAgainMilliseconds)
+            }
             close(slot)
         }
     }
@@ -88,8 +107,9 @@ struct ControlServer: ~Copyable {
     }
 
     /// The requests that have come on a connection.
-    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness) -> [Request] {
+    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, now: UInt64) -> [Request] {
         guard connections.holds(slot, generation) else { return [] }
+        connections[slot].heardAt = now
         var requests: [Request] = []
         do throws(LineChannel.Fault) {
             _ = try connections[slot].channel.flush()
@@ -118,9 +138,7 @@ struct ControlServer: ~Copyable {
         guard connections.isInUse(slot) else { return }
         do throws(LineChannel.Fault) {
             let isSent = try connections[slot].channel.flush()
-            let isTooMuch = connections[slot].channel.pendingBytes > Limits.subscriberBufferBytes
-            // Whoever does not read its answers is not worth the memory.
-            if connections[slot].isEnding && connections[slot].unanswered == 0 || !isSent && isTooMuch { close(slot) }
+            if connections[slot].isEnding, connections[slot].unanswered == 0, isSent { close(slot) }
         } catch {
             close(slot)
         }
@@ -142,6 +160,8 @@ struct ControlServer: ~Copyable {
     func answer(_ slot: Int, _ build: (inout JSONWriter) -> Void) {
         guard connections.isInUse(slot) else { return }
         connections[slot].unanswered = max(0, connections[slot].unanswered - 1)
+        // Whoever does not read its answers is not worth the memory; one answer, however long, always is.
+        guard connections[slot].channel.pendingBytes <= Limits.subscriberBufferBytes else { return close(slot) }
         var writer = JSONWriter()
         writer.beginObject()
         build(&writer)

@@ -15,7 +15,7 @@ struct Privileges {
         }
         self.user = user
         self.stateBase = stateBase
-        stateDirectory = Directories.state(stateBase, runtime: runtimeDirectory)
+        stateDirectory = Directories.state(base: stateBase, runtime: runtimeDirectory)
     }
 
     /// Gives the two directories to the user, opens what only root can open (sockets for pings), and becomes the user.

@@ -65,7 +65,7 @@ struct Programs {
         case .discoveryd:
             return ["-c", settings.file.path, "--state-dir", settings.stateDirectory] + common
         case .forwarderd(let index):
-            let state = Directories.state(settings.stateDirectory, runtime: settings.runtimeDirectory)
+            let state = Directories.state(base: settings.stateDirectory, runtime: settings.runtimeDirectory)
             return [
                 "--index", String(index), "--snapshot", state + "/snapshot", "--configuration",
                 LineDigest(of: settings.file.bytes).text,

@@ -22,6 +22,8 @@ extension Supervisor {
             if connection == nil, !dryRun { mustReloadAgain = true }
             return answer(connection, .failure(busyReason, ExitCode.failed))
         }
+        if !dryRun { notifier.reloading() }
+        defer { if !dryRun, reloading == nil { tellReloaded() } }
         var next: Reload
         do {
             let file = try ConfigurationFile.read(settings.file.path)
@@ -39,7 +41,7 @@ extension Supervisor {
         if settings.hasFixedForwarders, forwarders != settings.configuration.general.forwarders {
             note = "`forwarders` stays \(settings.forwarders): `--forwarders` or `scale` holds until serverpy ends"
         }
-        next.lines = next.difference.lines + (note.map { [$0] } ?? [])
+        next.lines = next.difference.summary() + (note.map { [$0] } ?? [])
         if dryRun || next.difference.lines.isEmpty { return answer(connection, .success(next.lines)) }
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
             // A signal or a changed file is not forgotten: it is done when discoveryd is ready.
@@ -63,6 +65,11 @@ extension Supervisor {
         }
         reloading = next
         reloadBegunAt = loop.now
+    }
+
+    /// Whatever has become of a reload: it is over.
+    private func tellReloaded() {
+        if phase == .running || phase == .starting { notifier.ready(statusWords) }
     }
 
     private func openNewPorts(_ next: inout Reload) throws(ListenAddress.Fault) {
@@ -133,6 +140,7 @@ extension Supervisor {
         }
         log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
         answer(done.connection, .success(done.lines))
+        tellReloaded()
         reloadIfAsked()
     }
 
@@ -147,7 +155,11 @@ extension Supervisor {
     private mutating func rollBack() {
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }),
             let memory = try? Files.sealedMemory(name: "configuration", settings.file.bytes)
-        else { return reloadIfAsked() }
+        else {
+            log.error("discoveryd cannot be given the old configuration again; it begins with it when it is started anew")
+            tellReloaded()
+            return reloadIfAsked()
+        }
         defer { memory.close() }
         isRollingBack = true
         reloadBegunAt = loop.now
@@ -156,6 +168,7 @@ extension Supervisor {
 
     private mutating func endRollback() {
         isRollingBack = false
+        tellReloaded()
         reloadIfAsked()
     }
 
@@ -191,7 +204,9 @@ extension Supervisor {
         failed.discoveryHTTP.close()
         log.error("the reload failed, the old configuration goes on: \(reason)")
         answer(failed.connection, .failure("\(reason); the old configuration goes on", ExitCode.failed))
-        if rollsBack { rollBack() } else { reloadIfAsked() }
+        if rollsBack { return rollBack() }
+        tellReloaded()
+        reloadIfAsked()
     }
 
     /// More or fewer forwarders: new ones start, the last ones drain.
@@ -245,13 +260,37 @@ extension Supervisor {
 
     // MARK: Watching the file
 
-    /// Looks once a second whether the file is another one now: written, replaced, or behind a link that was swapped.
+    /// Looks once a second whether the file is another one now: written, replaced, or behind a link that was swapped. Whoever writes it
+    /// may be in the middle of that: it is read when two looks a moment apart agree and nobody has it open for writing.
     mutating func checkFile() {
-        defer { _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds) }
-        guard let now = try? Files.fingerprint(settings.file.path), now != fingerprint else { return }
+        var next = Limits.watchMilliseconds
+        defer { _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: next) }
+        let path = settings.file.path
+        let now: [Int64]
+        do throws(Errno) { now = try Files.fingerprint(path) } catch {
+            if !hasMissedFile { log.warning("\(path) cannot be looked at (\(error)); its configuration goes on") }
+            hasMissedFile = true
+            return
+        }
+        hasMissedFile = false
+        guard now != fingerprint else {
+            seenChange = nil
+            return
+        }
+        guard let seen = seenChange, seen.fingerprint == now else {
+            seenChange = (now, loop.now)
+            next = Limits.watchSettlesMilliseconds
+            return
+        }
+        let age = loop.now - seen.since
+        if Files.hasWriter(path) ?? (age < Limits.watchMilliseconds), age < Limits.watchWriterMilliseconds {
+            next = Limits.watchSettlesMilliseconds
+            return
+        }
+        seenChange = nil
         fingerprint = now
         guard phase == .running || phase == .starting else { return }
-        log.info("\(settings.file.path) has changed")
+        log.info("\(path) has changed")
         reload(nil, dryRun: false)
     }
 }

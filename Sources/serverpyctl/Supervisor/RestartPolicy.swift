@@ -22,7 +22,7 @@ struct RestartPolicy: Equatable {
         restarts += 1
         if wasReady {
             failuresBeforeReady = 0
-            let isSoon = lastRestart.map { now - $0 < Self.windowMilliseconds } ?? false
+            let isSoon = lastRestart.map { now - min(now, $0) < Self.windowMilliseconds } ?? false
             lastRestart = now
             return .restart(afterMilliseconds: isSoon ? Limits.restartDelayMilliseconds : 0)
         }
@@ -37,5 +37,5 @@ struct RestartPolicy: Equatable {
     mutating func forgive() { failuresBeforeReady = 0 }
 
     /// What was counted by the supervisor before an upgrade.
-    mutating func adopt(restarts: Int) { self.restarts = restarts }
+    mutating func adopt(restarts: Int) { self.restarts = min(max(0, restarts), Int(Int32.max)) }
 }

@@ -21,7 +21,7 @@ struct Sockets {
     /// `privileges`: given up when the ports are open and before anything is made that is to belong to the user.
     static func open(
         _ general: Configuration.General, runtimeDirectory: String, inherited: InheritedDescriptors,
-        privileges: Privileges?
+        privileges: Privileges?, log: Log
     ) throws(StartFault) -> Sockets {
         let longest = runtimeDirectory.utf8.count + "/discovery.sock".utf8.count
         guard longest <= UnixSocket.maxPathBytes else {
@@ -46,6 +46,10 @@ struct Sockets {
             let discoveryHTTP = try listener("discovery-http", .discovery(general), inherited)
             let icmp = try privileges?.drop(runtimeDirectory: directory, path: runtimeDirectory) ?? []
             removeCounters(directory)
+            for name in ["notify.sock", "discovery.sock", "control.sock"] {
+                guard let other = try Files.makeWay(for: name, in: directory) else { continue }
+                log.warning("\(runtimeDirectory)/\(name) was a directory; it is set aside as \(other)")
+            }
             let notify = try UnixSocket.bind(.datagram, path: runtimeDirectory + "/notify.sock")
             try UnixSocket.receiveCredentials(notify)
             var sockets = Sockets(

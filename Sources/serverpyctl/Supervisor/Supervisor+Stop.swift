@@ -5,7 +5,8 @@ extension Supervisor {
     /// Forwarders first, discoveryd last.
     mutating func stop(drain: Bool) {
         guard phase == .starting || phase == .running else { return }
-        notifier.stopping()
+        notifier.stopping("draining")
+        notifier.extendTimeout()
         if let pid = testing?.pid, pid != 0 { Process.signalGroup(pid, .kill) }
         forgetReload()
         // The end of a test under way answers for itself.
@@ -63,6 +64,8 @@ extension Supervisor {
         do {
             try UnixSocket.send(message.encode(), descriptors: descriptors, on: child.control)
         } catch {
+            // It has much to hear yet: that log files were renamed is among it.
+            if message == .reopenLogs, error.isPassing { return }
             // It does not listen: the signal is heard all the same.
             Process.signal(child.pid, .terminate)
         }

@@ -49,11 +49,16 @@ struct Supervisor: ~Copyable {
     var mustReloadAgain = false
     /// The file as it was when it was last read.
     var fingerprint: [Int64] = []
+    /// A change of the file that has been seen, and since when it has looked the same.
+    var seenChange: (fingerprint: [Int64], since: UInt64)?
+    /// That the file cannot be looked at is said once.
+    var hasMissedFile = false
     /// The runtime directory was where it should be at the last look.
     private var isInPlace = true
     /// The line of readiness, where it could not be said yet.
     private var readyLine: [UInt8]?
     let startedAt: UInt64
+    private let startedOnTerminal = Terminal.isTerminal(.standardError)
     /// As a successor in this process gets it.
     let environmentAtStart: [(name: String, value: String)]
     /// Told once all are ready: the demo's hints.
@@ -77,6 +82,8 @@ struct Supervisor: ~Copyable {
         var user: User?
         /// Prints nothing after it has become ready.
         var isDetached = false
+        /// SIGHUP is the end of the terminal, not a reload: the demo is nobody's daemon.
+        var endsOnHangUp = false
         /// The demo's instances.
         var samples: [(name: String, port: UInt16)] = []
     }
@@ -96,7 +103,8 @@ struct Supervisor: ~Copyable {
             settings.user, stateBase: settings.stateDirectory, runtimeDirectory: settings.runtimeDirectory)
         let sockets = try Sockets.open(
             settings.configuration.general, runtimeDirectory: settings.runtimeDirectory, inherited: inherited,
-            privileges: privileges)
+            privileges: privileges, log: Log(program: "serverpyctl", level: settings.logLevel))
+        if privileges != nil { try checkAccess(settings) }
         Process.gainNoPrivileges()
         let signals = try hear(sockets, loop)
         var supervisor = Supervisor(settings, environment, loop, sockets, notifier, programs, signals, whenReady)
@@ -111,6 +119,18 @@ struct Supervisor: ~Copyable {
             supervisor.takeNotifications()
         }
         return supervisor
+    }
+
+    /// What is needed later must be within reach of the user that we have become.
+    private static func checkAccess(_ settings: Settings) throws(StartFault) {
+        let name = settings.user?.name ?? ""
+        do throws(ConfigurationFile.Refusal) { _ = try ConfigurationFile.read(settings.file.path) } catch {
+            throw StartFault("a reload could not read the configuration as `\(name)`: \(error.headlines.first ?? "")")
+        }
+        guard case .file(let path) = settings.configuration.general.forwarding.accessLog else { return }
+        do throws(Errno) { try Files.openForAppending(path).close() } catch {
+            throw StartFault("the access log \(path) could not be written as `\(name)`: \(error)")
+        }
     }
 
     /// In the place of another supervisor, with all that it had.
@@ -132,12 +152,13 @@ struct Supervisor: ~Copyable {
         ) { _ in }
         supervisor.phase = .running
         supervisor.takeOver(handover, previous: previous, fault: fault)
+        notifier.send("MAINPID=\(Process.pid)")
+        notifier.ready(supervisor.statusWords)
         return supervisor
     }
 
     /// What is done before anything else; the environment as it was.
     private static func prepare(_ settings: Settings) -> [(name: String, value: String)] {
-        SignalQueue.ignoreBrokenPipes()
         SignalQueue.restoreChildSignal()
         Process.setName("serverpyctl")
         Process.raiseOpenFileLimit()
@@ -183,7 +204,7 @@ struct Supervisor: ~Copyable {
         if settings.watches {
             _ = loop.schedule(Token(kind: EventKind.watch.rawValue), after: Limits.watchMilliseconds)
         }
-        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: notifier.signGap)
         while !isOver {
             do {
                 try loop.turn()
@@ -220,7 +241,9 @@ struct Supervisor: ~Copyable {
         case .controlListener: acceptControl()
         case .controlConnection:
             let slot = event.token.slot
-            for request in control.ready(slot, event.token.generation, event.readiness) { serve(request, slot) }
+            for request in control.ready(slot, event.token.generation, event.readiness, now: loop.now) {
+                serve(request, slot)
+            }
             control.settle(slot)
         case .childControl: takeChildMessages(event.token.slot)
         case .childOutput: takeOutput(event.token.slot)
@@ -262,7 +285,7 @@ struct Supervisor: ~Copyable {
                     for child in children where child.isRunning { tell(child, .stop) }
                     _ = loop.schedule(Token(kind: EventKind.killTimeout.rawValue), after: Limits.killAfterMilliseconds)
                 }
-            case .hangUp: reload(nil, dryRun: false)
+            case .hangUp: hangUp()
             case .user1:
                 // Log files have been renamed.
                 for child in children where child.role.isForwarder && child.isRunning { tell(child, .reopenLogs) }
@@ -271,9 +294,17 @@ struct Supervisor: ~Copyable {
         }
     }
 
+    /// A daemon reloads. Where the terminal that it was started on has gone, nobody is left whose command it is.
+    private mutating func hangUp() {
+        let hasLostTerminal = startedOnTerminal && Descriptor.standardError.isHungUp
+        guard settings.endsOnHangUp || hasLostTerminal else { return reload(nil, dryRun: false) }
+        if phase == .starting || phase == .running { log.info("SIGHUP: the terminal is gone; stopping") }
+        stop(drain: true)
+    }
+
     /// Notifications of living children only; the kernel says whose they are.
     mutating func takeNotifications() {
-        while true {
+        for _ in 0..<Limits.notificationsPerTurn {
             guard let message = try? UnixSocket.receive(on: sockets.notify, capacity: Limits.notifyMessageBytes) else {
                 return
             }
@@ -292,7 +323,7 @@ struct Supervisor: ~Copyable {
                     successorReady(index)
                     if children[index].role == .discoveryd { reloadIfAsked() }
                 case "WATCHDOG": children[index].aliveAt = loop.now
-                case "STATUS": children[index].status = value
+                case "STATUS": children[index].status = String(value.prefix(Limits.childStatusBytes))
                 default: break
                 }
             }
@@ -302,6 +333,8 @@ struct Supervisor: ~Copyable {
     /// Progress, not the process, is what counts: one whose loop does not turn is killed, and its end is treated as any other.
     private mutating func checkProgress() {
         notifier.alive(isReady: phase == .running)
+        // Whoever supervises us has time-outs of his own, which know nothing of ours.
+        if phase != .running || reloading != nil || isRollingBack { notifier.extendTimeout() }
         boundedLog.rotateIfLarge()
         if isInPlace, !sockets.isInPlace {
             log.error(
@@ -330,7 +363,13 @@ struct Supervisor: ~Copyable {
             children[index].aliveAt = loop.now
             Process.signalGroup(child.pid, .kill)
         }
-        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: Limits.watchdogGapMilliseconds)
+        _ = loop.schedule(Token(kind: EventKind.watchdog.rawValue), after: notifier.signGap)
+    }
+
+    /// For whoever supervises us.
+    var statusWords: String {
+        let polls = children.first { $0.role == .discoveryd }?.status ?? ""
+        return "\(settings.forwarders) forwarder\(settings.forwarders == 1 ? "" : "s"), \(polls)"
     }
 
     // MARK: Readiness
@@ -344,7 +383,7 @@ struct Supervisor: ~Copyable {
         let line =
             "ready: request processor on \(sockets.requestsAddress), discovery server on \(sockets.discoveryAddress), "
             + "\(count) forwarder\(count == 1 ? "" : "s"), \(polls)\n"
-        notifier.ready(polls)
+        notifier.ready(statusWords)
         readyLine = Array(line.utf8)
         sayReady()
         whenReady(self)
