@@ -396,7 +396,8 @@ struct Discoveryd: ~Copyable {
                     if let listener = message.descriptors.first {
                         replaceAPIListener(listener)
                     } else {
-                        log.error("the new listener of the discovery port did not come with its message; the old one stays")
+                        log.error(
+                            "the new listener of the discovery port did not come with its message; the old one stays")
                     }
                     continue
                 }

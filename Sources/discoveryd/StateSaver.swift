@@ -73,7 +73,8 @@ struct StateSaver {
         let wall = Clock.wallMilliseconds()
         SavedState.begin(at: wall, to: &writer)
         for id in known(registry) {
-            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(to: &writer)
+            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(
+                to: &writer)
         }
         disk.give(.replace(name: SavedState.fileName, writer.bytes), .state)
     }

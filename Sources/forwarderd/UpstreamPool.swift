@@ -87,7 +87,9 @@ extension Forwarder {
 
     /// No connection was even begun.
     private mutating func neverConnected(_ slot: Int, _ instance: Int, _ fault: UpstreamFault) {
-        if fault.isOurOwn { complain("no further connection to an instance is possible: \(fault.words)", kind: "connections") }
+        if fault.isOurOwn {
+            complain("no further connection to an instance is possible: \(fault.words)", kind: "connections")
+        }
         downstreams[slot].exchange.begin(instance: instance, upstream: -1)
         judge(slot, fault, isReused: false)
     }

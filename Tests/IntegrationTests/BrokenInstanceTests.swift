@@ -6,11 +6,15 @@ import Testing
 @Suite struct BrokenInstanceTests {
     /// Instances that answer anything but HTTP, and what is said of them.
     @Test(arguments: [
-        ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP"), ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),
+        ("SSH-2.0-OpenSSH_9\r\n", "bad HTTP: not HTTP/1"),
+        ("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "bad status 500"),
         ("", "closed without an answer"),
         ("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "bad status 302"),
-        ("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000), "bad HTTP"),
-        (String(repeating: "HTTP/1.1 102 Processing\r\n\r\n", count: 4000), "bad HTTP"),
+        (
+            "HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000),
+            "bad HTTP: head larger than `limits.head_size`"
+        ),
+        (String(repeating: "HTTP/1.1 102 Processing\r\n\r\n", count: 4000), "bad HTTP: interim answers without end"),
     ])
     func aBrokenInstanceGetsAPacketWithItsCause(_ answer: String, _ words: String) throws {
         let listener = try Socket.listen(on: .loopback(port: 0))

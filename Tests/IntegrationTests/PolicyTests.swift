@@ -263,7 +263,7 @@ import Testing
         for (trusted, chain, proto, host, forwarded) in [
             (
                 "127.0.0.0/8", "198.51.100.1, 198.51.100.2, 198.51.100.3, 127.0.0.1", "https", "site",
-                "for=198.51.100.1, for=127.0.0.1"
+                "for=198.51.100.1;host=\"site\";proto=https, for=198.51.100.2, for=198.51.100.3, for=127.0.0.1"
             ),
             ("192.0.2.0/24", "127.0.0.1", "http", "localhost", "for=127.0.0.1"),
         ] {

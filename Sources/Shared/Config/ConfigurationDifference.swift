@@ -8,7 +8,8 @@ public struct ConfigurationDifference: Equatable, Sendable {
         var counts: [String: Int] = [:]
         func kind(_ line: String) -> String? {
             let words = line.split(separator: " ", maxSplits: 2)
-            return words.count == 3 && ["service", "instance", "route"].contains(words[1]) ? "\(words[0]) \(words[1])" : nil
+            return words.count == 3 && ["service", "instance", "route"].contains(words[1])
+                ? "\(words[0]) \(words[1])" : nil
         }
         for line in lines { if let kind = kind(line) { counts[kind, default: 0] += 1 } }
         var gathered: Set<String> = []

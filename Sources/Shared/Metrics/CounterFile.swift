@@ -48,7 +48,9 @@ public struct CounterFile: ~Copyable {
             return false
         }
         next[.magic] = 0
-        for word in HeadCounter.startedAt.rawValue..<CounterFileLayout.start(of: rows) { next.words[word] = words[word] }
+        for word in HeadCounter.startedAt.rawValue..<CounterFileLayout.start(of: rows) {
+            next.words[word] = words[word]
+        }
         next.rowByKey = rowByKey
         next.rows = rows
         next[.magic] = CounterFileLayout.magic

@@ -7,7 +7,8 @@ public enum Directories {
         if let option { return Files.absolute(option) }
         if let given = usable("RUNTIME_DIRECTORY", isList: true) { return given }
         // Another user's, left over from `su` or `sudo`, is not for us.
-        if let base = usable("XDG_RUNTIME_DIR"), (try? Files.status(base, followsLink: true))?.ownerID == Process.userID {
+        if let base = usable("XDG_RUNTIME_DIR"), (try? Files.status(base, followsLink: true))?.ownerID == Process.userID
+        {
             return base + "/serverpy"
         }
         return Process.userID == 0 ? "/run/serverpy" : "/tmp/serverpy-\(Process.userID)"

@@ -11,7 +11,9 @@ public struct Notifier: Sendable {
         let isMeant = Process.environment("WATCHDOG_PID").map { $0 == String(Process.pid) } ?? true
         let time = Process.environment("WATCHDOG_USEC").flatMap { DecimalDigits.parse($0.utf8) }
         isWatched = isMeant && time != nil
-        signGap = isMeant ? max(10, min(Limits.watchdogGapMilliseconds, (time ?? .max) / 3000)) : Limits.watchdogGapMilliseconds
+        signGap =
+            isMeant
+            ? max(10, min(Limits.watchdogGapMilliseconds, (time ?? .max) / 3000)) : Limits.watchdogGapMilliseconds
         defer {
             for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { Process.unsetEnvironment(name) }
         }

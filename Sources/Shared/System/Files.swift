@@ -80,7 +80,8 @@ public enum Files {
         _ = try retrying { unsafe path.withCString { unsafe stat($0, &raw) } }
         return [
             Int64(truncatingIfNeeded: raw.st_dev), Int64(truncatingIfNeeded: raw.st_ino), Int64(raw.st_size),
-            Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec), Int64(raw.st_ctim.tv_sec), Int64(raw.st_ctim.tv_nsec),
+            Int64(raw.st_mtim.tv_sec), Int64(raw.st_mtim.tv_nsec), Int64(raw.st_ctim.tv_sec),
+            Int64(raw.st_ctim.tv_nsec),
         ]
     }
 
@@ -98,12 +99,15 @@ public enum Files {
 
     /// A regular file below an open directory: never waited for, never behind a symbolic link, and never anything else that has
     /// been put there (`.notRegular`).
-    private static func openRegular(_ name: String, in directory: Descriptor, _ flags: Int32) throws(Errno) -> Descriptor {
+    private static func openRegular(_ name: String, in directory: Descriptor, _ flags: Int32) throws(Errno)
+        -> Descriptor
+    {
         let flags = flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
         let file: Descriptor
         do {
             file = Descriptor(
-                try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } })
+                try retrying { unsafe name.withCString { unsafe openat(directory.rawValue, $0, flags, mode_t(0o600)) } }
+            )
         } catch {
             // A pipe without a reader, a socket.
             throw error == Errno(ENXIO) || error == Errno(EOPNOTSUPP) ? .notRegular : error
@@ -166,80 +170,6 @@ public enum Files {
         _ = try retrying { Int32(clamping: lseek(file.rawValue, 0, SEEK_SET)) }
     }
 
-    /// Opens a directory that is ours (or root's, or `other`'s), not a symbolic link and not writable by others; makes it, mode
-    /// 0700, if it is missing. Missing parents are made too.
-    public static func openPrivateDirectory(
-        _ path: String, alsoOf other: UInt32? = nil
-    ) throws(DirectoryError) -> (Descriptor, created: Bool) {
-        var created = false
-        do {
-            try makeDirectory(path, mode: 0o700)
-            created = true
-        } catch .exists {
-        } catch .noEntry {
-            if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
-                try makeParents(String(path[..<slash]))
-                do {
-                    try makeDirectory(path, mode: 0o700)
-                    created = true
-                } catch .exists {
-                    // Somebody else has been quicker.
-                } catch {
-                    throw .system(path, error)
-                }
-            } else {
-                throw .system(path, .noEntry)
-            }
-        } catch {
-            throw .system(path, error)
-        }
-        let directory: Descriptor
-        do {
-            directory = Descriptor(
-                try retrying {
-                    unsafe path.withCString { unsafe Glibc.open($0, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
-                })
-        } catch {
-            throw .system(path, error)
-        }
-        let status: FileStatus
-        do {
-            status = try Self.status(of: directory)
-        } catch {
-            directory.close()
-            throw .system(path, error)
-        }
-        guard [Process.userID, 0, other].contains(status.ownerID) else {
-            directory.close()
-            throw .foreignOwner(path, status.ownerID)
-        }
-        do throws(DirectoryError) { try checkAncestors(path, alsoOf: other) } catch {
-            directory.close()
-            throw error
-        }
-        guard status.mode & 0o022 == 0 else {
-            directory.close()
-            throw .writableByOthers(path, status.mode)
-        }
-        return (directory, created)
-    }
-
-    /// No directory above may be one that others can put another in the place of: writable by everybody without the sticky bit, or
-    /// made by somebody else in one like /tmp.
-    private static func checkAncestors(_ path: String, alsoOf other: UInt32?) throws(DirectoryError) {
-        var above = ""
-        var isShared = false
-        for part in path.split(separator: "/").dropLast() {
-            above += "/" + part
-            guard let status = try? status(above, followsLink: true) else { continue }
-            if isShared, ![Process.userID, 0, other].contains(status.ownerID) {
-                throw .foreignOwner(above, status.ownerID)
-            }
-            isShared = status.mode & 0o1002 == 0o1002
-            guard status.mode & 0o002 == 0 || isShared else { throw .writableByOthers(above, status.mode) }
-        }
-    }
-
     /// Whether some process has the file open for writing; nil: only its owner can ask. See fcntl(2), F_SETLEASE.
     public static func hasWriter(_ path: String) -> Bool? {
         guard let file = try? open(target(of: path)) else { return nil }
@@ -249,28 +179,6 @@ public enum Files {
             return false
         }
         return Errno.last == .again ? true : nil
-    }
-
-    /// Makes a directory, mode 0755, and those that it is in, where they are missing.
-    public static func makeParents(_ path: String) throws(DirectoryError) {
-        // Whoever becomes another user must still pass them, whatever the caller's mask.
-        let mask = umask(0o022)
-        defer { umask(mask) }
-        do {
-            try makeDirectory(path, mode: 0o755)
-        } catch .exists {
-            return
-        } catch .noEntry {
-            guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw .system(path, .noEntry) }
-            try makeParents(String(path[..<slash]))
-            do { try makeDirectory(path, mode: 0o755) } catch .exists { return } catch { throw .system(path, error) }
-        } catch {
-            throw .system(path, error)
-        }
-    }
-
-    public static func makeDirectory(_ path: String, mode: UInt32) throws(Errno) {
-        _ = try retrying { unsafe path.withCString { unsafe mkdir($0, mode) } }
     }
 
     /// Takes an exclusive lock that lives as long as the open file; false when somebody has it. flock(2).
@@ -321,7 +229,9 @@ public enum Files {
     public static func replace(_ name: String, in directory: Descriptor, with bytes: [UInt8]) throws(Errno) {
         let temporary = ".\(name).new"
         // What a crash has left there, or somebody has put there.
-        if (unsafe temporary.withCString { unsafe unlinkat(directory.rawValue, $0, 0) }) != 0, Errno.last == .isDirectory {
+        if (unsafe temporary.withCString { unsafe unlinkat(directory.rawValue, $0, 0) }) != 0,
+            Errno.last == .isDirectory
+        {
             _ = try setAside(temporary, in: directory)
         }
         let file = try openRegular(temporary, in: directory, O_WRONLY | O_CREAT | O_EXCL)
@@ -424,23 +334,5 @@ public enum Files {
             if name != ".", name != ".." { names.append(name) }
         }
         return names
-    }
-}
-
-/// Why a directory is not fit to hold our sockets or state.
-public enum DirectoryError: Error, Equatable, CustomStringConvertible {
-    case foreignOwner(String, UInt32)
-    case writableByOthers(String, UInt32)
-    case system(String, Errno)
-
-    public var description: String {
-        switch self {
-        case .foreignOwner(let path, let owner):
-            "\(path): the directory belongs to uid \(owner); it must belong to uid \(Process.userID) or root (--runtime-dir and --state-dir name others)"
-        case .writableByOthers(let path, let mode):
-            "\(path): the directory is writable by others (mode \(String(mode, radix: 8))); use 0700"
-        case .system(let path, let error):
-            "\(path): \(error)"
-        }
     }
 }

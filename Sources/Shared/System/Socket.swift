@@ -186,7 +186,7 @@ extension Descriptor {
     @inlinable @inline(__always)
     public func send(_ bytes: Span<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeBufferPointer {
-            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            let (base, count) = ($0.baseAddress, $0.count)
             return IOResult { unsafe Glibc.send(rawValue, base, count, Int32(MSG_NOSIGNAL)) }
         }
     }
@@ -213,7 +213,7 @@ extension Descriptor {
     @inlinable @inline(__always)
     public func receive(into bytes: inout MutableSpan<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeMutableBufferPointer {
-            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            let (base, count) = ($0.baseAddress, $0.count)
             return IOResult { unsafe Glibc.recv(rawValue, base, count, 0) }
         }
     }
@@ -229,7 +229,7 @@ extension Descriptor {
     public func send(_ bytes: [UInt8], to address: SocketAddress) -> IOResult {
         unsafe address.withSockaddr { pointer, length in
             unsafe bytes.withUnsafeBytes {
-                let (base, count) = unsafe ($0.baseAddress, $0.count)
+                let (base, count) = ($0.baseAddress, $0.count)
                 return IOResult { unsafe sendto(rawValue, base, count, Int32(MSG_NOSIGNAL), pointer, length) }
             }
         }
@@ -257,7 +257,7 @@ extension Descriptor {
     /// The corresponding C function is write(2).
     public func write(_ bytes: Span<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeBufferPointer {
-            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            let (base, count) = ($0.baseAddress, $0.count)
             return IOResult { unsafe Glibc.write(rawValue, base, count) }
         }
     }
@@ -265,7 +265,7 @@ extension Descriptor {
     /// Reads up to `bytes.count`; 0 is the end. The corresponding C function is read(2).
     public func read(into bytes: inout MutableSpan<UInt8>) -> IOResult {
         unsafe bytes.withUnsafeMutableBufferPointer {
-            let (base, count) = unsafe ($0.baseAddress, $0.count)
+            let (base, count) = ($0.baseAddress, $0.count)
             return IOResult { unsafe Glibc.read(rawValue, base, count) }
         }
     }

@@ -139,6 +139,21 @@ extension Supervisor {
             scale(to: done.configuration.general.forwarders ?? min(Process.availableCores(), Limits.forwarders))
         }
         log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
+        guard done.requests.isOpen || done.discoveryHTTP.isOpen else { return completeReload(done) }
+        // The old listeners are emptied before they are closed; until then their port is taken.
+        retiring = done
+        _ = loop.schedule(
+            Token(kind: EventKind.listenersRetired.rawValue), after: 2 * Limits.listenerRetiresMilliseconds)
+    }
+
+    /// The old listeners are gone.
+    mutating func listenersRetired() {
+        guard let done = retiring else { return }
+        retiring = nil
+        completeReload(done)
+    }
+
+    private mutating func completeReload(_ done: Reload) {
         answer(done.connection, .success(done.lines))
         tellReloaded()
         reloadIfAsked()
@@ -156,7 +171,8 @@ extension Supervisor {
         guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }),
             let memory = try? Files.sealedMemory(name: "configuration", settings.file.bytes)
         else {
-            log.error("discoveryd cannot be given the old configuration again; it begins with it when it is started anew")
+            log.error(
+                "discoveryd cannot be given the old configuration again; it begins with it when it is started anew")
             tellReloaded()
             return reloadIfAsked()
         }
@@ -184,6 +200,8 @@ extension Supervisor {
     mutating func forgetReload() {
         isRollingBack = false
         mustReloadAgain = false
+        if let done = retiring { answer(done.connection, .success(done.lines)) }
+        retiring = nil
         guard let forgotten = reloading else { return }
         reloading = nil
         forgotten.requests.close()

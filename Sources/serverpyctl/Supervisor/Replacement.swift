@@ -27,7 +27,7 @@ struct Replacement {
 extension Supervisor {
     /// Nothing else changes while one change is under way.
     var isBusy: Bool {
-        phase != .running || reloading != nil || isRollingBack || replacing != nil || testing != nil
+        phase != .running || reloading != nil || retiring != nil || isRollingBack || replacing != nil || testing != nil
     }
 
     var busyReason: String {

@@ -9,7 +9,7 @@ struct Supervisor: ~Copyable {
         case resumeControl
         /// What a child says on its control socket, and what it writes.
         case childControl, childOutput
-        case restart, killTimeout, replacementTimeout, drainTimeout, watch, watchdog
+        case restart, killTimeout, replacementTimeout, drainTimeout, watch, watchdog, listenersRetired
         /// New programs that are tried before an upgrade.
         case testOutput, testTimeout
     }
@@ -41,6 +41,8 @@ struct Supervisor: ~Copyable {
     var control: ControlServer
     /// A reload under way.
     var reloading: Reload?
+    /// One that is in force, and whose old listeners are still being emptied.
+    var retiring: Reload?
     /// When it, or its undoing, began.
     var reloadBegunAt: UInt64 = 0
     /// discoveryd has been given the old configuration again and has not answered yet.
@@ -249,7 +251,7 @@ struct Supervisor: ~Copyable {
         case .childOutput: takeOutput(event.token.slot)
         case .testOutput: takeTestOutput()
         case .restart, .killTimeout, .replacementTimeout, .drainTimeout, .watch, .watchdog, .testTimeout,
-            .resumeControl, nil:
+            .resumeControl, .listenersRetired, nil:
             break
         }
     }
@@ -267,6 +269,7 @@ struct Supervisor: ~Copyable {
         case .replacementTimeout: replacementTimedOut(token.slot)
         case .drainTimeout: drainTimedOut(token.slot, pid: Int32(bitPattern: token.generation))
         case .testTimeout: testTimedOut()
+        case .listenersRetired: listenersRetired()
         case .signals, .notify, .controlListener, .controlConnection, .childControl, .childOutput, .testOutput, nil:
             break
         }
