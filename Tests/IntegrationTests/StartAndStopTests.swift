@@ -7,7 +7,7 @@ import Testing
         StubInstance.service(ports, paths: "\"/hello\"", polling: ", \"frequency\": 1")
     }
 
-    @Test(arguments: [Signal.terminate, .interrupt])
+    @Test(arguments: [Signal.terminate, .interrupt, .quit])
     func startsForwardsAndStopsWithoutLeavingAnything(_ signal: Signal) throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(service([sample.port])).ready()

@@ -197,18 +197,6 @@ import Testing
     }
 }
 
-@Suite struct DirectoriesTests {
-    @Test func differentRuntimeDirectoriesHaveDifferentState() {
-        let paths = [
-            "/run/serverpy", "/run-serverpy", "/run/serverpy/", "/tmp/a/b", "/tmp/a-b",
-            "/tmp/" + String(repeating: "x", count: 200),
-        ]
-        let names = paths.map { Directories.name(of: $0) }
-        #expect(Set(names).count == paths.count)
-        for name in names { #expect(!name.contains("/") && name.utf8.count < 128) }
-    }
-}
-
 @Suite struct OptionsTests {
     private let specs = [Options.Spec("config", "c", value: "FILE", help: ""), Options.Spec("json", help: "")]
 

@@ -1,17 +1,37 @@
 /// Where sockets and state are, by the interface contract. A variable that is empty or no absolute path counts as not set, as the XDG
 /// Base Directory Specification has it.
 public enum Directories {
+    /// What decides where they are: the environment and the user.
+    struct Surroundings {
+        var userID = Process.userID
+        var variable: (String) -> String? = { Process.environment($0) }
+        /// Who owns what a path leads to.
+        var owner: (String) -> UInt32? = { (try? Files.status($0, followsLink: true))?.ownerID }
+        /// The home directory that the system knows of.
+        var home: (UInt32) -> String? = { User.home(of: $0) }
+
+        /// The absolute path that a variable holds, of a list the first; nil: it holds none.
+        func path(_ name: String, isList: Bool = false) -> String? {
+            // systemd separates several directories by colons.
+            variable(name).flatMap { usable(isList ? $0.split(separator: ":").first.map(String.init) ?? "" : $0) }
+        }
+
+        /// The path without what adds nothing to it; nil: it is not absolute, or no more than the root.
+        func usable(_ path: String) -> String? {
+            path.hasPrefix("/") && path.utf8.contains { $0 != 0x2f } ? Files.absolute(path) : nil
+        }
+    }
+
     /// `--runtime-dir`, else $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/serverpy, else /run/serverpy as root,
     /// else /tmp/serverpy-UID.
-    public static func runtime(_ option: String?) -> String {
+    public static func runtime(_ option: String?) -> String { runtime(option, Surroundings()) }
+
+    static func runtime(_ option: String?, _ around: Surroundings) -> String {
         if let option { return Files.absolute(option) }
-        if let given = usable("RUNTIME_DIRECTORY", isList: true) { return given }
+        if let given = around.path("RUNTIME_DIRECTORY", isList: true) { return given }
         // Another user's, left over from `su` or `sudo`, is not for us.
-        if let base = usable("XDG_RUNTIME_DIR"), (try? Files.status(base, followsLink: true))?.ownerID == Process.userID
-        {
-            return base + "/serverpy"
-        }
-        return Process.userID == 0 ? "/run/serverpy" : "/tmp/serverpy-\(Process.userID)"
+        if let base = around.path("XDG_RUNTIME_DIR"), around.owner(base) == around.userID { return base + "/serverpy" }
+        return around.userID == 0 ? "/run/serverpy" : "/tmp/serverpy-\(around.userID)"
     }
 
     /// `--state-dir`, else $STATE_DIRECTORY, else $XDG_STATE_HOME/serverpy, else /var/lib/serverpy as root, else
@@ -24,28 +44,21 @@ public enum Directories {
 
     /// The directory that those of all runtime directories are in.
     public static func stateBase(_ option: String?) throws(StartFault) -> String {
+        try stateBase(option, Surroundings())
+    }
+
+    static func stateBase(_ option: String?, _ around: Surroundings) throws(StartFault) -> String {
         if let option { return Files.absolute(option) }
-        if let given = usable("STATE_DIRECTORY", isList: true) { return given }
-        if let home = usable("XDG_STATE_HOME") { return home + "/serverpy" }
-        if Process.userID == 0 { return "/var/lib/serverpy" }
+        if let given = around.path("STATE_DIRECTORY", isList: true) { return given }
+        if let home = around.path("XDG_STATE_HOME") { return home + "/serverpy" }
+        if around.userID == 0 { return "/var/lib/serverpy" }
         // Never a place that everybody can guess and make.
-        guard let home = usable("HOME") ?? User.home(of: Process.userID).flatMap(usable(path:)) else {
+        guard let home = around.path("HOME") ?? around.home(around.userID).flatMap(around.usable) else {
             throw StartFault(
-                "there is no directory for state: HOME names none and uid \(Process.userID) has none; give one with --state-dir"
+                "there is no directory for state: HOME names none and uid \(around.userID) has none; give one with --state-dir"
             )
         }
         return home + "/.local/state/serverpy"
-    }
-
-    /// The absolute path that a variable holds, of a list the first; nil: it holds none.
-    private static func usable(_ variable: String, isList: Bool = false) -> String? {
-        guard let value = Process.environment(variable) else { return nil }
-        // systemd separates several directories by colons.
-        return usable(path: isList ? value.split(separator: ":").first.map(String.init) ?? "" : value)
-    }
-
-    private static func usable(path: String) -> String? {
-        path.hasPrefix("/") && path.utf8.contains { $0 != 0x2f } ? Files.absolute(path) : nil
     }
 
     /// A runtime directory's path as one file name: `run-serverpy` for the usual one, else the path with its digest, because

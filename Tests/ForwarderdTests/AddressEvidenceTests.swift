@@ -1,0 +1,105 @@
+import Shared
+import Testing
+
+@testable import forwarderd
+
+/// A name with several addresses: each is tried, judged and left alone by itself.
+@Suite struct AddressEvidenceTests {
+    private let addresses = (1...3).map { SocketAddress(ipv4: 0x0a00_0000 + UInt32($0), port: 80) }
+    private var random = SplitMix(seed: 1)
+
+    @Test func requestsGoToAllInTurn() {
+        var evidence = AddressEvidence()
+        let first = (0..<6).map { _ in evidence.next(addresses, tried: [], now: 0) }
+        #expect(Set(first.prefix(3)) == Set(addresses) && first.prefix(3) == first.suffix(3))
+    }
+
+    @Test func whatWasTriedIsNotTriedAgain() {
+        var evidence = AddressEvidence()
+        #expect(evidence.next(addresses, tried: [addresses[0], addresses[2]], now: 0) == addresses[1])
+        #expect(evidence.next(addresses, tried: addresses, now: 0) == nil)
+        #expect(evidence.next([addresses[0]], tried: [addresses[0]], now: 0) == nil)
+        #expect(evidence.next([], tried: [], now: 0) == nil)
+    }
+
+    @Test mutating func oneThatRefusesIsAvoidedUntilItsTimeIsOverAndTheOthersServe() {
+        var evidence = AddressEvidence()
+        var span: UInt64?
+        for _ in 0..<20 where span == nil {
+            if case .avoided(let time) = evidence.failed(addresses[1], of: addresses, now: 1000, random: &random) { span = time }
+        }
+        let time = span ?? 0
+        #expect(time > 0)
+        for _ in 0..<9 { #expect(evidence.next(addresses, tried: [], now: 1000 + time - 1) != addresses[1]) }
+        #expect((0..<3).contains { _ in evidence.next(addresses, tried: [], now: 1000 + time) == addresses[1] })
+        // What is avoided is still better than nothing.
+        #expect(evidence.next(addresses, tried: [addresses[0], addresses[2]], now: 1000) == addresses[1])
+    }
+
+    @Test mutating func whenAllAreAvoidedItIsTheInstanceThatFails() {
+        var evidence = AddressEvidence()
+        var outcomes: [AddressEvidence.Outcome] = []
+        for address in addresses {
+            for _ in 0..<5 { outcomes.append(evidence.failed(address, of: addresses, now: 0, random: &random)) }
+        }
+        #expect(outcomes.last == .allAvoided)
+        #expect(!outcomes.prefix(10).contains(.allAvoided))
+    }
+
+    @Test mutating func errorsInItsAnswersTakeAwayAtMostHalf() {
+        var evidence = AddressEvidence()
+        for address in addresses {
+            for _ in 0..<50 {
+                _ = evidence.weakened(address, .serverError, of: addresses, now: 0, random: &random)
+            }
+        }
+        let served = Set((0..<6).compactMap { _ in evidence.next(addresses, tried: [], now: 1) })
+        #expect(served.count == 2)
+    }
+
+    @Test mutating func whatIsKnownOfAnAddressGoesWithIt() {
+        var evidence = AddressEvidence()
+        for _ in 0..<5 { _ = evidence.failed(addresses[0], of: addresses, now: 0, random: &random) }
+        evidence.keep([addresses[1], addresses[2]])
+        evidence.keep(addresses)
+        #expect(Set((0..<3).compactMap { _ in evidence.next(addresses, tried: [], now: 1) }) == Set(addresses))
+    }
+
+    /// Of an instance with one address nothing is kept here: its evidence is the instance's.
+    @Test mutating func aSingleAddressIsNoCaseOfThis() {
+        var evidence = AddressEvidence()
+        let one = [addresses[0]]
+        for _ in 0..<20 { #expect(evidence.failed(one[0], of: one, now: 0, random: &random) == .nothing) }
+        #expect(evidence.answeredAt(one[0], of: one) == nil)
+    }
+
+    // MARK: The retry law
+
+    @Test(arguments: [UpstreamFault.connect(.connectionRefused), .connectTimeout])
+    func aFailedConnectGoesToTheNextAddressAndThenToTheNextInstance(_ fault: UpstreamFault) {
+        var exchange = Exchange()
+        exchange.begin(instance: 4, upstream: 1)
+        for address in addresses.dropLast() {
+            exchange.address = address
+            #expect(exchange.failed(fault, isReused: false, budget: false, addresses: addresses) == .nextAddress)
+            #expect(exchange.excluded.count == 0)
+        }
+        exchange.address = addresses[2]
+        #expect(exchange.failed(fault, isReused: false, budget: false, addresses: addresses) == .nextInstance)
+        #expect(exchange.excluded.count == 1 && exchange.triedAddresses.isEmpty)
+    }
+
+    /// A name with a hundred addresses does not keep a request for a hundred time-outs.
+    @Test func noMoreAddressesAreTriedThanInstances() {
+        let many = (1...100).map { SocketAddress(ipv4: 0x0a00_0000 + UInt32($0), port: 80) }
+        var exchange = Exchange()
+        exchange.begin(instance: 0, upstream: 1)
+        var moves = 0
+        for address in many {
+            exchange.address = address
+            guard exchange.failed(.connectTimeout, isReused: false, budget: false, addresses: many) == .nextAddress else { break }
+            moves += 1
+        }
+        #expect(moves == Limits.instancesTriedPerRequest - 1)
+    }
+}

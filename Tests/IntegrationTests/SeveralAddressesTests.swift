@@ -1,0 +1,116 @@
+import Foundation
+import Shared
+import Testing
+
+/// A name with several addresses of which some are bad, while no discoveryd polls: no request is lost, and the good ones serve.
+@Suite struct SeveralAddressesTests {
+    /// Says one snapshot to whoever connects, and nothing more.
+    private final class Publisher {
+        let directory: String
+        private let listener: Descriptor
+
+        init(_ instances: [[SocketAddress]]) throws {
+            directory = try Serverpy.temporaryDirectory()
+            let listener = try UnixSocket.bind(.stream, path: directory + "/discovery.sock")
+            try listener.setNonBlocking(false)
+            self.listener = listener
+            let lines = Self.lines(instances)
+            Thread.detachNewThread {
+                while let (peer, _) = try? Socket.accept(listener) {
+                    try? peer.setNonBlocking(false)
+                    try? peer.writeAll(lines)
+                }
+            }
+        }
+
+        private static func lines(_ instances: [[SocketAddress]]) -> [UInt8] {
+            let version = SnapshotVersion(epoch: 1, number: 1)
+            let all = instances.enumerated().map { id, addresses in
+                SnapshotInstance(
+                    id: id, url: "many\(id):80", authority: "many\(id)", priority: .medium, weight: 1,
+                    state: InstanceState(
+                        status: .up, suspect: false, draining: false, availability: 100, addresses: addresses))
+            }
+            let inner =
+                SnapshotLines.settings(ForwarderSettings())
+                + SnapshotLines.service(id: 0, name: "s", paths: ["/a"])
+                + SnapshotLines.instances(service: 0, all)
+            return SnapshotLines.begin(version, services: 1, instances: all.count) + inner
+                + SnapshotLines.end(version, digest: LineDigest(of: inner))
+        }
+
+        deinit {
+            Socket.shutdownBoth(listener)
+            try? FileManager.default.removeItem(atPath: directory)
+        }
+    }
+
+    private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    /// An address of this machine where nobody listens.
+    private func refusing() throws -> SocketAddress {
+        let socket = try Socket.listen(on: .loopback(port: 0))
+        defer { socket.close() }
+        return try #require(try Socket.localAddress(socket))
+    }
+
+    /// An address that takes a few connections and then drops every SYN: its backlog is full.
+    private func silent() throws -> (SocketAddress, [Descriptor]) {
+        let socket = try Socket.listen(on: .loopback(port: 0), backlog: 0)
+        let address = try #require(try Socket.localAddress(socket))
+        var waiting = [socket]
+        for _ in 0..<8 { waiting.append(try Socket.connect(to: address).0) }
+        return (address, waiting)
+    }
+
+    private func with(_ instances: [[SocketAddress]], _ body: (UInt16) throws -> Void) throws {
+        let publisher = try Publisher(instances)
+        let free = try refusing()
+        let forwarder = try Running(
+            program: "forwarderd", arguments: ["--runtime-dir", publisher.directory, "--listen", "127.0.0.1:\(free.port)"])
+        defer { forwarder.signal(.kill) }
+        #expect(Eventually.holds { (try? Client.get(free.port, "/a").status) == 200 }, "\(forwarder.errors)")
+        try body(free.port)
+        withExtendedLifetime(publisher) {}
+    }
+
+    @Test(arguments: ["GET", "POST"]) func anAddressThatRefusesCostsNoRequest(_ method: String) throws {
+        let (one, two) = (try StubInstance { _, _ in .bytesAndClose(Self.ok) }, try StubInstance { _, _ in .bytesAndClose(Self.ok) })
+        try with([[try refusing(), .loopback(port: one.port), .loopback(port: two.port)]]) { port throws in
+            for _ in 0..<60 {
+                let client = try Client(port: port)
+                try client.send("\(method) /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+                #expect(try client.read().status == 200)
+            }
+            #expect(one.received.count >= 20 && two.received.count >= 20, "both that serve take their part")
+        }
+    }
+
+    @Test func anAddressThatDropsConnectionsIsTriedFewTimesAndCostsNoRequest() throws {
+        let stub = try StubInstance { _, _ in .bytesAndClose(Self.ok) }
+        let (address, held) = try silent()
+        defer { for socket in held { socket.close() } }
+        try with([[address, .loopback(port: stub.port)]]) { port throws in
+            let start = Date()
+            for _ in 0..<40 { #expect(try Client.get(port, "/a").status == 200) }
+            // Each try of the silent one takes the connect time-out of a second.
+            #expect(Date().timeIntervalSince(start) < 12)
+        }
+    }
+
+    /// Connections that are kept to one address do not draw all requests to it.
+    @Test func keptConnectionsAreOfAllAddresses() throws {
+        let stubs = try (0..<3).map { _ in try StubInstance { _, _ in .bytes(Self.ok) } }
+        try with([stubs.map { .loopback(port: $0.port) }]) { port throws in
+            for _ in 0..<60 { #expect(try Client.get(port, "/a").status == 200) }
+            for stub in stubs { #expect(stub.received.count >= 15, "\(stubs.map(\.received.count))") }
+        }
+    }
+
+    @Test func whereAllAddressesRefuseTheNextInstanceServes() throws {
+        let stub = try StubInstance { _, _ in .bytesAndClose(Self.ok) }
+        try with([[try refusing(), try refusing(), try refusing()], [.loopback(port: stub.port)]]) { port throws in
+            for _ in 0..<20 { #expect(try Client.get(port, "/a").status == 200) }
+        }
+    }
+}
