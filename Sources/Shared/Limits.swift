@@ -262,6 +262,8 @@ public enum Limits {
     /// How long a changed file must look the same before it is read, and how long one that somebody has open for writing.
     public static let watchSettlesMilliseconds: UInt64 = 200
     public static let watchWriterMilliseconds: UInt64 = 10_000
+    /// Where nobody but its owner can ask whether somebody writes to it: so long it must not have changed.
+    public static let watchUnknownMilliseconds: UInt64 = 5_000
     /// Looks at a file that changes while it is read, and the rest between two.
     public static let settledLooks = 10
     public static let settledLookMilliseconds: UInt64 = 20

@@ -242,8 +242,9 @@ struct Forwarder: ~Copyable {
             case .user1: accessLog.reopen()
             case .hangUp:
                 // There is nothing of ours to reload, and whoever has asked (`Type=notify-reload`) waits for the end of it.
+                guard let version else { break }
                 daemon.notifier.reloading()
-                if let version { daemon.notifier.ready("snapshot \(version)") }
+                daemon.notifier.ready("snapshot \(version)")
             default: break
             }
         }

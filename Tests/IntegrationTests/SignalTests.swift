@@ -20,7 +20,7 @@ import Testing
     private func hasBegun(_ pid: Int32) -> Bool {
         let status = (try? Files.read("/proc/\(pid)/status", maxBytes: 65_536)).map { String(decoding: $0, as: UTF8.self) }
         // What it blocks it may have from its parent; what it ignores comes right behind.
-        let ignored = status?.split(separator: "\n").first { $0.hasPrefix("SigIgn:") }?.dropFirst(7).trimmed
+        let ignored = status?.split(separator: "\n").first { $0.hasPrefix("SigIgn:") }?.split(separator: "\t").last
         return (ignored.flatMap { UInt64($0, radix: 16) } ?? 0) & 1 << (UInt64(SIGXFSZ) - 1) != 0
     }
 

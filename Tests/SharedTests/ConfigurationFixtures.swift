@@ -45,6 +45,10 @@ enum ConfigurationFixtures {
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], host: other}", "allowed are `keep`, `instance`"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], strip_prefix: 1}", "true or false is needed"),
         ("s: {servers: [h], polling: {method: ping, headers: {X: y}}, apis: [/a]}", "belong to `method: health`"),
+        (
+            "s: {servers: [h], polling: {method: health, endpoint: /x, headers: {Host: a, hOST: b}}, apis: [/a]}",
+            "the case of its letters makes no difference"
+        ),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: randm}", "did you mean `random`?"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: {hash: ip}}", "`client`, `header:NAME`"),
         ("s: {servers: [h], polling: {method: ping}, apis: [/a], balance: {hsh: client}}", "did you mean `hash`?"),

@@ -51,6 +51,26 @@ import Testing
         }
     }
 
+    /// What a merge or an alias brings has its text elsewhere: it is compared by that.
+    @Test(arguments: [
+        ("x: &x {servers: [h], polling: {method: ping}, apis: [/x]}\ny: {<<: *x, apis: [/y]}\n'${HOST}': {<<: *x, apis: [/z]}\n", true),
+        ("k: &k {servers: [h], polling: {method: ping}, apis: [/x], host: &n keep}\n*n : {servers: [h], polling: {method: ping}, apis: [/y]}\n'${NO:-keep}': {servers: [h], polling: {method: ping}, apis: [/z]}\n", false),
+    ])
+    func aliasesAndMergesStandBesideReplacements(_ text: String, _ isGood: Bool) {
+        do throws(ConfigurationFile.Refusal) {
+            _ = try read(text)
+            #expect(isGood)
+        } catch {
+            #expect(!isGood && error.headlines.count == 1 && error.headlines[0].contains("`keep` is there twice"), "\(error.headlines)")
+        }
+    }
+
+    @Test func bytesThatAreNoTextAreRefused() {
+        #expect(throws: ConfigurationFile.Refusal.self) {
+            try ConfigurationFile(path: "c.yaml", bytes: Array("'${RAW}': {}".utf8)).configuration { _ in "a\u{FFFD}" }
+        }
+    }
+
     @Test func keysThatBecomeOneAreRefused() {
         for text in [
             "s: {servers: [h], polling: {method: ping}, apis: [/a]}\n'${NOWHERE:-s}': {servers: [h], polling: {method: ping}, apis: [/b]}\n",

@@ -188,14 +188,14 @@ public struct Endpoint: Equatable, Hashable, Sendable {
             if behind.first == UInt8(ascii: ":") {
                 port = behind.dropFirst()
             } else if !behind.isEmpty {
-                throw AddressFault("found `\(shown(behind))` after ]; :port is allowed there")
+                throw AddressFault("found `\(Text.shown(behind))` after ]; :port is allowed there")
             }
         } else {
             let colon = rest.firstIndex(of: UInt8(ascii: ":"))
             if let colon {
                 port = rest[(colon + 1)...]
                 if rest[(colon + 1)...].contains(UInt8(ascii: ":")) {
-                    throw AddressFault("an IPv6 address must be in brackets: [\(shown(rest))]:port")
+                    throw AddressFault("an IPv6 address must be in brackets: [\(Text.shown(rest))]:port")
                 }
             }
             host = shown(rest[..<(colon ?? rest.endIndex)])
@@ -204,7 +204,7 @@ public struct Endpoint: Equatable, Hashable, Sendable {
         hasExplicitPort = port != nil
         if let port {
             guard let number = DecimalDigits.parse(port, max: 65535), number > 0 else {
-                throw AddressFault("the port `\(shown(port))` is not a number from 1 to 65535")
+                throw AddressFault("the port `\(Text.shown(port))` is not a number from 1 to 65535")
             }
             self.port = UInt16(number)
         } else {

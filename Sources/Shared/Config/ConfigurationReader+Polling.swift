@@ -139,7 +139,11 @@ extension ConfigurationReader {
                 )
                 continue
             }
-            if isName { headers.append(PollHeader(name: name, value: text)) }
+            if headers.contains(where: { $0.name.lowercased() == name.lowercased() }) {
+                error(key, "the field `\(name)` is there twice: the case of its letters makes no difference")
+            } else if isName {
+                headers.append(PollHeader(name: name, value: text))
+            }
         }
         if headers.count > 32 { error(value, "`headers` holds \(headers.count) fields; at most 32 are allowed") }
         return headers

@@ -59,7 +59,7 @@ struct ConfigurationReader {
         }
         checkSizes(configuration, root)
         warnOfSmallLimits(configuration, root)
-        if configuration.services.isEmpty, errors == 0 {
+        if document.faults.isEmpty, !root.members.contains(where: { $0.key.text != "meta-info" }) {
             error(root, "there is no service; at least one is needed beside `meta-info`")
         }
         return configuration

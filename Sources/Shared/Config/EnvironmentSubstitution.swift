@@ -23,7 +23,8 @@ struct EnvironmentSubstitution {
         for index in document.nodes.indices where document.nodes[index].kind == .mapping {
             var key = document.nodes[index].first
             while key >= 0 {
-                keys.insert(key)
+                let node = document.nodes[Int(key)]
+                keys.insert(node.kind == .alias ? node.first : key)
                 let value = document.nodes[Int(key)].next
                 key = value >= 0 ? document.nodes[Int(value)].next : -1
             }
@@ -46,7 +47,9 @@ struct EnvironmentSubstitution {
         var keys = KeySet()
         var key = builder.nodes[mapping].first
         while key >= 0 {
-            let text = builder.text(key, source: source)
+            // Of an alias and of what a merge has brought, the text is elsewhere.
+            let node = builder.nodes[Int(key)]
+            let text = builder.text(node.kind == .alias ? node.first : key, source: source)
             if !keys.insert(text) {
                 fail(builder.nodes[Int(key)], "the key `\(Text.shown(text))` is there twice, with what it became")
             }
@@ -110,7 +113,13 @@ struct EnvironmentSubstitution {
                 "`\(Text.shown(name.utf8))` is no name of an environment variable; letters, digits and _ are allowed")
             return nil
         }
-        if let value = lookUp(name), !value.isEmpty || separator == nil { return value }
+        if let value = lookUp(name), !value.isEmpty || separator == nil {
+            guard !value.unicodeScalars.contains("\u{FFFD}") else {
+                fail(node, "the environment variable `\(name)` holds bytes that are not UTF-8")
+                return nil
+            }
+            return value
+        }
         if let separator {
             let fallback = words[separator.upperBound...]
             guard !fallback.contains("${") else {

@@ -67,9 +67,10 @@ extension Files {
         var isShared = false
         for part in path.split(separator: "/").dropLast() {
             above += "/" + part
-            guard let status = try? status(above, followsLink: true) else { continue }
-            if isShared, ![Process.userID, 0, other].contains(status.ownerID) {
-                throw .foreignOwner(above, status.ownerID)
+            guard let entry = try? status(above), let status = try? status(above, followsLink: true) else { continue }
+            // Of a symbolic link, who has made it counts as much as who owns what it leads to.
+            for owner in [entry.ownerID, status.ownerID] where isShared && ![Process.userID, 0, other].contains(owner) {
+                throw .foreignOwner(above, owner)
             }
             isShared = status.mode & 0o1002 == 0o1002
             guard status.mode & 0o002 == 0 || isShared else { throw .writableByOthers(above, status.mode) }

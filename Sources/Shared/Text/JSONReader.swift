@@ -96,26 +96,29 @@ public struct JSONReader: ~Copyable {
         var kind = Document.Kind.integer
         if current == UInt8(ascii: "-") { position += 1 }
         let integer = digits()
-        if integer == 0 { throw error("found \(found); a digit is needed") }
+        if integer == 0 { throw error("found \(found); a digit is needed, and text must be in \"\"") }
         if integer > 1, source[position - integer] == UInt8(ascii: "0") {
-            throw error("a number must not begin with 0", at: position - integer)
+            throw error("a number must not begin with 0, and text must be in \"\"", at: position - integer)
         }
         if current == UInt8(ascii: ".") {
             kind = .number
             position += 1
-            if digits() == 0 { throw error("found \(found); a digit is needed after the point") }
+            if digits() == 0 { throw error("found \(found); a digit is needed after the point, and text must be in \"\"") }
         }
         if current == UInt8(ascii: "e") || current == UInt8(ascii: "E") {
             kind = .number
             position += 1
             if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
-            if digits() == 0 { throw error("found \(found); a digit is needed in the exponent") }
+            if digits() == 0 { throw error("found \(found); a digit is needed in the exponent, and text must be in \"\"") }
         }
         if kind == .number || position - start > 18 {
             let text = String(decoding: source[start..<position], as: UTF8.self)
             guard let value = Double(text), value.isFinite else {
-                throw error("the number is out of range; at most 1.7976931348623157e308 is allowed", at: start)
+                throw error("the number is out of range; at most 1.7976931348623157e308 is allowed, and text must be in \"\"", at: start)
             }
+        }
+        if let byte = current, byte == 0x5f || byte == 0x2e || byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7a {
+            throw error("found \(found) behind a number; text must be in \"\"")
         }
         return builder.scalar(kind, at: start, text: start..<position)
     }

@@ -301,7 +301,7 @@ extension Supervisor {
             return
         }
         let age = loop.now - seen.since
-        if Files.hasWriter(path) ?? (age < Limits.watchMilliseconds), age < Limits.watchWriterMilliseconds {
+        if Files.hasWriter(path) ?? (age < Limits.watchUnknownMilliseconds), age < Limits.watchWriterMilliseconds {
             next = Limits.watchSettlesMilliseconds
             return
         }

@@ -326,7 +326,11 @@ struct Supervisor: ~Copyable {
                     successorReady(index)
                     if children[index].role == .discoveryd { reloadIfAsked() }
                 case "WATCHDOG": children[index].aliveAt = loop.now
-                case "STATUS": children[index].status = String(value.prefix(Limits.childStatusBytes))
+                case "STATUS":
+                    let status = String(value.prefix(Limits.childStatusBytes))
+                    let isNews = children[index].role == .discoveryd && status != children[index].status
+                    children[index].status = status
+                    if isNews, phase == .running { notifier.status(statusWords) }
                 default: break
                 }
             }

@@ -1,5 +1,11 @@
 /// Flow collections (section 7.4), and what block and flow have in common: maps, anchors, tags.
 extension YAMLReader {
+    /// What to do about a `${NAME}` in a collection in brackets, where { begins a map.
+    private var variableHint: String {
+        current == UInt8(ascii: "{") && position > 0 && source[position - 1] == UInt8(ascii: "$")
+            ? "; text with `${` must be in quotes here" : ""
+    }
+
     /// `[...]` or `{...}`. Every line of it must stand to the right of `parent`.
     mutating func flowCollection(parent: Int, _ properties: Properties) throws(Diagnostic) -> Int32 {
         try current == UInt8(ascii: "[")
@@ -37,7 +43,7 @@ extension YAMLReader {
             if current == UInt8(ascii: ",") {
                 position += 1
             } else if current != UInt8(ascii: "]") {
-                throw error("found \(found) in a list; , or ] is needed")
+                throw error("found \(found) in a list; , or ] is needed\(variableHint)")
             }
         }
         position += 1
@@ -136,7 +142,7 @@ extension YAMLReader {
             if current == UInt8(ascii: ",") {
                 position += 1
             } else if current != UInt8(ascii: "}") {
-                throw error("found \(found) in a map; , or } is needed")
+                throw error("found \(found) in a map; , or } is needed\(variableHint)")
             }
         }
         position += 1

@@ -46,7 +46,8 @@ public struct YAMLReader: ~Copyable {
             )
         }
         var reader = YAMLReader(source, maxDepth: maxDepth, collectsFaults: collectsFaults)
-        let root = try reader.stream()
+        let root: Int32
+        do throws(Diagnostic) { root = try reader.stream() } catch { throw namingSpaces(in: source, error) }
         return Document(source: source, builder: reader.builder, root: root, faults: reader.faults)
     }
 
@@ -54,6 +55,33 @@ public struct YAMLReader: ~Copyable {
     mutating func note(_ fault: Diagnostic) throws(Diagnostic) {
         guard collectsFaults else { throw fault }
         if faults.count < Limits.diagnostics { faults.append(fault) }
+    }
+
+    /// A character that looks like a space and is none makes a line something else than what is seen, and the fault is found behind
+    /// it: the nearest one is named.
+    private static func namingSpaces(in source: [UInt8], _ fault: Diagnostic) -> Diagnostic {
+        var end = fault.offset
+        while end < source.count, !isBreak(source[end]) { end += 1 }
+        // The line of the fault and the two before it.
+        var start = min(fault.offset, source.count)
+        var lines = 0
+        while start > 0, lines < 3 {
+            start -= 1
+            if source[start] == 0x0a { lines += 1 }
+        }
+        var nearest: Int?
+        for index in start..<max(start, end) where source[index] == 0xc2 || source[index] == 0xe2 || source[index] == 0xe3 {
+            let bytes = source[index..<min(index + 3, source.count)]
+            let isSpace =
+                bytes.starts(with: [0xc2, 0xa0]) || bytes.starts(with: [0xe3, 0x80, 0x80])
+                || bytes.starts(with: [0xe2, 0x80]) && (0x80...0x8b).contains(bytes.last ?? 0)
+                || bytes.starts(with: [0xe2, 0x80, 0xaf])
+            if isSpace { nearest = index }
+        }
+        guard let nearest else { return fault }
+        let line = source[..<nearest].count { $0 == 0x0a } + 1
+        let message = "\(fault.message); line \(line) holds \(Text.describe(source, at: nearest)), which is no space"
+        return Diagnostic(fault.severity, at: fault.offset, message)
     }
 
     /// c-printable (5.1), of valid UTF-8: neither control characters, U+0080 to U+009F but for U+0085 among them, nor U+FFFE
