@@ -53,6 +53,40 @@ import Testing
             answering: nil, wall: wall, began: wall, now: wall)
     }
 
+    /// The clock was ten years ahead for a while: what came after that is newer than what came in it, and nothing is dropped.
+    @Test func aWallClockThatWasWrongForAWhileLosesNothing() throws {
+        var disk = Disk()
+        var walls: [UInt64] = []
+        // A process before, one while, and one after the excursion; each with a restart behind it.
+        for (start, count) in [(1_000_000, 10), (315_000_000_000, 4), (1_020_000, 30)] as [(UInt64, UInt64)] {
+            var now = registry(instances: 1)
+            for name in disk.files.keys.sorted() {
+                let parsed = try #require(HistorySegment.parse(name: name))
+                let content = try #require(
+                    HistorySegment.read(disk.files[name] ?? []) { _, wall, outcome in now.restoreHistory(0, wall: wall, outcome) })
+                now.historyLog.found(parsed.spanClass, parsed.number, content)
+            }
+            #expect(now.instances[0].history.count == walls.count, "what was before is all there")
+            for second in 0..<count {
+                let wall = start + second * 1000
+                walls.append(wall)
+                poll(&now, 0, at: wall)
+                disk.apply(now.historyLog.takeJobs(now: 0, wall: wall), to: &now.historyLog)
+            }
+        }
+        var last = registry(instances: 1)
+        var read: [UInt64] = []
+        let names = disk.files.keys.compactMap { name in HistorySegment.parse(name: name).map { (name, $0.number) } }
+        for (name, _) in names.sorted(by: { $0.1 < $1.1 }) {
+            _ = HistorySegment.read(disk.files[name] ?? []) { _, wall, outcome in
+                read.append(wall)
+                last.restoreHistory(0, wall: wall, outcome)
+            }
+        }
+        #expect(read == walls, "in the order in which they came")
+        #expect(last.instances[0].history.count == walls.count)
+    }
+
     private let key = { (number: Int) in CounterKey.hash(.instance, "s", "10.0.0.\(number):80") }
 
     @Test func whatIsWrittenIsReadBackAndARestartGoesOn() throws {

@@ -106,6 +106,28 @@ import Testing
         }
     }
 
+    /// For whom a request is: an absolute target's authority counts instead of Host (RFC 9112, 3.2.2).
+    @Test(arguments: [
+        ("/ready", "localhost", 200), ("/ready", "127.0.0.1:7", 200), ("/ready", "[::1]", 200), ("/ready", "evil.test", 421),
+        ("/ready", "localhost.", 200), ("/ready", "localhost.evil.test", 421), ("/ready", "127.0.0.1.evil.test", 421),
+        ("/ready", "evil.test:localhost", 400), ("/ready", "a@localhost", 400),
+        ("http://evil.test/ready", "localhost", 421), ("http://evil.test/ready", "evil.test", 421),
+        ("http://localhost/ready", "evil.test", 200), ("http://localhost/ready", "localhost", 200),
+        ("http://localhost:99/ready", "localhost", 200), ("http://LOCALHOST/ready", "x", 200), ("http://[::1]/ready", "x", 200),
+        ("http://localhost@evil.test/ready", "localhost", 400), ("http://evil.test@localhost/ready", "localhost", 400),
+        ("http://evil.test", "localhost", 421), ("https://evil.test/ready", "localhost", 421), ("HTTP://evil.test/ready", "localhost", 421),
+        ("http:///ready", "localhost", 400), ("ftp://localhost/ready", "localhost", 400), ("//evil.test/ready", "localhost", 404),
+    ])
+    func theHTTPPortIsForThoseWhoNameIt(_ target: String, _ host: String, _ status: UInt16) throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(StubInstance.service([sample.port]), forwarders: 1).ready()
+        for version in ["1.1", "1.0"] {
+            let client = try Client(port: serverpy.discovery)
+            try client.send("GET \(target) HTTP/\(version)\r\nHost: \(host)\r\nConnection: close\r\n\r\n")
+            #expect(try client.read().status == status, "\(target) \(host) \(version)")
+        }
+    }
+
     @Test func metricsAreInThePrometheusTextFormat() throws {
         try with { serverpy in
             let answer = try Client.get(serverpy.discovery, "/metrics")

@@ -1,5 +1,6 @@
 import Foundation
 import Shared
+import Synchronization
 import Testing
 
 @Suite struct ReloadTests {
@@ -116,6 +117,60 @@ import Testing
         #expect(result.status == 0 && result.output.contains("`forwarders` stays 1"), "\(result)")
         #expect(try Client.get(serverpy.requests, "/other").status == 200, "the rest of the file is in force")
         #expect(try serverpy.pids("forwarderd").count == 1)
+    }
+
+    /// However long the answer would be, it comes, and says what has happened.
+    @Test func anAnswerToAReloadOfVeryMuchComesWhole() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one]), forwarders: 1).ready()
+        let many = (0..<4000).map { number in
+            "\"a service with a rather long name, so that all of them fill many a message: number \(number)\": {\"servers\": [\"127.0.0.1:\(one.port)\"], \"polling\": {\"method\": \"ping\", \"frequency\": 600}, \"apis\": [\"/s\(number)\"]}"
+        }.joined(separator: ",")
+        try serverpy.configure(service([one]) + "," + many)
+        let result = try serverpy.reload()
+        #expect(result.status == 0, "\(result.errors.prefix(500))")
+        #expect(result.output.contains("+ 4000 services: "), "\(result.output.prefix(500))")
+        #expect(try Client.get(serverpy.requests, "/s3999").status != 404)
+        try serverpy.configure(service([one]))
+        let back = try serverpy.reload()
+        #expect(back.status == 0 && back.output.contains("- 4000 services: "), "\(back.output.prefix(500))")
+    }
+
+    /// Connections that wait at the old listener when it is replaced are served.
+    @Test func aListenerThatMovesLosesNoConnection() throws {
+        let one = try Sample("one")
+        let serverpy = try Serverpy(service([one])).ready()
+        let port = serverpy.requests
+        let fixed = ", \"request_processor_port\": \(port)"
+        let path = serverpy.directory + "/c.json"
+        let isOver = Mutex(false)
+        let results = Mutex<[String]>([])
+        let finished = DispatchSemaphore(value: 0)
+        for _ in 0..<4 {
+            Thread.detachNewThread {
+                while !isOver.withLock({ $0 }) {
+                    let result: String
+                    do { result = "\(try Client.get(port, "/hello").status)" } catch { result = "\(error)" }
+                    results.withLock { $0.append(result) }
+                }
+                finished.signal()
+            }
+        }
+        for round in 0..<6 {
+            try serverpy.configure(service([one]), general: fixed)
+            if round % 2 == 0 {
+                let text = String(decoding: try Files.read(path, maxBytes: 1 << 20), as: UTF8.self)
+                let everywhere = text.replacingOccurrences(of: "\"request_processor_host\": \"127.0.0.1\", ", with: "")
+                try Data(everywhere.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+            }
+            let result = try serverpy.reload()
+            #expect(result.status == 0, "\(result.errors)")
+        }
+        isOver.withLock { $0 = true }
+        for _ in 0..<4 { finished.wait() }
+        let all = results.withLock { $0 }
+        #expect(all.count > 50)
+        #expect(all.filter { $0 != "200" } == [])
     }
 
     @Test func aSignalReloadsToo() throws {
