@@ -84,7 +84,7 @@ enum ConfigurationFixtures {
         ("meta-info: {via: a b}", "letters, digits"),
         ("meta-info: {access_log: access.log}", "an absolute path"),
         ("meta-info: {access_log: /dev/stdout}", "`stderr` is serverpy's own standard error"),
-        ("meta-info: {access_log: /dev/fd/2}", "`stderr` is serverpy's own standard error"),
+        ("meta-info: {access_log: /dev/fd/1}", "`stderr` is serverpy's own standard error"),
         ("meta-info: {access_log: /proc/self/fd/1}", "`stderr` is serverpy's own standard error"),
         ("meta-info: {log_format: xml}", "allowed are `text`, `json`"),
         ("meta-info: {discovery_token: short}", "bytes long; 16 to 1024"),
