@@ -60,6 +60,8 @@ public enum Limits {
     public static let refusedConnections = 64
     /// Idle connections noted at one time as those that make room for new ones.
     public static let evictedPerSearch = 256
+    /// A client connection that has said nothing for so long makes room when there is none.
+    public static let silentClientMilliseconds: UInt64 = 1_000
     /// Requests that wait for an instance with room, per service, and how many a configuration may ask for.
     public static let queuedRequests = 128
     public static let queuedRequestsMaximum = 65_536
@@ -212,6 +214,8 @@ public enum Limits {
     // MARK: discoveryd's HTTP
     public static let apiConnections = 256
     public static let apiRequestBytes = 16 * 1024
+    /// How long a connection whose answer is complete is read on, so that its client gets to see the answer.
+    public static let apiLingerMilliseconds: UInt64 = 2_000
     public static let apiTimeoutMilliseconds: UInt64 = 30_000
 
     // MARK: Counters

@@ -10,6 +10,8 @@ struct APIConnection: ~Copyable {
     var cursor: AnswerCursor?
     var isChunked = true
     var closesAfterAnswer = false
+    /// Our side is closed; what the client still sends is discarded, so that a reset does not eat the answer (RFC 9112 9.6).
+    var lingers = false
     /// Its request waits for others' answers; whether that is a HEAD, and whether the connection ends with it.
     var waiting: (isHead: Bool, closes: Bool)?
     var timer = TimerWheel.ID.none
@@ -64,7 +66,7 @@ struct API: ~Copyable {
         return true
     }
 
-    /// Makes room: the connection that has waited longest between requests goes.
+    /// Makes room: the connection that has waited longest between requests, or for its end, goes.
     private mutating func evict(_ loop: inout EventLoop) {
         var oldest: Int?
         for slot in 0..<connections.highWater
@@ -103,6 +105,7 @@ struct API: ~Copyable {
             return false
         }
         if connections[slot].waiting != nil { return false }
+        if connections[slot].lingers { return linger(slot, &loop) }
         var pieces = 2
         for _ in 0..<4 {
             switch send(slot, registry, &pieces, &loop) {
@@ -112,11 +115,27 @@ struct API: ~Copyable {
             }
             // Nothing is left to send: the next request.
             if connections[slot].closesAfterAnswer {
-                close(slot, &loop)
-                return false
+                Socket.shutdownWrite(connections[slot].descriptor)
+                connections[slot].lingers = true
+                loop.reschedule(connections[slot].timer, at: loop.now + Limits.apiLingerMilliseconds)
+                return linger(slot, &loop)
             }
             guard receive(slot, registry, state, &questions, &loop) else { return false }
             if connections[slot].waiting != nil { return false }
+        }
+        return true
+    }
+
+    /// Discards what comes until the client closes, too, or the time is over. True: there is more than for one turn.
+    private mutating func linger(_ slot: Int, _ loop: inout EventLoop) -> Bool {
+        for _ in 0..<16 {
+            connections[slot].input.removeAll()
+            let result = connections[slot].input.receive(from: connections[slot].descriptor)
+            if result.isAgain { return false }
+            guard let count = result.count, count > 0 else {
+                close(slot, &loop)
+                return false
+            }
         }
         return true
     }
@@ -187,7 +206,8 @@ struct API: ~Copyable {
                     if try head.parse(connections[slot].input.bytes, bounds: Self.bounds(registry.general.forwarding)) {
                         let answer = state.answer(head, connections[slot].input.bytes, registry, now: loop.now)
                         let hasBody = head.framing != .none
-                        let closes = !head.keepsAlive || hasBody
+                        // To HTTP/1.0 each answer ends its connection.
+                        let closes = !head.keepsAlive || hasBody || head.minorVersion == 0
                         if case .later(let question) = answer.body {
                             connections[slot].waiting = (head.method == .head, closes)
                             questions.append(question)
@@ -199,7 +219,11 @@ struct API: ~Copyable {
                         return true
                     }
                 } catch {
-                    let isHead = connections[slot].input.bytes.spells("HEAD ", at: 0)
+                    let bytes = connections[slot].input.bytes
+                    // Empty lines before a request are passed over (RFC 9112 2.2).
+                    var start = 0
+                    while start < bytes.count, bytes[start] == 0x0d || bytes[start] == 0x0a { start += 1 }
+                    let isHead = bytes.spells("HEAD ", at: start)
                     respond(
                         slot, .json(error.status) { $0.field("status", error.reason) }, isHead: isHead, closes: true)
                     connections[slot].input.removeAll()

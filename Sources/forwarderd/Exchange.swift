@@ -135,10 +135,7 @@ struct Exchange {
         case .connect(.tooManyOpenFiles), .connect(.fileTableFull): return .answer
         case .connect, .connectTimeout, .noAddress:
             // Nothing was sent: any method, any body may go on to the next address, then to the next instance.
-            if let address, addresses.count > 1 {
-                triedAddresses.append(address)
-                if AddressEvidence.hasMore(addresses, tried: triedAddresses) { return .nextAddress }
-            }
+            if tryAnotherAddress(addresses) { return .nextAddress }
             exclude()
             return excluded.count < tries ? .nextInstance : .answer
         case .closed, .reset:
@@ -147,10 +144,13 @@ struct Exchange {
                 hasTriedFresh = true
                 return .freshConnection
             }
-            exclude()
-            guard excluded.count < tries else { return .answer }
-            // The first move to another instance is always allowed, or a killed instance would fail those that it was
-            // serving on new connections; the budget bounds what comes after.
+            let hasNextAddress = tryAnotherAddress(addresses)
+            if !hasNextAddress {
+                exclude()
+                guard excluded.count < tries else { return .answer }
+            }
+            // The first move is always allowed, or a killed instance would fail those that it was serving on new connections; the
+            // budget bounds what comes after.
             if hasMoved {
                 guard isRetrying || budget else { return .answer }
                 isRetrying = true
@@ -158,10 +158,17 @@ struct Exchange {
             hasMoved = true
             // Its kept connections may be as old.
             hasTriedFresh = false
-            return .nextInstance
+            return hasNextAddress ? .nextAddress : .nextInstance
         case .timeout, .malformed:
             return .answer
         }
+    }
+
+    /// The request does not go to the present address again. False: the instance has no other that it may go to.
+    private mutating func tryAnotherAddress(_ addresses: [SocketAddress]) -> Bool {
+        guard let address, addresses.count > 1 else { return false }
+        triedAddresses.append(address)
+        return AddressEvidence.hasMore(addresses, tried: triedAddresses)
     }
 
     /// The request does not go to the present instance again.

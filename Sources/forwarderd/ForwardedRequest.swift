@@ -96,8 +96,12 @@ enum ForwardedRequest {
             let line = head.fields.lines[index]
             index &+= 1
             switch line.name {
-            case .other, .date, .trailer:
+            case .other, .date:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
+            case .trailer:
+                // Without chunks there are none to announce (RFC 9110 6.6.2).
+                if head.framing != .chunked || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
+            case .disguised: continue
             case .expect:
                 // An HTTP/1.0 client's is ignored (RFC 9110 10.1.1), and what goes on is HTTP/1.1. Named by Connection it goes on
                 // all the same: the client waits for the answer.

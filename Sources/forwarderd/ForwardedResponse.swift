@@ -40,7 +40,7 @@ enum ForwardedResponse {
                 if framing != .chunked || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
             case .other, .host, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
                 .expect,
-                .maxForwards, .vouched:
+                .maxForwards, .vouched, .disguised:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             }
             run.add(line, bytes, &out)
@@ -62,10 +62,11 @@ enum ForwardedResponse {
             out.append(head.minorVersion == 0 ? "Via: 1.0 " : "Via: 1.1 ")
             out.append(identity.via)
             if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
-            if head.status == 426, head.fields.upgradeIndex >= 0 {
+            let wanted = head.status == 426 ? UpgradeProtocols.wanted(head.fields.upgrade(in: bytes)) : []
+            if !wanted.isEmpty {
                 // What would be accepted must be said (RFC 9110 15.5.22).
                 out.append("\r\nUpgrade: ")
-                out.append(head.fields.upgrade(in: bytes))
+                out.append(wanted)
                 out.append("\r\n")
                 out.append(
                     closes

@@ -142,6 +142,7 @@ struct Forwarder: ~Copyable {
             if accessLog.isLarge { accessLog.flush() }
             if drain == .finishing, downstreams.count == 0 { isRunning = false }
         }
+        cutUnfinished()
         daemon.notifier.stopping()
         accessLog.flush()
         return ExitCode.done

@@ -218,8 +218,12 @@ extension Forwarder {
         }
         // Looking through all is done for many at once, and not again in the same millisecond.
         if nothingEvictableAt == loop.now { return false }
+        // One that has not said anything yet may do so any moment; after a while it is as idle as others.
+        let silentSince = loop.now - min(loop.now, Limits.silentClientMilliseconds)
         for slot in 0..<downstreams.highWater
-        where downstreams.isInUse(slot) && downstreams[slot].state == .idle && downstreams[slot].hasServed {
+        where downstreams.isInUse(slot) && downstreams[slot].state == .idle
+            && (downstreams[slot].hasServed || downstreams[slot].restedAt < silentSince)
+        {
             evictable.append(
                 Evictable(slot: slot, generation: downstreams.generation(slot), restedAt: downstreams[slot].restedAt))
         }

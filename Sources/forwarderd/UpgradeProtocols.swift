@@ -3,22 +3,36 @@ import Shared
 /// The protocols of an Upgrade field (RFC 9110 7.8).
 enum UpgradeProtocols {
     /// What of a request's Upgrade is offered to an instance, as one list; empty for nothing, nil where it keeps not to its grammar.
-    /// HTTP/1.1 may offer it with any
-    /// method and any body, in any number of lines (RFC 9110 7.8, 5.3). HTTP/2 is left out: an instance would take it for its own
-    /// connection's.
+    /// HTTP/1.1 may offer it with any method and any body, in any number of lines (RFC 9110 7.8, 5.3). HTTP/2 is left out: an
+    /// instance would take it for its own connection's.
     static func offer(of head: borrowing RequestHead, _ bytes: Span<UInt8>) -> [UInt8]? {
         guard head.minorVersion == 1, head.fields.connectionUpgrade else { return [] }
         var offer: [UInt8] = []
         for line in head.fields.lines where line.name == .upgrade {
             guard let members = list(bytes.array(Int(line.valueStart), Int(line.valueCount))) else { return nil }
             for member in members {
-                let lower = member.map(lowercase)
-                if lower.starts(with: "h2".utf8) || lower.starts(with: "http".utf8) { continue }
-                if !offer.isEmpty { offer += [0x2c, 0x20] }
-                offer += member
+                if !isOurs(member) { append(member, to: &offer) }
             }
         }
         return offer
+    }
+
+    /// What a 426 asks for, without what is never offered; empty where nothing is left or it keeps not to its grammar.
+    static func wanted(_ value: [UInt8]) -> [UInt8] {
+        var wanted: [UInt8] = []
+        for member in list(value) ?? [] where !isOurs(member) { append(member, to: &wanted) }
+        return wanted
+    }
+
+    /// HTTP itself, which each connection has its own of.
+    private static func isOurs(_ member: ArraySlice<UInt8>) -> Bool {
+        let lower = member.map(lowercase)
+        return lower.starts(with: "h2".utf8) || lower.starts(with: "http".utf8)
+    }
+
+    private static func append(_ member: ArraySlice<UInt8>, to list: inout [UInt8]) {
+        if !list.isEmpty { list += [0x2c, 0x20] }
+        list += member
     }
 
     private static func lowercase(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }

@@ -204,6 +204,7 @@ extension Forwarder {
         // A failed reused connection accuses nobody.
         let address = downstreams[slot].exchange.address
         if fault.accuses, !isReused { accuse(instance, address, fault) }
+        if fault == .closed, !isReused, !downstreams[slot].exchange.hasForwarded { weakenAddress(instance, address) }
         let service = downstreams[slot].exchange.service
         if fault == .timeout, !downstreams[slot].exchange.hasForwarded {
             // What was answered while it was being sent says nothing of the time since: the first tenth of the wait does not count.
@@ -260,6 +261,21 @@ extension Forwarder {
         finishAnswer(slot)
     }
 
+    /// The process ends while exchanges are under way: each is counted and has its line, and no client takes a part of an answer for
+    /// the whole.
+    mutating func cutUnfinished() {
+        for slot in 0..<downstreams.highWater where downstreams.isInUse(slot) {
+            switch downstreams[slot].state {
+            case .tunnel: Socket.resetOnClose(downstreams[slot].descriptor)
+            case .exchange, .flushing:
+                if downstreams[slot].responseEndsWithConnection { Socket.resetOnClose(downstreams[slot].descriptor) }
+            case .idle, .head, .lingering: continue
+            }
+            endExchange(slot, .cut)
+            downstreams[slot].descriptor.close()
+        }
+    }
+
     /// Evidence against an instance: avoided here at once, and discoveryd is told.
     private mutating func accuse(_ instance: Int, _ address: SocketAddress?, _ fault: UpstreamFault) {
         observed(instance, fault.words)
@@ -292,6 +308,15 @@ extension Forwarder {
         guard instances[instance].passive.weakened(weakness), !instances[instance].passive.isEjected else { return }
         observed(instance, words)
         if mayEjectMore(instance) { eject(instance, words) }
+    }
+
+    /// An address of several closes a new connection without an answer: the others may do better.
+    private mutating func weakenAddress(_ instance: Int, _ address: SocketAddress?) {
+        let addresses = instances[instance].state.addresses
+        guard let address, addresses.count > 1 else { return }
+        let outcome = instances[instance].addresses.weakened(
+            address, .timeout, of: addresses, now: loop.now, random: &random)
+        noteAvoided(instance, address, outcome, UpstreamFault.closed.words)
     }
 
     private func noteAvoided(

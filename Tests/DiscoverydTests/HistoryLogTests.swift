@@ -63,7 +63,9 @@ import Testing
             for name in disk.files.keys.sorted() {
                 let parsed = try #require(HistorySegment.parse(name: name))
                 let content = try #require(
-                    HistorySegment.read(disk.files[name] ?? []) { _, wall, outcome in now.restoreHistory(0, wall: wall, outcome) })
+                    HistorySegment.read(disk.files[name] ?? []) { _, wall, outcome in
+                        now.restoreHistory(0, wall: wall, outcome)
+                    })
                 now.historyLog.found(parsed.spanClass, parsed.number, content)
             }
             #expect(now.instances[0].history.count == walls.count, "what was before is all there")

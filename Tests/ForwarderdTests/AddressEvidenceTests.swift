@@ -26,7 +26,9 @@ import Testing
         var evidence = AddressEvidence()
         var span: UInt64?
         for _ in 0..<20 where span == nil {
-            if case .avoided(let time) = evidence.failed(addresses[1], of: addresses, now: 1000, random: &random) { span = time }
+            if case .avoided(let time) = evidence.failed(addresses[1], of: addresses, now: 1000, random: &random) {
+                span = time
+            }
         }
         let time = span ?? 0
         #expect(time > 0)
@@ -89,6 +91,23 @@ import Testing
         #expect(exchange.excluded.count == 1 && exchange.triedAddresses.isEmpty)
     }
 
+    @Test(arguments: [UpstreamFault.closed, .reset]) func whatMayBeRepeatedGoesToTheNextAddress(_ fault: UpstreamFault)
+    {
+        for (isIdempotent, action) in [(true, Exchange.Action.nextAddress), (false, .answer)] {
+            var exchange = Exchange()
+            exchange.begin(instance: 0, upstream: 1)
+            exchange.isIdempotent = isIdempotent
+            exchange.hasSent = true
+            exchange.address = addresses[0]
+            #expect(exchange.failed(fault, isReused: false, budget: false, addresses: addresses) == action)
+            exchange.address = addresses[1]
+            // Further moves are the budget's.
+            if isIdempotent {
+                #expect(exchange.failed(fault, isReused: false, budget: false, addresses: addresses) == .answer)
+            }
+        }
+    }
+
     /// A name with a hundred addresses does not keep a request for a hundred time-outs.
     @Test func noMoreAddressesAreTriedThanInstances() {
         let many = (1...100).map { SocketAddress(ipv4: 0x0a00_0000 + UInt32($0), port: 80) }
@@ -97,7 +116,8 @@ import Testing
         var moves = 0
         for address in many {
             exchange.address = address
-            guard exchange.failed(.connectTimeout, isReused: false, budget: false, addresses: many) == .nextAddress else { break }
+            guard exchange.failed(.connectTimeout, isReused: false, budget: false, addresses: many) == .nextAddress
+            else { break }
             moves += 1
         }
         #expect(moves == Limits.instancesTriedPerRequest - 1)

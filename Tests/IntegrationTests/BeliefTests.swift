@@ -45,6 +45,23 @@ import Testing
             "h", "for=127.0.0.1;host=\"h\";proto=http", "127.0.0.1"
         ),
         ("", "127.0.0.1", "http", "h", "for=127.0.0.1;host=\"h\";proto=http", "127.0.0.1"),
+        (
+            // The chains differ before the client: one of them goes on.
+            "X-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nForwarded: for=9.9.9.9;host=evil, for=1.2.3.4\r\n",
+            "6.6.6.6, 1.2.3.4, 127.0.0.1", "http", "h",
+            "for=6.6.6.6;host=\"h\";proto=http, for=1.2.3.4, for=127.0.0.1;host=\"h\";proto=http", "1.2.3.4"
+        ),
+        (
+            // Each name once in an element (RFC 7239 4).
+            "Forwarded: for=1.2.3.4;for=5.6.7.8\r\n", "127.0.0.1", "http", "h", "for=127.0.0.1;host=\"h\";proto=http",
+            "127.0.0.1"
+        ),
+        (
+            // Nobody is named, the rest is said all the same.
+            "Forwarded: proto=https;host=foo\r\n", "127.0.0.1", "https", "foo",
+            "for=127.0.0.1;host=\"foo\";proto=https",
+            "127.0.0.1"
+        ),
     ])
     func bothFamiliesAndTheLogSayTheSame(
         _ fields: String, _ chain: String, _ scheme: String, _ host: String, _ forwarded: String, _ logged: String
@@ -109,10 +126,21 @@ import Testing
     /// Fields by which proxies speak of the client.
     private static let vouched = [
         "X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl", "X-Forwarded-Server",
-        "X_Forwarded_For",
-        "X-Forwarded_Proto", "X-Client-IP", "Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Original-URL",
+        "X-Forwarded", "X-Forwarded-", "X-Client-IP", "Client-IP", "True-Client-IP", "CF-Connecting-IP",
+        "X-Original-URL",
         "X-Rewrite-URL",
-        "Front-End-Https", "X-Cluster-Client-IP", "X-Original-Forwarded-For", "Proxy",
+        "Front-End-Https", "X-Cluster-Client-IP", "X-Original-Forwarded-For", "Proxy", "X_Real_IP",
+        "Proxy-Client-IP", "WL-Proxy-Client-IP", "CF-Connecting-IPv6", "Fly-Client-IP", "X-ProxyUser-Ip",
+        "X-Envoy-External-Address", "X-Azure-ClientIP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Host",
+        "X-HTTP-Host-Override", "X_Original_Method", "X-Original-Proto", "X-ARR-SSL", "Client-Cert", "Forwarded-For",
+        "X-Url-Scheme", "X-Scheme", "X-Original-Host", "Fastly-Client-IP",
+    ]
+
+    /// Other spellings of what is decided here, as a server may read them that turns fields into variables.
+    private static let disguised = [
+        "X_Forwarded_For", "X-Forwarded_Proto", "X_Forwarded_Host", "X.Forwarded.For", "x_forwarded-for",
+        "X_Request_Id",
+        "Content_Length", "Transfer_Encoding", "CONTENT_TYPE", "X!Forwarded!For",
     ]
 
     @Test func whatNobodyVouchesForDoesNotReachAnInstance() throws {
@@ -121,16 +149,19 @@ import Testing
             let serverpy = try Serverpy(
                 StubInstance.service([stub.port]), forwarders: 1, general: ", \"trusted_proxies\": [\"\(trusted)\"]"
             ).ready()
-            let fields = Self.vouched.map { "\($0): 6.6.6.6\r\n" }.joined() + "X-Forwarded: kept\r\nX-Real: kept\r\n"
+            let fields =
+                (Self.vouched + Self.disguised).map { "\($0): 6.6.6.6\r\n" }.joined()
+                + "X-Forward: kept\r\nX_Real: kept\r\n"
             let client = try Client(port: serverpy.requests)
             try client.send(
-                "POST /a HTTP/1.1\r\nHost: h\r\n\(fields)Transfer-Encoding: chunked\r\n\r\n0\r\nX-Real-IP: 6.6.6.6\r\nX-Sum: 1\r\n\r\n"
+                "POST /a HTTP/1.1\r\nHost: h\r\n\(fields)Transfer-Encoding: chunked\r\n\r\n0\r\nX-Real-IP: 6.6.6.6\r\nContent_Length: 1\r\nX-Sum: 1\r\n\r\n"
             )
             #expect(try client.read().status == 200)
             for name in Self.vouched {
                 #expect(values(stub.received[0], name).isEmpty != isPassed, "\(name) \(trusted)")
             }
-            #expect(stub.received[0].contains("X-Forwarded: kept\r\n") && stub.received[0].contains("X-Real: kept\r\n"))
+            for name in Self.disguised { #expect(values(stub.received[0], name).isEmpty, "\(name) \(trusted)") }
+            #expect(stub.received[0].contains("X-Forward: kept\r\n") && stub.received[0].contains("X_Real: kept\r\n"))
             #expect(stub.trailers == ["X-Sum: 1\r\n"])
         }
     }
@@ -140,6 +171,11 @@ import Testing
             ("X-Request-Id: \r\n", nil), ("X-Request-Id: \r\nX-Request-Id: mine\r\n", "mine"),
             ("X-Request-Id: one\r\nX-Request-Id: two\r\n", "one"),
             ("X-Request-Id: \(String(repeating: "x", count: 200))\r\n", nil), ("X-Request-Id: mine\r\n", "mine"),
+            ("X-Request-Id: a,b\r\n", nil), ("X-Request-Id: a b\r\n", nil), ("X-Request-Id: \u{e9}\r\n", nil),
+            (
+                "X-Request-Id: 0af7651916cd43dd-8448eb211c80319c/1+2=:@;.~\r\n",
+                "0af7651916cd43dd-8448eb211c80319c/1+2=:@;.~"
+            ),
             ("", nil),
         ] as [(String, String?)])
     func oneIdentityGoesOnAndItIsTheOneThatIsTold(_ fields: String, _ given: String?) throws {

@@ -106,17 +106,46 @@ import Testing
         }
     }
 
+    /// A client that is still sending gets to see the answer (RFC 9112 9.6).
+    @Test(arguments: ["POST /health", "PUT /stats", "GET /health", "POST /nothing"])
+    func anAnswerReachesWhoeverIsStillSending(_ line: String) throws {
+        try with { serverpy in
+            let client = try Client(port: serverpy.discovery)
+            let body = [UInt8](repeating: 0x78, count: 5_000_000)
+            try client.send("\(line) HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.count)\r\n\r\n")
+            try client.send(body)
+            let answer = try client.read()
+            #expect(answer.status == (line.contains("GET") ? 200 : line.contains("nothing") ? 404 : 405))
+            #expect(answer.values("Connection") == ["close"])
+        }
+    }
+
+    @Test func anErrorToHEADHasNoBodyWhateverStandsBeforeIt() throws {
+        try with { serverpy in
+            let client = try Client(port: serverpy.discovery)
+            try client.send("\r\nHEAD /health HTTP/1.1\r\n\r\n")
+            #expect(try client.readToEnd().hasSuffix("\r\n\r\n"))
+            let old = try Client(port: serverpy.discovery)
+            try old.send("GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            #expect(try old.readToEnd().contains("Connection: close\r\n"))
+        }
+    }
+
     /// For whom a request is: an absolute target's authority counts instead of Host (RFC 9112, 3.2.2).
     @Test(arguments: [
-        ("/ready", "localhost", 200), ("/ready", "127.0.0.1:7", 200), ("/ready", "[::1]", 200), ("/ready", "evil.test", 421),
+        ("/ready", "localhost", 200), ("/ready", "127.0.0.1:7", 200), ("/ready", "[::1]", 200),
+        ("/ready", "evil.test", 421),
         ("/ready", "localhost.", 200), ("/ready", "localhost.evil.test", 421), ("/ready", "127.0.0.1.evil.test", 421),
         ("/ready", "evil.test:localhost", 400), ("/ready", "a@localhost", 400),
         ("http://evil.test/ready", "localhost", 421), ("http://evil.test/ready", "evil.test", 421),
         ("http://localhost/ready", "evil.test", 200), ("http://localhost/ready", "localhost", 200),
-        ("http://localhost:99/ready", "localhost", 200), ("http://LOCALHOST/ready", "x", 200), ("http://[::1]/ready", "x", 200),
+        ("http://localhost:99/ready", "localhost", 200), ("http://LOCALHOST/ready", "x", 200),
+        ("http://[::1]/ready", "x", 200),
         ("http://localhost@evil.test/ready", "localhost", 400), ("http://evil.test@localhost/ready", "localhost", 400),
-        ("http://evil.test", "localhost", 421), ("https://evil.test/ready", "localhost", 421), ("HTTP://evil.test/ready", "localhost", 421),
-        ("http:///ready", "localhost", 400), ("ftp://localhost/ready", "localhost", 400), ("//evil.test/ready", "localhost", 404),
+        ("http://evil.test", "localhost", 421), ("https://evil.test/ready", "localhost", 421),
+        ("HTTP://evil.test/ready", "localhost", 421),
+        ("http:///ready", "localhost", 400), ("ftp://localhost/ready", "localhost", 400),
+        ("//evil.test/ready", "localhost", 404),
     ])
     func theHTTPPortIsForThoseWhoNameIt(_ target: String, _ host: String, _ status: UInt16) throws {
         let sample = try Sample("one")

@@ -113,4 +113,44 @@ import Testing
         #expect(refused.status == 1 && refused.errors.contains("could not be written"), "\(refused)")
         #expect(try names(serverpy) == ["one", "two"])
     }
+
+    /// When the time for a drain is over, nobody takes a part of an answer for the whole, and each exchange has its line.
+    @Test func whatIsCutAtTheEndIsSeenToBeCut() throws {
+        let part = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
+        let stub = try StubInstance { head, _ in
+            head.contains("/a/tunnel")
+                ? .echo("HTTP/1.1 101 Up\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n") : .pieces([part, "0\r\n\r\n"])
+        }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port]), forwarders: 1,
+            general: ", \"drain_timeout\": 0.2, \"access_log\": \"stderr\""
+        ).ready()
+        let (old, new, tunnel) = (
+            try Client(port: serverpy.requests), try Client(port: serverpy.requests),
+            try Client(port: serverpy.requests)
+        )
+        try old.send("GET /a/old HTTP/1.0\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        stub.release()
+        #expect(try old.readSome(until: "part").contains("200 OK"))
+        try new.send("GET /a/new HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(stub.waitForRequest())
+        stub.release()
+        #expect(try new.readSome(until: "part\r\n").contains("200 OK"))
+        try tunnel.send("GET /a/tunnel HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        #expect(try tunnel.readSome(until: "\r\n\r\n").contains(" 101 "))
+        serverpy.running.signal(.terminate)
+        // Without a length the end of the connection is the end of the answer: only a reset is another.
+        #expect(throws: (any Error).self) { try old.readToEnd() }
+        #expect(throws: (any Error).self) { try tunnel.readToEnd() }
+        #expect(try !new.readToEnd().hasSuffix("0\r\n\r\n"))
+        #expect(serverpy.running.waitForExit() != nil)
+        for path in ["/a/old", "/a/new", "/a/tunnel"] {
+            #expect(
+                serverpy.running.errors.contains { $0.contains(path) && $0.contains(" cut") },
+                "\(path): \(serverpy.running.errors)")
+        }
+        stub.release()
+        stub.release()
+    }
 }

@@ -20,7 +20,9 @@ import Testing
 
     /// Connections that a burst has left at one service make room for requests to another.
     @Test func connectionsThatRestMakeRoomForAnotherService() throws {
-        let (one, two) = (try StubInstance { _, _ in .pieces([Self.ok]) }, try StubInstance { _, _ in .pieces([Self.ok]) })
+        let (one, two) = (
+            try StubInstance { _, _ in .pieces([Self.ok]) }, try StubInstance { _, _ in .pieces([Self.ok]) }
+        )
         let serverpy = try start(service("one", one.port) + "," + service("two", two.port), descriptors: 256)
         for (name, stub) in [("one", one), ("two", two), ("one", one)] {
             // All at once, so that each needs a connection of its own.
@@ -64,5 +66,17 @@ import Testing
         #expect(answer.status == 503)
         #expect(answer.text.contains("all \(clients.count - 1) connections to instances"), "\(answer.text)")
         for _ in clients { stub.release() }
+    }
+
+    /// Whoever connects and says nothing is idle, too.
+    @Test func clientsThatSayNothingMakeRoomForThoseThatAsk() throws {
+        let stub = try StubInstance { _, _ in .bytes(Self.ok) }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port]), forwarders: 1, general: ", \"limits\": {\"connections\": 8}"
+        ).ready()
+        let silent = try (0..<8).map { _ in try Client(port: serverpy.requests) }
+        #expect(Eventually.holds { (try? Client.get(serverpy.requests, "/a").status) == 200 })
+        for _ in 0..<5 { #expect(try Client.get(serverpy.requests, "/a").status == 200) }
+        withExtendedLifetime(silent) {}
     }
 }

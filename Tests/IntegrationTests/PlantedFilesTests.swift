@@ -15,7 +15,8 @@ import Testing
             case .directory:
                 try manager.createDirectory(atPath: path, withIntermediateDirectories: false)
                 try Data("x".utf8).write(to: URL(fileURLWithPath: path + "/x"))
-            case .link: try manager.createSymbolicLink(atPath: path, withDestinationPath: path + "-victim")
+            case .link:
+                try manager.createSymbolicLink(atPath: path, withDestinationPath: path + "-victim")
                 try Data("not ours\n".utf8).write(to: URL(fileURLWithPath: path + "-victim"))
             case .danglingLink: try manager.createSymbolicLink(atPath: path, withDestinationPath: "/nowhere/at/all")
             case .loop: try manager.createSymbolicLink(atPath: path, withDestinationPath: path)
@@ -24,7 +25,8 @@ import Testing
                 let short = "/tmp/" + String(SystemRandom.word(), radix: 36)
                 try UnixSocket.bind(.stream, path: short).close()
                 try manager.moveItem(atPath: short, toPath: path)
-            case .garbage: try Data((0..<300).map { _ in UInt8.random(in: 0...255) }).write(to: URL(fileURLWithPath: path))
+            case .garbage:
+                try Data((0..<300).map { _ in UInt8.random(in: 0...255) }).write(to: URL(fileURLWithPath: path))
             case .empty: try Data().write(to: URL(fileURLWithPath: path))
             case .zeros: try Data(count: 65).write(to: URL(fileURLWithPath: path))
             case .large: try Data(repeating: 0x37, count: 200_000).write(to: URL(fileURLWithPath: path))
@@ -41,13 +43,15 @@ import Testing
         let state = states + "/" + (try #require(try Files.list(states).first))
         for name in names { try plant.make(state + "/" + name) }
         try FileManager.default.createDirectory(
-            atPath: serverpy.runtimeDirectory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+            atPath: serverpy.runtimeDirectory, withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o700])
         for name in runtime { try plant.make(serverpy.runtimeDirectory + "/" + name) }
         for round in ["first", "second"] {
             let running = try Running(
                 program: "serverpyctl",
                 arguments: [
-                    "start", "-c", serverpy.directory + "/c.json", "--runtime-dir", serverpy.runtimeDirectory, "--state-dir",
+                    "start", "-c", serverpy.directory + "/c.json", "--runtime-dir", serverpy.runtimeDirectory,
+                    "--state-dir",
                     states, "--forwarders", "1",
                 ])
             defer { running.signal(.kill) }
@@ -72,13 +76,18 @@ import Testing
     @Test(arguments: Plant.allCases.map(\.rawValue)) func theRuntimeDirectory(_ plant: String) throws {
         try start(
             #require(Plant(rawValue: plant)), [],
-            runtime: ["discovery.sock", "control.sock", "notify.sock", "log", "log.1", "counters.0000", "counters.0123456789abcdef"])
+            runtime: [
+                "discovery.sock", "control.sock", "notify.sock", "log", "log.1", "counters.0000",
+                "counters.0123456789abcdef",
+            ])
     }
 
     /// Every number that the name of a file can hold.
     @Test(arguments: [
-        "history-09-ffffffffffffffff", "history-09-fffffffffffffffe", "history-09-7fffffffffffffff", "history-09-4000000000000000",
-        "history-99-0000000000000001", "history-63-0000000000000000", "history-00-0000000000000001", "history--1-0000000000000001",
+        "history-09-ffffffffffffffff", "history-09-fffffffffffffffe", "history-09-7fffffffffffffff",
+        "history-09-4000000000000000",
+        "history-99-0000000000000001", "history-63-0000000000000000", "history-00-0000000000000001",
+        "history--1-0000000000000001",
         "history-09-00000000000000001", "history-09-", "history-", "history-09-+000000000000001",
     ])
     func aNumberInTheNameOfAFileOfHistory(_ name: String) throws {
@@ -87,7 +96,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "18446744073709551615", "18446744073709551616", "9223372036854775807", "-1", "1e3", "0", "  7", "7\n\n", "99999999999999999999999",
+        "18446744073709551615", "18446744073709551616", "9223372036854775807", "-1", "1e3", "0", "  7", "7\n\n",
+        "99999999999999999999999",
     ])
     func aNumberInTheFileOfTheEpoch(_ text: String) throws {
         let sample = try Sample("one")

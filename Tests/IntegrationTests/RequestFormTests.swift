@@ -223,6 +223,10 @@ import Testing
             ("/s///x", "/x"),
             ("/s//", "/"), ("http://h/s//evil.com", "/evil.com"), ("/s//?//q", "/?//q"), ("/s/a//b", "/a//b"),
             ("/s/\\evil.com", nil), ("/s/%2fevil.com", nil), ("/s/%5Cevil.com", nil), ("/s//%2Fevil.com", nil),
+            ("/s/%09/evil.com", nil), ("/s/%0a%2fevil.com", nil), ("/s/%0D/x", nil), ("/s/%00/x", nil),
+            ("/s/%20%5cx", nil),
+            ("/s/;/evil.com", nil), ("/s/;a=b/evil.com", nil), ("/s/%09;x/%2f", nil), ("/s/;a/\\x", nil),
+            ("/s/%09x/y", "/%09x/y"), ("/s/;a", "/;a"), ("/s/%41//x", "/%41//x"),
         ] as [(String, String?)] {
             let client = try Client(port: serverpy.requests)
             try client.send("GET \(target) HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")

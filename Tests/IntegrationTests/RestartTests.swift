@@ -20,15 +20,19 @@ import Testing
         let dump = try Client.get(serverpy.discovery, "/dump").text
         let metrics = try Client.get(serverpy.discovery, "/metrics").text
         func text(_ name: String) throws -> String {
-            let rest = try #require(stats.components(separatedBy: "\"\(name)\":").dropFirst().first, "\(name) in \(stats)")
+            let rest = try #require(
+                stats.components(separatedBy: "\"\(name)\":").dropFirst().first, "\(name) in \(stats)")
             return String(rest.prefix { $0 != "," && $0 != "}" })
         }
         let line = try #require(
-            metrics.split(separator: "\n").first { $0.hasPrefix("serverpy_instance_polls_total") && $0.contains("outcome=\"ok\"") }
+            metrics.split(separator: "\n").first {
+                $0.hasPrefix("serverpy_instance_polls_total") && $0.contains("outcome=\"ok\"")
+            }
                 ?? metrics.split(separator: "\n").first { $0.hasPrefix("serverpy_instance_polls_total") })
         return Fields(
             polls: try #require(UInt64(text("polls"))), changes: try #require(UInt64(text("changes"))),
-            since: try text("since"), firstChecked: try text("check_start_time"), lastChecked: try text("last_checked_at"),
+            since: try text("since"), firstChecked: try text("check_start_time"),
+            lastChecked: try text("last_checked_at"),
             packets: dump.components(separatedBy: "\"start_time\":").dropFirst().map { String($0.prefix(26)) },
             metric: try #require(line.split(separator: " ").last.flatMap { UInt64($0) }))
     }
@@ -44,10 +48,14 @@ import Testing
         let state = serverpy.directory + "/state/" + (try #require(try Files.list(serverpy.directory + "/state").first))
         // A write of history that began after `before` has it.
         for _ in 0..<2 {
-            let size = try Files.list(state).filter { $0.hasPrefix("history-") }.map { try Files.status(state + "/" + $0).size }
+            let size = try Files.list(state).filter { $0.hasPrefix("history-") }.map {
+                try Files.status(state + "/" + $0).size
+            }
             #expect(
                 Eventually.holds {
-                    (try? Files.list(state).filter { $0.hasPrefix("history-") }.map { try Files.status(state + "/" + $0).size })
+                    (try? Files.list(state).filter { $0.hasPrefix("history-") }.map {
+                        try Files.status(state + "/" + $0).size
+                    })
                         != size
                 })
         }
@@ -56,7 +64,8 @@ import Testing
         Signal(way == "kill" ? SIGKILL : SIGTERM).send(to: discoveryd)
         #expect(Eventually.holds { (try? fields(serverpy).packets.count) ?? 0 >= before.packets.count })
         let after = try fields(serverpy)
-        #expect(after.since == before.since && after.firstChecked == before.firstChecked && after.changes == before.changes)
+        #expect(
+            after.since == before.since && after.firstChecked == before.firstChecked && after.changes == before.changes)
         #expect(after.packets.starts(with: before.packets), "history is whole")
         #expect(after.lastChecked >= before.lastChecked, "\(after.lastChecked) after \(before.lastChecked)")
         #expect(after.polls < 20 && after.metric < 20, "counted by each process from 0: \(after.polls)")

@@ -67,7 +67,8 @@ import Testing
         let publisher = try Publisher(instances)
         let free = try refusing()
         let forwarder = try Running(
-            program: "forwarderd", arguments: ["--runtime-dir", publisher.directory, "--listen", "127.0.0.1:\(free.port)"])
+            program: "forwarderd",
+            arguments: ["--runtime-dir", publisher.directory, "--listen", "127.0.0.1:\(free.port)"])
         defer { forwarder.signal(.kill) }
         #expect(Eventually.holds { (try? Client.get(free.port, "/a").status) == 200 }, "\(forwarder.errors)")
         try body(free.port)
@@ -75,7 +76,9 @@ import Testing
     }
 
     @Test(arguments: ["GET", "POST"]) func anAddressThatRefusesCostsNoRequest(_ method: String) throws {
-        let (one, two) = (try StubInstance { _, _ in .bytesAndClose(Self.ok) }, try StubInstance { _, _ in .bytesAndClose(Self.ok) })
+        let (one, two) = (
+            try StubInstance { _, _ in .bytesAndClose(Self.ok) }, try StubInstance { _, _ in .bytesAndClose(Self.ok) }
+        )
         try with([[try refusing(), .loopback(port: one.port), .loopback(port: two.port)]]) { port throws in
             for _ in 0..<60 {
                 let client = try Client(port: port)
@@ -83,6 +86,30 @@ import Testing
                 #expect(try client.read().status == 200)
             }
             #expect(one.received.count >= 20 && two.received.count >= 20, "both that serve take their part")
+        }
+    }
+
+    /// Connected to, it takes a request and hangs up: what may be asked twice goes to the next address.
+    @Test(arguments: [false, true]) func anAddressThatHangsUpCostsNoRequestThatMayBeRepeated(_ resets: Bool) throws {
+        let stub = try StubInstance { _, _ in .bytesAndClose(Self.ok) }
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        try listener.setNonBlocking(false)
+        defer { Socket.shutdownBoth(listener) }
+        Thread.detachNewThread {
+            while let (peer, _) = try? Socket.accept(listener) {
+                try? peer.setNonBlocking(false)
+                var bytes = [UInt8](repeating: 0, count: 4096)
+                var span = bytes.mutableSpan
+                _ = peer.receive(into: &span)
+                if resets { Socket.resetOnClose(peer) }
+                peer.close()
+            }
+        }
+        try with([[try #require(try Socket.localAddress(listener)), .loopback(port: stub.port)]]) { port in
+            for _ in 0..<40 {
+                let status = try Client.get(port, "/a").status
+                #expect(status == 200)
+            }
         }
     }
 

@@ -7,7 +7,8 @@ import Testing
     /// All but those that nobody can catch, those that say that the program itself is broken, and those that stop or end it by intent.
     private static let harmless: [Int32] = (1...64).filter {
         ![
-            SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGINT, SIGTERM, SIGQUIT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+            SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGINT, SIGTERM, SIGQUIT, SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+            SIGTRAP,
             SIGABRT, SIGSYS, 32, 33,
         ].contains($0)
     }
@@ -18,7 +19,9 @@ import Testing
 
     /// Whether it has decided what it does with signals: until then the system's rules hold, for any program.
     private func hasBegun(_ pid: Int32) -> Bool {
-        let status = (try? Files.read("/proc/\(pid)/status", maxBytes: 65_536)).map { String(decoding: $0, as: UTF8.self) }
+        let status = (try? Files.read("/proc/\(pid)/status", maxBytes: 65_536)).map {
+            String(decoding: $0, as: UTF8.self)
+        }
         // What it blocks it may have from its parent; what it ignores comes right behind.
         let ignored = status?.split(separator: "\n").first { $0.hasPrefix("SigIgn:") }?.split(separator: "\t").last
         return (ignored.flatMap { UInt64($0, radix: 16) } ?? 0) & 1 << (UInt64(SIGXFSZ) - 1) != 0
@@ -55,15 +58,20 @@ import Testing
                 return hit.count >= 2
             })
         try serverpy.ready()
-        #expect(Set(try serverpy.processes().map(\.pid)) == hit, "nobody had to be started again: \(serverpy.running.errors)")
+        #expect(
+            Set(try serverpy.processes().map(\.pid)) == hit,
+            "nobody had to be started again: \(serverpy.running.errors)")
         #expect(serverpy.stop() == 0)
     }
 
     /// A foreground command ends with its terminal, and leaves nothing behind.
-    @Test(arguments: [Signal.hangUp, .terminate, .quit, .interrupt]) func aForegroundCommandEnds(_ signal: Signal) throws {
+    @Test(arguments: [Signal.hangUp, .terminate, .quit, .interrupt]) func aForegroundCommandEnds(_ signal: Signal)
+        throws
+    {
         let demo = try Running(program: "serverpyctl", arguments: ["demo", "--forwarders", "1"])
         #expect(demo.waitForError("ready: request processor on ") != nil)
-        let place = try #require(demo.waitForError("nc -U ")?.split(separator: " ").last?.split(separator: "/run/").first)
+        let place = try #require(
+            demo.waitForError("nc -U ")?.split(separator: " ").last?.split(separator: "/run/").first)
         demo.signal(signal)
         #expect(demo.waitForExit() == 0)
         #expect(!FileManager.default.fileExists(atPath: String(place)))
@@ -107,7 +115,9 @@ import Testing
             let before = Clock.monotonicNanoseconds() / 1000
             serverpy.running.signal(.hangUp)
             let begun = try #require(try messages(until: "RELOADING=1").last)
-            let time = begun.split(separator: "\n").first { $0.hasPrefix("MONOTONIC_USEC=") }.flatMap { UInt64($0.dropFirst(15)) }
+            let time = begun.split(separator: "\n").first { $0.hasPrefix("MONOTONIC_USEC=") }.flatMap {
+                UInt64($0.dropFirst(15))
+            }
             #expect(time.map { $0 >= before && $0 <= Clock.monotonicNanoseconds() / 1000 } == true, "\(begun)")
             let ended = try messages(until: "READY=1")
             #expect(ended.contains { $0.contains("STATUS=") }, "\(ended)")

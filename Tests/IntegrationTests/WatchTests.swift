@@ -11,7 +11,8 @@ import Testing
     }
 
     private func start(_ sample: Sample) throws -> Serverpy {
-        try Serverpy(StubInstance.service([sample.port], paths: "\"/hello\""), forwarders: 1, extra: ["--watch"]).ready()
+        try Serverpy(StubInstance.service([sample.port], paths: "\"/hello\""), forwarders: 1, extra: ["--watch"])
+            .ready()
     }
 
     /// A writer that truncates, writes something that is good by itself, and goes on later.
@@ -39,7 +40,9 @@ import Testing
     }
 
     /// Gone, a directory, a FIFO, without permission, broken: the old one holds, and a good one is taken when it comes.
-    @Test(arguments: ["gone", "directory", "pipe", "broken", "empty"]) func theOldOneHoldsUntilAGoodOneIsThere(_ kind: String) throws {
+    @Test(arguments: ["gone", "directory", "pipe", "broken", "empty"]) func theOldOneHoldsUntilAGoodOneIsThere(
+        _ kind: String
+    ) throws {
         let sample = try Sample("one")
         let serverpy = try start(sample)
         let path = serverpy.directory + "/c.json"

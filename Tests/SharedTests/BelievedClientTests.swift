@@ -70,6 +70,10 @@ import Testing
 
     @Test func aLongChainIsCutToItsNearestMembers() throws {
         let chain = (0..<1000).map { "2001:db8::\(String($0, radix: 16))" }.joined(separator: ",")
+        let last = try believed(
+            "X-Forwarded-For: 1.2.3.4, \((1...30).map { "10.0.0.\($0)" }.joined(separator: ","))\r\n")
+        #expect(text(last.address) == "1.2.3.4" && text(last.hops.first) == "1.2.3.4", "the client stays in it")
+        #expect(last.hops.count == Limits.forwardedHops && text(last.hops.last) == "10.0.0.30")
         let client = try believed("X-Forwarded-For: \(chain)\r\n")
         #expect(client.hops.count == Limits.forwardedHops)
         #expect(text(client.hops.last) == "[2001:db8::3e7]")

@@ -14,7 +14,9 @@ import Testing
         for name in names { #expect(!name.contains("/") && name.utf8.count < 128) }
     }
 
-    private func around(_ variables: [String: String], user: UInt32 = 7, home: String? = "/home/u") -> Directories.Surroundings {
+    private func around(_ variables: [String: String], user: UInt32 = 7, home: String? = "/home/u")
+        -> Directories.Surroundings
+    {
         var around = Directories.Surroundings()
         around.userID = user
         around.variable = { variables[$0] }
@@ -35,7 +37,8 @@ import Testing
 
     @Test(arguments: [
         (["RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": "/run/user/7"], "/run/a"),
-        (["XDG_RUNTIME_DIR": "/run/user/7/"], "/run/user/7/serverpy"), (["XDG_RUNTIME_DIR": "/run/user/8"], "/tmp/serverpy-7"),
+        (["XDG_RUNTIME_DIR": "/run/user/7/"], "/run/user/7/serverpy"),
+        (["XDG_RUNTIME_DIR": "/run/user/8"], "/tmp/serverpy-7"),
         (["RUNTIME_DIRECTORY": "", "XDG_RUNTIME_DIR": "/run/user/7"], "/run/user/7/serverpy"),
     ])
     func theRuntimeDirectoryIsTheFirstThatIsNamedAndOurs(_ variables: [String: String], _ path: String) {
@@ -44,7 +47,8 @@ import Testing
 
     @Test(arguments: [
         (["STATE_DIRECTORY": "/s//a/:/b", "XDG_STATE_HOME": "/x"], "/s/a"), (["XDG_STATE_HOME": "/x/"], "/x/serverpy"),
-        (["HOME": "/h"], "/h/.local/state/serverpy"), (["HOME": "", "XDG_STATE_HOME": ""], "/home/u/.local/state/serverpy"),
+        (["HOME": "/h"], "/h/.local/state/serverpy"),
+        (["HOME": "", "XDG_STATE_HOME": ""], "/home/u/.local/state/serverpy"),
     ])
     func theStateDirectoryIsTheFirstThatIsNamed(_ variables: [String: String], _ path: String) throws {
         #expect(try Directories.stateBase(nil, around(variables)) == path)
@@ -58,7 +62,9 @@ import Testing
     /// Never a place below /tmp that somebody else may have made first.
     @Test(arguments: [nil, "", "/", "relative"])
     func withoutAnyHomeItSaysSoAndHowToGiveOne(_ home: String?) {
-        let fault = #expect(throws: StartFault.self) { try Directories.stateBase(nil, around(["HOME": ""], home: home)) }
+        let fault = #expect(throws: StartFault.self) {
+            try Directories.stateBase(nil, around(["HOME": ""], home: home))
+        }
         #expect(fault.map { "\($0)" }?.contains("give one with --state-dir") == true)
     }
 

@@ -18,7 +18,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (EAGAIN, true), (EINTR, true), (ENOMEM, true), (ENOBUFS, true), (EPIPE, false), (ECONNRESET, false), (EBADF, false),
+        (EAGAIN, true), (EINTR, true), (ENOMEM, true), (ENOBUFS, true), (EPIPE, false), (ECONNRESET, false),
+        (EBADF, false),
         (EIO, false),
     ])
     func onlyWhatPassesByItselfIsPassing(_ code: Int32, _ passes: Bool) { #expect(Errno(code).isPassing == passes) }

@@ -87,8 +87,14 @@ import Testing
         ("c.json", "{\"meta-info\": {\"discovery_server_name\": no}}", "Text must be in \"\""),
         ("c.yaml", "s:\n  polling: {method: ping, frequency: ${F}}\n", "text with `${` must be in quotes here"),
         ("c.yaml", "s:\n  apis: [${F}]\n", "text with `${` must be in quotes here"),
-        ("c.yaml", "s:\n  servers:\u{a0}[h]\n  apis: [/a]\n", "line 2 holds the invisible character U+00A0, which is no space"),
-        ("c.yaml", "s:\n\u{2003} servers: [h]\n  apis: [/a]\n", "line 2 holds the invisible character U+2003, which is no space"),
+        (
+            "c.yaml", "s:\n  servers:\u{a0}[h]\n  apis: [/a]\n",
+            "line 2 holds the invisible character U+00A0, which is no space"
+        ),
+        (
+            "c.yaml", "s:\n\u{2003} servers: [h]\n  apis: [/a]\n",
+            "line 2 holds the invisible character U+2003, which is no space"
+        ),
     ])
     func whatEndsTheReadingSaysWhatToDo(_ name: String, _ text: String, _ words: String) {
         let found = headlines(text, name)
@@ -96,14 +102,20 @@ import Testing
     }
 
     /// A terminal or a log that shows a message obeys nothing in it.
-    @Test(arguments: ["h\u{1b}[31m", "h:\u{1b}[31mX", "h:80\nx: y", "[::1]\u{1b}x", "[\u{1b}", "::1\u{7}", "x\u{1b}://h", "h\u{9b}m"])
+    @Test(arguments: [
+        "h\u{1b}[31m", "h:\u{1b}[31mX", "h:80\nx: y", "[::1]\u{1b}x", "[\u{1b}", "::1\u{7}", "x\u{1b}://h", "h\u{9b}m",
+    ])
     func noMessageHoldsAControlCharacter(_ text: String) {
-        let escaped = text.unicodeScalars.map { $0.value < 0x20 || $0.value > 0x7e ? "\\u\(String(format16($0.value)))" : String($0) }.joined()
+        let escaped = text.unicodeScalars.map {
+            $0.value < 0x20 || $0.value > 0x7e ? "\\u\(String(format16($0.value)))" : String($0)
+        }.joined()
         let found = headlines(
             "{\"\(escaped)\": {\"servers\": [\"\(escaped)\"], \"polling\": {\"method\": \"\(escaped)\", \"\(escaped)\": 1}, \"apis\": [\"\(escaped)\"], \"balance\": {\"hash\": \"\(escaped)\"}}}",
             "c.json")
         #expect(!found.isEmpty)
-        for line in found { #expect(!line.unicodeScalars.contains { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }, "\(line)") }
+        for line in found {
+            #expect(!line.unicodeScalars.contains { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }, "\(line)")
+        }
     }
 
     private func format16(_ value: UInt32) -> String {

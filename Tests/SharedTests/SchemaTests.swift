@@ -17,7 +17,8 @@ import Testing
         "not a number from 1 to 65535", "not an IPv4 address", "is not an IPv6 address",
         "without bits set behind the prefix",
         "an IPv4 or IPv6 address is needed", "a time from", "a size from", "a host name has", "a part of a host name",
-        "an address has no", "it must", "a status code from", "at least one is needed beside", "the case of its letters",
+        "an address has no", "it must", "a status code from", "at least one is needed beside",
+        "the case of its letters",
     ]
 
     private enum Verdict: Equatable {

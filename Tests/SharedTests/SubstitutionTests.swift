@@ -53,15 +53,23 @@ import Testing
 
     /// What a merge or an alias brings has its text elsewhere: it is compared by that.
     @Test(arguments: [
-        ("x: &x {servers: [h], polling: {method: ping}, apis: [/x]}\ny: {<<: *x, apis: [/y]}\n'${HOST}': {<<: *x, apis: [/z]}\n", true),
-        ("k: &k {servers: [h], polling: {method: ping}, apis: [/x], host: &n keep}\n*n : {servers: [h], polling: {method: ping}, apis: [/y]}\n'${NO:-keep}': {servers: [h], polling: {method: ping}, apis: [/z]}\n", false),
+        (
+            "x: &x {servers: [h], polling: {method: ping}, apis: [/x]}\ny: {<<: *x, apis: [/y]}\n'${HOST}': {<<: *x, apis: [/z]}\n",
+            true
+        ),
+        (
+            "k: &k {servers: [h], polling: {method: ping}, apis: [/x], host: &n keep}\n*n : {servers: [h], polling: {method: ping}, apis: [/y]}\n'${NO:-keep}': {servers: [h], polling: {method: ping}, apis: [/z]}\n",
+            false
+        ),
     ])
     func aliasesAndMergesStandBesideReplacements(_ text: String, _ isGood: Bool) {
         do throws(ConfigurationFile.Refusal) {
             _ = try read(text)
             #expect(isGood)
         } catch {
-            #expect(!isGood && error.headlines.count == 1 && error.headlines[0].contains("`keep` is there twice"), "\(error.headlines)")
+            #expect(
+                !isGood && error.headlines.count == 1 && error.headlines[0].contains("`keep` is there twice"),
+                "\(error.headlines)")
         }
     }
 

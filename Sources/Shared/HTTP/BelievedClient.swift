@@ -39,15 +39,27 @@ public struct BelievedClient: Equatable, Sendable {
         let fromEnd = place.map { chain.count - 1 - $0 } ?? 0
         isSecure = Self.member(.xForwardedProto, fields, bytes, fromEnd).flatMap(Self.scheme)
         host = Self.member(.xForwardedHost, fields, bytes, fromEnd).flatMap(Self.authority)
-        let own = forwarded.flatMap { hops in Self.client(hops, trusts).map { hops[$0...] } }
+        // An element needs no `for`: the nearest one with a fact says it.
+        let own = forwarded.map { hops in hops[(Self.client(hops, trusts) ?? hops.startIndex)...] }
         let said = (isSecure: own?.lazy.compactMap(\.isSecure).first, host: own?.lazy.compactMap(\.host).first)
         if isSecure == nil { isSecure = said.isSecure }
         if host == nil { host = said.host }
-        hops = chain.suffix(Limits.forwardedHops).map(\.name)
-        if let own, let first = own.first {
+        hops = Self.written(chain, client: place)
+        if let own, let forwarded {
+            let isSameChain = listed.isEmpty || forwarded.map(\.name) == listed.map(\.name)
             keepsForwarded =
-                first.address.map { Array($0.host.utf8) } == address && said.isSecure == isSecure && said.host == host
+                isSameChain && place != nil && said.isSecure == isSecure && said.host == host
+                && own.first == forwarded.first
         }
+    }
+
+    /// The chain as it is written anew: where there is more than fits, the client stays in it.
+    private static func written(_ chain: [Hop], client: Int?) -> [[UInt8]] {
+        // An element of Forwarded without `for` names nobody.
+        let named = chain.map(\.name).filter { !$0.isEmpty }
+        guard named.count > Limits.forwardedHops, let client else { return named.suffix(Limits.forwardedHops) }
+        let behind = chain[(client + 1)...].map(\.name).filter { !$0.isEmpty }
+        return [chain[client].name] + behind.suffix(Limits.forwardedHops - 1)
     }
 
     /// The place of the client in a chain; nil: the chain does not say who it is.
@@ -122,11 +134,13 @@ public struct BelievedClient: Equatable, Sendable {
         let end = start + count
         var result: [Hop] = []
         var element: Hop?
+        var seen: Set<String> = []
         while true {
             skipBlanks(bytes, &index, end)
             if index < end, bytes[index] != 0x2c, bytes[index] != 0x3b {
-                guard let (name, value) = pair(bytes, &index, end) else { return nil }
-                var present = element ?? hop([])
+                // Each name is there once in an element (RFC 7239 4).
+                guard let (name, value) = pair(bytes, &index, end), seen.insert(name).inserted else { return nil }
+                var present = element ?? Hop(name: [])
                 switch name {
                 case "for":
                     let node = hop(value)
@@ -142,6 +156,7 @@ public struct BelievedClient: Equatable, Sendable {
             if isEnd || bytes[index] == 0x2c {
                 if let element { result.append(element) }
                 element = nil
+                seen = []
                 if isEnd { return result }
             } else if bytes[index] != 0x3b {
                 return nil

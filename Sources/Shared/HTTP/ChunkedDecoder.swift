@@ -226,12 +226,14 @@ public struct ChunkedDecoder: Sendable {
 }
 
 extension ChunkedDecoder {
-    /// Fields of authentication and of what the content is, which a trailer comes too late for and must not change (RFC 9110
-    /// 6.5.1). `name` is in lower case.
+    /// Fields of authentication, of what the content is, of control and of conditions, which a trailer comes too late for and must
+    /// not change (RFC 9110 6.5.1). `name` is in lower case.
     private static func isForHeads(_ name: [UInt8]) -> Bool {
         [
             "authorization", "cookie", "set-cookie", "www-authenticate", "content-type", "content-encoding",
-            "content-range",
+            "content-range", "content-location", "content-language", "content-disposition", "cache-control", "pragma",
+            "expires", "age", "vary", "location", "retry-after", "range", "if-match", "if-none-match", "if-range",
+            "if-modified-since", "if-unmodified-since", "accept-encoding", "prefer", "x-http-method-override",
         ]
         .contains { name.elementsEqual($0.utf8) }
     }

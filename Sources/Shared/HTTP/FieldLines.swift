@@ -182,7 +182,7 @@ public struct FieldLines: Sendable {
             if isZero { maxForwardsIsZero = true }
         case .date: hasDate = true
         case .xRequestID:
-            if requestIDIndex < 0, valueCount > 0, valueCount <= Limits.requestIDBytes {
+            if requestIDIndex < 0, Grammar.isRequestID(bytes, valueStart, valueCount) {
                 requestIDIndex = lines.count &- 1
             }
         case .keepAlive: keepAliveIndex = lines.count &- 1
@@ -191,7 +191,8 @@ public struct FieldLines: Sendable {
                 if bytes.equalsIgnoringCase("trailers", at: start, count: count) { teTrailers = true }
             }
         case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost: hasForwarded = true
-        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings, .vouched:
+        case .other, .proxyConnection, .trailer, .proxyAuthenticate, .proxyAuthorization, .http2Settings, .vouched,
+            .disguised:
             break
         }
     }

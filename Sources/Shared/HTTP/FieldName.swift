@@ -7,12 +7,46 @@ public enum FieldName: UInt8, Sendable {
     /// What else speaks of whoever is asked for: passed on from a trusted sender only (`isVouched`).
     case vouched
 
+    /// What is another spelling of a name that decides here (`isDisguised`): it ends here, whoever has sent it.
+    case disguised
+
     /// The name that a range spells, case ignored.
     @inline(__always)
     static func classify(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> FieldName {
         let name = known(bytes, start, count)
         guard name == .other else { return name }
+        if isDisguised(bytes, start, count) { return .disguised }
         return isVouched(bytes, start, count) ? .vouched : .other
+    }
+
+    /// Whether a name becomes one of those that are written or judged here when `_` and other signs are taken for `-`, as servers do
+    /// that turn fields into variables (RFC 3875 4.1.18): beside the real one it would say something else.
+    private static func isDisguised(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
+        switch bytes[start] | 0x20 {
+        case 0x63, 0x66, 0x68, 0x74, 0x78: break
+        default: return false
+        }
+        var hasOther = false
+        for index in start..<start &+ count where !isPlain(bytes[index]) { hasOther = true }
+        guard hasOther else { return false }
+        for name: StaticString in [
+            "content-length", "transfer-encoding", "x-request-id", "x-forwarded-for", "x-forwarded-proto",
+            "x-forwarded-host", "forwarded", "connection", "content-type", "host",
+        ] where count == name.utf8CodeUnitCount {
+            var index = start
+            let isSame = name.allBytes { expected in
+                let byte = bytes[index]
+                index &+= 1
+                return expected == 0x2d ? byte == 0x2d || !isPlain(byte) : byte | 0x20 == expected
+            }
+            if isSame { return true }
+        }
+        return false
+    }
+
+    /// A letter, a digit or `-`.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        byte | 0x20 &- 0x61 < 26 || byte &- 0x30 < 10 || byte == 0x2d
     }
 
     /// Length first, so that most fields cost one comparison.
@@ -52,24 +86,33 @@ public enum FieldName: UInt8, Sendable {
         }
         switch bytes[start] | 0x20 {
         case 0x78:
-            if count > 12, begins("x-forwarded-", bytes, start) { return true }
+            if count >= 11, begins("x-forwarded", bytes, start) { return true }
             switch count {
+            case 6: return spells("x-host")
             case 8: return spells("x-scheme")
-            case 9: return spells("x-real-ip")
-            case 11: return spells("x-client-ip")
+            case 9: return spells("x-real-ip") || spells("x-arr-ssl")
+            case 11: return spells("x-client-ip") || spells("x-remote-ip")
             case 12: return spells("x-url-scheme")
-            case 13: return spells("x-rewrite-url")
-            case 14: return spells("x-original-url")
+            case 13: return spells("x-rewrite-url") || spells("x-remote-addr")
+            case 14: return spells("x-original-url") || spells("x-proxyuser-ip")
             case 15: return spells("x-original-host")
+            case 16: return spells("x-original-proto") || spells("x-originating-ip") || spells("x-azure-clientip")
+            case 17: return spells("x-original-method")
             case 19: return spells("x-cluster-client-ip")
-            case 24: return spells("x-original-forwarded-for")
+            case 20: return spells("x-http-host-override")
+            case 24: return spells("x-original-forwarded-for") || spells("x-envoy-external-address")
             default: return false
             }
-        case 0x63: return count == 9 ? spells("client-ip") : count == 16 && spells("cf-connecting-ip")
-        case 0x66: return count == 15 ? spells("front-end-https") : count == 16 && spells("fastly-client-ip")
+        case 0x63:
+            return spells("client-ip") || spells("client-cert") || spells("client-cert-chain")
+                || count >= 16 && begins("cf-connecting-ip", bytes, start)
+        case 0x66:
+            return spells("front-end-https") || spells("fastly-client-ip") || spells("fly-client-ip")
+                || spells("forwarded-for") || spells("forwarded-host") || spells("forwarded-proto")
         case 0x74: return count == 14 && spells("true-client-ip")
+        case 0x77: return count == 18 && spells("wl-proxy-client-ip")
         // What CGI would make of it decides where programs send their own requests (httpoxy, CVE-2016-5385).
-        case 0x70: return count == 5 && spells("proxy")
+        case 0x70: return count == 5 && spells("proxy") || spells("proxy-client-ip")
         default: return false
         }
     }

@@ -9,7 +9,9 @@ public struct Notifier: Sendable {
     /// Takes NOTIFY_SOCKET out of the environment, so that children do not speak for us. Without it, nobody is told.
     public init() {
         let isMeant = Process.environment("WATCHDOG_PID").map { $0 == String(Process.pid) } ?? true
-        let time = Process.environment("WATCHDOG_USEC").flatMap { DecimalDigits.parse($0.utf8) }.flatMap { $0 > 0 ? $0 : nil }
+        let time = Process.environment("WATCHDOG_USEC").flatMap { DecimalDigits.parse($0.utf8) }.flatMap {
+            $0 > 0 ? $0 : nil
+        }
         isWatched = isMeant && time != nil
         signGap =
             isMeant

@@ -126,7 +126,8 @@ public enum Files {
 
     /// Whether something has the place of a file that is not one, or one that we may not open: it can be set aside.
     public static func isMisplaced(_ error: Errno) -> Bool {
-        [.notRegular, .isDirectory, .tooManyLinks, .fileTooBig, Errno(ENOTEMPTY), .exists, Errno(EACCES)].contains(error)
+        [.notRegular, .isDirectory, .tooManyLinks, .fileTooBig, Errno(ENOTEMPTY), .exists, Errno(EACCES)].contains(
+            error)
     }
 
     /// Gives what is not what it should be another name, `NAME.damaged` or, where that is taken by a directory, one behind it.

@@ -103,18 +103,24 @@ public struct JSONReader: ~Copyable {
         if current == UInt8(ascii: ".") {
             kind = .number
             position += 1
-            if digits() == 0 { throw error("found \(found); a digit is needed after the point, and text must be in \"\"") }
+            if digits() == 0 {
+                throw error("found \(found); a digit is needed after the point, and text must be in \"\"")
+            }
         }
         if current == UInt8(ascii: "e") || current == UInt8(ascii: "E") {
             kind = .number
             position += 1
             if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
-            if digits() == 0 { throw error("found \(found); a digit is needed in the exponent, and text must be in \"\"") }
+            if digits() == 0 {
+                throw error("found \(found); a digit is needed in the exponent, and text must be in \"\"")
+            }
         }
         if kind == .number || position - start > 18 {
             let text = String(decoding: source[start..<position], as: UTF8.self)
             guard let value = Double(text), value.isFinite else {
-                throw error("the number is out of range; at most 1.7976931348623157e308 is allowed, and text must be in \"\"", at: start)
+                throw error(
+                    "the number is out of range; at most 1.7976931348623157e308 is allowed, and text must be in \"\"",
+                    at: start)
             }
         }
         if let byte = current, byte == 0x5f || byte == 0x2e || byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7a {

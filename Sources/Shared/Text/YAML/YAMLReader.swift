@@ -70,7 +70,8 @@ public struct YAMLReader: ~Copyable {
             if source[start] == 0x0a { lines += 1 }
         }
         var nearest: Int?
-        for index in start..<max(start, end) where source[index] == 0xc2 || source[index] == 0xe2 || source[index] == 0xe3 {
+        for index in start..<max(start, end)
+        where source[index] == 0xc2 || source[index] == 0xe2 || source[index] == 0xe3 {
             let bytes = source[index..<min(index + 3, source.count)]
             let isSpace =
                 bytes.starts(with: [0xc2, 0xa0]) || bytes.starts(with: [0xe3, 0x80, 0x80])
