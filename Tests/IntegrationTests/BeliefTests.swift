@@ -171,11 +171,6 @@ import Testing
             ("X-Request-Id: \r\n", nil), ("X-Request-Id: \r\nX-Request-Id: mine\r\n", "mine"),
             ("X-Request-Id: one\r\nX-Request-Id: two\r\n", "one"),
             ("X-Request-Id: \(String(repeating: "x", count: 200))\r\n", nil), ("X-Request-Id: mine\r\n", "mine"),
-            ("X-Request-Id: a,b\r\n", nil), ("X-Request-Id: a b\r\n", nil), ("X-Request-Id: \u{e9}\r\n", nil),
-            (
-                "X-Request-Id: 0af7651916cd43dd-8448eb211c80319c/1+2=:@;.~\r\n",
-                "0af7651916cd43dd-8448eb211c80319c/1+2=:@;.~"
-            ),
             ("", nil),
         ] as [(String, String?)])
     func oneIdentityGoesOnAndItIsTheOneThatIsTold(_ fields: String, _ given: String?) throws {

@@ -44,7 +44,7 @@ import Testing
             ("Forwarded: For=\"[2001:db8::7]:4711\" ; PROTO=HTTPS\r\n", "2001:db8::7", true, nil),
             ("Forwarded: for=6.6.6.6;proto=http, for=1.2.3.4;proto=https, for=10.0.0.9\r\n", "1.2.3.4", true, nil),
             ("Forwarded: for=1.2.3.4\r\nForwarded: for=10.0.0.9;proto=https\r\n", "1.2.3.4", true, nil),
-            ("Forwarded: for=_hidden;proto=https\r\n", "10.0.0.1", nil, nil),
+            ("Forwarded: for=_hidden;proto=https\r\n", "10.0.0.1", true, nil),
             ("Forwarded: for=\"1.2.3.4;proto=https\r\n", "10.0.0.1", nil, nil),
             ("Forwarded: for 1.2.3.4\r\n", "10.0.0.1", nil, nil), ("Forwarded: =x\r\n", "10.0.0.1", nil, nil),
             ("Forwarded: for=1.2.3.4 proto=https\r\n", "10.0.0.1", nil, nil),

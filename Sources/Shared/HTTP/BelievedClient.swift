@@ -39,8 +39,8 @@ public struct BelievedClient: Equatable, Sendable {
         let fromEnd = place.map { chain.count - 1 - $0 } ?? 0
         isSecure = Self.member(.xForwardedProto, fields, bytes, fromEnd).flatMap(Self.scheme)
         host = Self.member(.xForwardedHost, fields, bytes, fromEnd).flatMap(Self.authority)
-        // An element needs no `for`: the nearest one with a fact says it.
-        let own = forwarded.map { hops in hops[(Self.client(hops, trusts) ?? hops.startIndex)...] }
+        // Where the client is not named, the nearest element, which the sender itself has written, may say the rest.
+        let own = forwarded.map { hops in hops[(Self.client(hops, trusts) ?? hops.endIndex - 1)...] }
         let said = (isSecure: own?.lazy.compactMap(\.isSecure).first, host: own?.lazy.compactMap(\.host).first)
         if isSecure == nil { isSecure = said.isSecure }
         if host == nil { host = said.host }
@@ -57,7 +57,7 @@ public struct BelievedClient: Equatable, Sendable {
     private static func written(_ chain: [Hop], client: Int?) -> [[UInt8]] {
         // An element of Forwarded without `for` names nobody.
         let named = chain.map(\.name).filter { !$0.isEmpty }
-        guard named.count > Limits.forwardedHops, let client else { return named.suffix(Limits.forwardedHops) }
+        guard let client, client < chain.count - Limits.forwardedHops else { return named.suffix(Limits.forwardedHops) }
         let behind = chain[(client + 1)...].map(\.name).filter { !$0.isEmpty }
         return [chain[client].name] + behind.suffix(Limits.forwardedHops - 1)
     }

@@ -182,7 +182,7 @@ public struct FieldLines: Sendable {
             if isZero { maxForwardsIsZero = true }
         case .date: hasDate = true
         case .xRequestID:
-            if requestIDIndex < 0, Grammar.isRequestID(bytes, valueStart, valueCount) {
+            if requestIDIndex < 0, valueCount > 0, valueCount <= Limits.requestIDBytes {
                 requestIDIndex = lines.count &- 1
             }
         case .keepAlive: keepAliveIndex = lines.count &- 1

@@ -23,19 +23,6 @@ public enum Grammar {
         ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe).contains(byte)
     }
 
-    /// Whether a range can be a request's id: not empty, not too long, visible ASCII without commas, which
-    /// would make two of it.
-    static func isRequestID(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
-        guard count > 0, count <= Limits.requestIDBytes else { return false }
-        for index in start..<start &+ count {
-            switch bytes[index] {
-            case 0...0x20, 0x2c, 0x7f...: return false
-            default: break
-            }
-        }
-        return true
-    }
-
     /// Bytes of a request target: visible ASCII without `#`: no control, space, DEL, non-ASCII.
     @inlinable @inline(__always)
     public static func isTarget(_ byte: UInt8) -> Bool { byte > 0x20 && byte < 0x7f && byte != 0x23 }
