@@ -80,6 +80,8 @@ public enum Limits {
     public static let acceptsAboveShare = 64
     public static let aboveShareMilliseconds: UInt64 = 20
     public static let instancesTriedPerRequest = 8
+    /// Connections that one request is tried on, addresses of one instance counted each, before it stays with instances.
+    public static let connectionsTriedPerRequest = 16
     public static let retryBudgetPercent = 20
     public static let retryBudgetMinimum = 3
 

@@ -42,7 +42,7 @@ struct AddressEvidence {
         return fallback
     }
 
-    /// Whether a request that could not connect has an address left to go to.
+    /// Whether a request that has failed at the addresses `tried` has one left to go to.
     static func hasMore(_ addresses: [SocketAddress], tried: [SocketAddress]) -> Bool {
         addresses.count > 1 && tried.count < Limits.instancesTriedPerRequest
             && addresses.contains { !tried.contains($0) }

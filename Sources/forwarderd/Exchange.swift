@@ -144,7 +144,8 @@ struct Exchange {
                 hasTriedFresh = true
                 return .freshConnection
             }
-            let hasNextAddress = tryAnotherAddress(addresses)
+            // `retry: off` is meant for whatever has been sent.
+            let hasNextAddress = tries > 1 && tryAnotherAddress(addresses)
             if !hasNextAddress {
                 exclude()
                 guard excluded.count < tries else { return .answer }
@@ -168,6 +169,7 @@ struct Exchange {
     private mutating func tryAnotherAddress(_ addresses: [SocketAddress]) -> Bool {
         guard let address, addresses.count > 1 else { return false }
         triedAddresses.append(address)
+        guard tries < Limits.connectionsTriedPerRequest else { return false }
         return AddressEvidence.hasMore(addresses, tried: triedAddresses)
     }
 
