@@ -58,6 +58,8 @@ public enum Limits {
     public static let instanceConnections = 131_072
     /// Beyond the limit of client connections: those that are being told 503.
     public static let refusedConnections = 64
+    /// Buffers that a second needs fewer than the one with the most, before memory is given back to the system: 4 MiB and more.
+    public static let buffersReturned = 256
     /// Idle connections noted at one time as those that make room for new ones.
     public static let evictedPerSearch = 256
     /// A client connection that has said nothing for so long makes room when there is none.

@@ -80,6 +80,8 @@ struct Forwarder: ~Copyable {
     /// When no half-closed exchange was found whose place could be taken.
     var nothingHalfClosedAt: UInt64 = 0
     var complaints = GatheredWarnings()
+    /// The most buffers that were lent at one time since memory was last given back to the system.
+    private var peakBuffers = 0
     /// Connections over the limit that are being told so.
     var refused = 0
 
@@ -177,6 +179,7 @@ struct Forwarder: ~Copyable {
             if instances.holds(token.slot, token.generation) { ejectionEnded(token.slot) }
         case .sweep:
             sweepIdleUpstreams()
+            returnBuffers()
             if counters.trouble != nil, counters.moveToFile(in: runtimeDirectory, index: subscriber.index) {
                 log.info("counters are kept in \(runtimeDirectory) again")
             }
@@ -199,6 +202,16 @@ struct Forwarder: ~Copyable {
             isRunning = false
         case .downstream, .upstream, .listener, .subscriber, .signals, .control: break
         }
+    }
+
+    /// A burst of slow readers is over: what the allocator holds for the next one goes back to the system. Not where bursts come again
+    /// and again.
+    private mutating func returnBuffers() {
+        let recent = requestBuffers.takePeak() + outputBuffers.takePeak()
+        peakBuffers = max(peakBuffers, recent)
+        guard peakBuffers - recent > Limits.buffersReturned else { return }
+        peakBuffers = recent
+        Process.returnFreeMemory()
     }
 
     private mutating func tellStatus() {

@@ -104,7 +104,9 @@ import Testing
             var careful = Exchange()
             careful.begin(instance: 0, upstream: 1)
             (careful.isIdempotent, careful.hasSent, careful.address) = (true, true, addresses[0])
-            #expect(careful.failed(fault, isReused: false, budget: true, tries: 1, addresses: addresses) == .answer, "`retry: off`")
+            #expect(
+                careful.failed(fault, isReused: false, budget: true, tries: 1, addresses: addresses) == .answer,
+                "`retry: off`")
             // Further moves are the budget's.
             if isIdempotent {
                 #expect(exchange.failed(fault, isReused: false, budget: false, addresses: addresses) == .answer)

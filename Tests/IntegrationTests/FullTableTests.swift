@@ -79,4 +79,27 @@ import Testing
         for _ in 0..<5 { #expect(try Client.get(serverpy.requests, "/a").status == 200) }
         withExtendedLifetime(silent) {}
     }
+
+    /// A burst of slow clients costs memory while it lasts.
+    @Test func memoryOfABurstGoesBackToTheSystem() throws {
+        let stub = try StubInstance { _, _ in .bytes(Self.ok) }
+        let serverpy = try Serverpy(StubInstance.service([stub.port]), forwarders: 1).ready()
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
+        func residentKilobytes() throws -> Int {
+            let status = String(decoding: try Files.read("/proc/\(forwarder)/status", maxBytes: 65_536), as: UTF8.self)
+            let line = status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+            return try #require(
+                line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) })
+        }
+        #expect(try Client.get(serverpy.requests, "/a").status == 200)
+        let before = try residentKilobytes()
+        do {
+            let clients = try (0..<600).map { _ in try Client(port: serverpy.requests) }
+            let part = "GET /a HTTP/1.1\r\nHost: h\r\nX: " + String(repeating: "x", count: 15_000)
+            for client in clients { try client.send(part) }
+            #expect(Eventually.holds { (try? residentKilobytes()) ?? 0 > before + 8_000 })
+            for client in clients { client.close() }
+        }
+        #expect(Eventually.holds { (try? residentKilobytes()) ?? .max < before + 4_000 }, "before: \(before) KiB")
+    }
 }

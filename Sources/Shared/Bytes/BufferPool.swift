@@ -12,6 +12,8 @@ public struct BufferPool: ~Copyable {
     private let keep: Int
     private var free: [UnsafeMutablePointer<UInt8>] = unsafe []
     public private(set) var lent = 0
+    /// The most that were lent since `takePeak`.
+    private var peak = 0
 
     public init(bufferBytes: Int, limit: Int, keep: Int) {
         precondition(bufferBytes > 0 && limit > 0 && keep >= 0)
@@ -27,8 +29,15 @@ public struct BufferPool: ~Copyable {
     public mutating func lease() -> Buffer {
         guard lent < limit else { return .none }
         lent &+= 1
+        if lent > peak { peak = lent }
         if let memory = unsafe free.popLast() { return unsafe Buffer(base: memory, capacity: bufferBytes) }
         return unsafe Buffer(base: .allocate(capacity: bufferBytes), capacity: bufferBytes)
+    }
+
+    /// The most that were lent at one time since the last question.
+    public mutating func takePeak() -> Int {
+        defer { peak = lent }
+        return peak
     }
 
     /// Takes a buffer back; `none` is accepted and ignored.
