@@ -20,8 +20,9 @@ public struct ConfigurationDifference: Equatable, Sendable {
                 continue
             }
             guard gathered.insert(kind).inserted else { continue }
-            let names = lines.lazy.filter { $0.hasPrefix(kind + " ") }.prefix(3).map {
-                String($0.dropFirst(kind.count + 1).prefix { $0 != " " || kind.hasSuffix("instance") })
+            let names = lines.lazy.filter { $0.hasPrefix(kind + " ") }.prefix(3).map { line in
+                let rest = line.dropFirst(kind.count + 1)
+                return String(rest[..<(rest.firstRange(of: " (")?.lowerBound ?? rest.endIndex)])
             }
             result.append("\(kind.prefix(1)) \(count) \(kind.dropFirst(2))s: \(names.joined(separator: ", ")) ...")
         }
