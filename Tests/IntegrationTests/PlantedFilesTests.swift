@@ -7,6 +7,12 @@ import Testing
     private enum Plant: String, CaseIterable {
         case pipe, directory, link, danglingLink, loop, socket, garbage, empty, zeros, large
 
+        /// What a link of this path leads to: a file of somebody else.
+        static func victim(_ path: String) -> String {
+            let slash = path.lastIndex(of: "/") ?? path.startIndex
+            return path[..<slash] + "/not-ours-" + path[path.index(after: slash)...]
+        }
+
         func make(_ path: String) throws {
             let manager = FileManager.default
             try? manager.removeItem(atPath: path)
@@ -16,8 +22,8 @@ import Testing
                 try manager.createDirectory(atPath: path, withIntermediateDirectories: false)
                 try Data("x".utf8).write(to: URL(fileURLWithPath: path + "/x"))
             case .link:
-                try manager.createSymbolicLink(atPath: path, withDestinationPath: path + "-victim")
-                try Data("not ours\n".utf8).write(to: URL(fileURLWithPath: path + "-victim"))
+                try manager.createSymbolicLink(atPath: path, withDestinationPath: Self.victim(path))
+                try Data("not ours\n".utf8).write(to: URL(fileURLWithPath: Self.victim(path)))
             case .danglingLink: try manager.createSymbolicLink(atPath: path, withDestinationPath: "/nowhere/at/all")
             case .loop: try manager.createSymbolicLink(atPath: path, withDestinationPath: path)
             case .socket:
@@ -62,8 +68,9 @@ import Testing
             running.signal(.terminate)
             #expect(running.waitForExit() == 0, "\(round) start with \(plant): \(running.errors)")
         }
-        for name in names where plant == .link {
-            #expect(try Files.read(state + "/" + name + "-victim", maxBytes: 99) == Array("not ours\n".utf8), "\(name)")
+        let places = names.map { state + "/" + $0 } + runtime.map { serverpy.runtimeDirectory + "/" + $0 }
+        for path in places where plant == .link {
+            #expect(try Files.read(Plant.victim(path), maxBytes: 9_999) == Array("not ours\n".utf8), "\(path)")
         }
     }
 
