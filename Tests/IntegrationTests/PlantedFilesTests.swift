@@ -5,7 +5,7 @@ import Testing
 /// Whatever has the name of a file of ours: a start says so in a line, sets it aside or goes without, serves, and ends when told to.
 @Suite struct PlantedFilesTests {
     private enum Plant: String, CaseIterable {
-        case pipe, directory, link, danglingLink, loop, socket, garbage, empty, zeros, large
+        case pipe, directory, link, danglingLink, loop, socket, garbage, empty, zeros, large, unreadable
 
         /// What a link of this path leads to: a file of somebody else.
         static func victim(_ path: String) -> String {
@@ -33,6 +33,10 @@ import Testing
                 try manager.moveItem(atPath: short, toPath: path)
             case .garbage:
                 try Data((0..<300).map { _ in UInt8.random(in: 0...255) }).write(to: URL(fileURLWithPath: path))
+            case .unreadable:
+                // Of root nothing is hidden: then it is garbage.
+                try Data("hidden\n".utf8).write(to: URL(fileURLWithPath: path))
+                try manager.setAttributes([.posixPermissions: 0], ofItemAtPath: path)
             case .empty: try Data().write(to: URL(fileURLWithPath: path))
             case .zeros: try Data(count: 65).write(to: URL(fileURLWithPath: path))
             case .large: try Data(repeating: 0x37, count: 200_000).write(to: URL(fileURLWithPath: path))
