@@ -110,8 +110,16 @@ struct Exchange {
     /// It moves further than that, which is counted in the service's retry budget.
     var isRetrying = false
     var excluded = ExclusionSet()
-    /// The address of the present try, and those of this instance that could not be connected to.
-    var address: SocketAddress?
+    /// Of an instance with several addresses: that of the present try. Of one address nothing is kept, which would cost memory in each
+    /// connection.
+    var address: SocketAddress? {
+        get { presentAddress.first }
+        set {
+            if let newValue { presentAddress = [newValue] } else if !presentAddress.isEmpty { presentAddress = [] }
+        }
+    }
+    private var presentAddress: [SocketAddress] = []
+    /// Those of the present instance that have failed.
     private(set) var triedAddresses: [SocketAddress] = []
     var tries = 0
     /// Waits for an instance with room.

@@ -14,16 +14,17 @@ extension Forwarder {
             downstreams[slot].request.replace(host.start, host.count, with: authority)
             downstreams[slot].requestHost?.count = authority.count
         }
+        let addresses = instances[instance].state.addresses
+        let before = fresh ? downstreams[slot].exchange.address ?? (addresses.count == 1 ? addresses[0] : nil) : nil
         let address =
-            fresh
-            ? downstreams[slot].exchange.address
-            : instances[instance].addresses.next(
-                instances[instance].state.addresses, tried: downstreams[slot].exchange.triedAddresses, now: loop.now)
+            before
+            ?? instances[instance].addresses.next(
+                addresses, tried: downstreams[slot].exchange.triedAddresses, now: loop.now)
         guard let address else {
             downstreams[slot].exchange.begin(instance: instance, upstream: -1)
             return judge(slot, .noAddress, isReused: false)
         }
-        downstreams[slot].exchange.address = address
+        downstreams[slot].exchange.address = addresses.count > 1 ? address : nil
         if !fresh, let upstream = takeIdle(instance, address, idempotent: downstreams[slot].exchange.isIdempotent) {
             attach(upstream, slot)
             upstreams[upstream].state = .busy

@@ -27,13 +27,13 @@ public struct ChunkedDecoder: Sendable {
     /// The trailer section's lines as they came, each with its CRLF.
     public private(set) var trailers: [UInt8] = []
     private let status: UInt16
-    private let maxFields: Int
+    private let maxFields: UInt16
 
     /// `status` is what a fault carries: 400 for requests, 502 for responses. `excluding`: names that the head's Connection
     /// nominated, in lower case. `maxFields`: trailer fields at most.
     public init(status: UInt16, excluding: [[UInt8]] = [], maxFields: Int = Limits.headFields) {
         self.status = status
-        self.maxFields = maxFields
+        self.maxFields = UInt16(clamping: maxFields)
         excluded = excluding
     }
 
@@ -206,7 +206,7 @@ public struct ChunkedDecoder: Sendable {
         var fields = FieldLines()
         var position = 0
         let side = status == 400 ? FieldLines.Side.request : .response
-        guard try fields.read(section.span, from: &position, side: side, maxFields: maxFields, isTrailer: true)
+        guard try fields.read(section.span, from: &position, side: side, maxFields: Int(maxFields), isTrailer: true)
         else {
             throw fault("malformed trailers")
         }
