@@ -68,7 +68,9 @@ import Testing
     @Test(arguments: [Signal.hangUp, .terminate, .quit, .interrupt]) func aForegroundCommandEnds(_ signal: Signal)
         throws
     {
-        let demo = try Running(program: "serverpyctl", arguments: ["demo", "--forwarders", "1"])
+        // Several at one time would take each other the ports that they prefer.
+        let demo = try Running(
+            program: "serverpyctl", arguments: ["demo", "--forwarders", "1", "--port", "0", "--discovery-port", "0"])
         #expect(demo.waitForError("ready: request processor on ") != nil)
         let place = try #require(
             demo.waitForError("nc -U ")?.split(separator: " ").last?.split(separator: "/run/").first)
