@@ -65,10 +65,11 @@ import Testing
     }
 
     /// A foreground command ends with its terminal, and leaves nothing behind.
-    @Test(arguments: [Signal.hangUp, .terminate, .quit, .interrupt]) func aForegroundCommandEnds(_ signal: Signal)
+    @Test(.serialized, arguments: [Signal.hangUp, .terminate, .quit, .interrupt])
+    func aForegroundCommandEnds(_ signal: Signal)
         throws
     {
-        // Several at one time would take each other the ports that they prefer.
+        // Several at one time would take each other the ports that they prefer, and those of their instances.
         let demo = try Running(
             program: "serverpyctl", arguments: ["demo", "--forwarders", "1", "--port", "0", "--discovery-port", "0"])
         #expect(demo.waitForError("ready: request processor on ") != nil)
