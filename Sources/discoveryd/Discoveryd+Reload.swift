@@ -5,12 +5,26 @@ extension Discoveryd {
     /// The HTTP port has moved; connections that stand go on.
     mutating func replaceAPIListener(_ listener: Descriptor) {
         loop.remove(apiListener)
-        // What waits in its queue would be reset with it.
-        for _ in 0..<Limits.apiConnections / Limits.acceptsPerTurn { _ = api.accept(apiListener, &loop) }
-        apiListener.close()
+        // What waits in its queue is served now; what is about to connect is waited for.
+        retireAPIListener()
+        retiringAPIListener = apiListener
+        acceptAll(retiringAPIListener)
+        _ = loop.schedule(EventKind.retireListener.token(), after: Limits.listenerRetiresMilliseconds)
         apiListener = listener
         noteAPIAddress()
         resumeAccepting(1)
+    }
+
+    /// Takes what has come to a replaced listener meanwhile, and closes it: what is left there would be reset.
+    mutating func retireAPIListener() {
+        guard retiringAPIListener.isOpen else { return }
+        acceptAll(retiringAPIListener)
+        retiringAPIListener.close()
+        retiringAPIListener = .none
+    }
+
+    private mutating func acceptAll(_ listener: Descriptor) {
+        for _ in 0..<Limits.apiConnections / Limits.acceptsPerTurn { _ = api.accept(listener, &loop) }
     }
 
     /// A configuration that the supervisor has checked; here it is checked again, because it decides here.

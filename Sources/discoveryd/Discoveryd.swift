@@ -27,6 +27,8 @@ struct Discoveryd: ~Copyable {
     private let signals: SignalQueue
     let subscriberListener: Descriptor
     var apiListener: Descriptor
+    /// The one before, until it is emptied.
+    var retiringAPIListener = Descriptor.none
     /// The socket file that we made ourselves and remove at the end.
     private let ownSocketPath: String?
     private var isRunning = true
@@ -261,7 +263,8 @@ struct Discoveryd: ~Copyable {
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
-            .resumeAccepting, .reloadTimeout, .reloadLook, .changePostTimeout, .pollRoom, .publishDue, .saveDue,
+            .resumeAccepting, .retireListener, .reloadTimeout, .reloadLook, .changePostTimeout, .pollRoom, .publishDue,
+            .saveDue,
             .historyDue, .snapshotDue, .inquiryDue:
             break
         }
@@ -347,6 +350,7 @@ struct Discoveryd: ~Copyable {
             publishTimer = .none
             registry.releaseDeferred(now: loop.now)
         case .resumeAccepting: resumeAccepting(token.slot)
+        case .retireListener: retireAPIListener()
         case .reloadTimeout: reloadTimedOut()
         case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)
         case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)

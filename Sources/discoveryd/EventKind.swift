@@ -20,6 +20,8 @@ enum EventKind: UInt8 {
     case heartbeat, firstRound
     /// Listeners that rested for want of descriptors.
     case resumeAccepting
+    /// A replaced listener is emptied and closed.
+    case retireListener
     /// The connection on which a change of status is posted, and its time-out.
     case changePost, changePostTimeout
     /// Not every forwarder has applied a reload in time; those that are not connected are looked at again.

@@ -10,7 +10,7 @@ struct Listeners {
     private var acceptedInWindow = 0
     private var isPaused = false
     /// Listeners that others have replaced: what waits in their queues is still ours, or closing them would reset it.
-    private var retiring: [Descriptor] = []
+    private(set) var retiring: [Descriptor] = []
 
     init(_ descriptors: [Descriptor]) { self.descriptors = descriptors }
 
@@ -70,7 +70,7 @@ struct Listeners {
         try start(loop)
     }
 
-    /// Those that no new connection comes to any more, for their queues to be emptied; whoever takes them closes them.
+    /// Those that have been replaced, for their queues to be emptied; whoever takes them closes them.
     mutating func takeRetiring() -> [Descriptor] {
         defer { retiring = [] }
         return retiring
@@ -94,11 +94,12 @@ extension Forwarder {
         } catch {
             pauseAccepting("the new listening socket cannot be registered: \(error)")
         }
-        // While other forwarders still hear the old one, clients that know no better still come.
+        // What waits is served now; what is about to connect is waited for.
+        for listener in listeners.retiring { acceptAll(listener) }
         _ = loop.schedule(EventKind.retireListeners.token(), after: Limits.listenerRetiresMilliseconds)
     }
 
-    /// Takes what waits in the queues of replaced listeners, and closes them. What has come to be refused there would be reset.
+    /// Takes what has come to the queues of replaced listeners meanwhile, and closes them: what is left there would be reset.
     mutating func retireListeners() {
         for listener in listeners.takeRetiring() {
             acceptAll(listener)

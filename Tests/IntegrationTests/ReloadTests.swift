@@ -139,13 +139,21 @@ import Testing
         #expect(back.status == 0 && back.output.contains("- 4000 services: "), "\(back.output.prefix(500))")
     }
 
-    /// Connections that wait at the old listener when it is replaced are served.
-    @Test func aListenerThatMovesLosesNoConnection() throws {
+    /// Connections that wait at the old listener when it is replaced, or come just then, are served.
+    @Test(arguments: ["request_processor", "discovery_server"]) func aListenerThatMovesLosesNoConnection(
+        _ server: String
+    )
+        throws
+    {
         let one = try Sample("one")
         let serverpy = try Serverpy(service([one])).ready()
-        let port = serverpy.requests
-        let fixed = ", \"request_processor_port\": \(port)"
-        let path = serverpy.directory + "/c.json"
+        let (port, path) =
+            server == "request_processor" ? (serverpy.requests, "/hello") : (serverpy.discovery, "/ready")
+        func configure(_ host: String) throws {
+            let text =
+                "{\(service([one])), \"meta-info\": {\"request_processor_port\": \(serverpy.requests), \"discovery_server_port\": \(serverpy.discovery), \"\(server)_host\": \"\(host)\"}}"
+            try Data(text.utf8).write(to: URL(fileURLWithPath: serverpy.directory + "/c.json"), options: .atomic)
+        }
         let isOver = Mutex(false)
         let results = Mutex<[String]>([])
         let finished = DispatchSemaphore(value: 0)
@@ -153,19 +161,14 @@ import Testing
             Thread.detachNewThread {
                 while !isOver.withLock({ $0 }) {
                     let result: String
-                    do { result = "\(try Client.get(port, "/hello").status)" } catch { result = "\(error)" }
+                    do { result = "\(try Client.get(port, path).status)" } catch { result = "\(error)" }
                     results.withLock { $0.append(result) }
                 }
                 finished.signal()
             }
         }
         for round in 0..<6 {
-            try serverpy.configure(service([one]), general: fixed)
-            if round % 2 == 0 {
-                let text = String(decoding: try Files.read(path, maxBytes: 1 << 20), as: UTF8.self)
-                let everywhere = text.replacingOccurrences(of: "\"request_processor_host\": \"127.0.0.1\", ", with: "")
-                try Data(everywhere.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-            }
+            try configure(round % 2 == 0 ? "0.0.0.0" : "127.0.0.1")
             let result = try serverpy.reload()
             #expect(result.status == 0, "\(result.errors)")
         }

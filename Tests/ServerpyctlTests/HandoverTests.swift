@@ -10,7 +10,8 @@ import Testing
         return Handover(
             program: "1.2.3", startedAt: 12, configurationPath: "/etc/serverpy/a \"b\".yaml",
             runtimeDirectory: "/run/serverpy", stateDirectory: "/var/lib/serverpy", madeDirectory: true, forwarders: 3,
-            hasFixedForwarders: true, mustReload: true, fingerprint: [1, -2, Int64.max], descriptors: descriptors,
+            hasFixedForwarders: true, mustReload: true, fingerprint: [1, -2, Int64.max],
+            ownListeners: ["requests"], descriptors: descriptors,
             children: [
                 .init(
                     role: .discoveryd, pid: 100, isReady: true, isStopping: false, control: 50, output: 51,

@@ -140,6 +140,26 @@ public enum Socket {
             socket.rawValue, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
     }
 
+    /// A listener takes no new connection from now on, whoever else holds it, and refuses none: what begins a connection (a SYN) is
+    /// dropped, and its client tries again a second later, elsewhere. What has begun is completed and can be accepted. Only so can a
+    /// listener be emptied and closed without a reset; socket(7), SO_ATTACH_FILTER. It cannot be taken back by closing.
+    public static func dropNewConnections(_ listener: Descriptor) throws(Errno) {
+        // Byte 13 of a TCP header holds the flags, 0x02 is SYN (RFC 9293 3.1): with it 0 bytes are kept, else all.
+        var program = [
+            sock_filter(code: UInt16(BPF_LD | BPF_B | BPF_ABS), jt: 0, jf: 0, k: 13),
+            sock_filter(code: UInt16(BPF_JMP | BPF_JSET | BPF_K), jt: 0, jf: 1, k: 2),
+            sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: 0),
+            sock_filter(code: UInt16(BPF_RET | BPF_K), jt: 0, jf: 0, k: .max),
+        ]
+        _ = try retrying {
+            unsafe program.withUnsafeMutableBufferPointer { filter in
+                var whole = unsafe sock_fprog(len: UInt16(clamping: filter.count), filter: filter.baseAddress)
+                return unsafe setsockopt(
+                    listener.rawValue, SOL_SOCKET, SO_ATTACH_FILTER, &whole, socklen_t(MemoryLayout<sock_fprog>.size))
+            }
+        }
+    }
+
     /// Bytes that were sent and that the peer has not acknowledged; tcp(7), SIOCOUTQ.
     public static func unacknowledgedBytes(_ socket: Descriptor) -> Int {
         var count: Int32 = 0

@@ -37,6 +37,8 @@ struct Handover: Equatable {
     var mustReload: Bool
     /// The configuration's file as it was when it was last read.
     var fingerprint: [Int64]
+    /// The names of the listeners that we have opened ourselves: no service manager holds them, too.
+    var ownListeners: Set<String>
     /// By the names below.
     var descriptors: [String: Int32]
     var children: [Place]
@@ -66,6 +68,10 @@ struct Handover: Equatable {
         writer.key("fingerprint")
         writer.beginArray()
         for word in fingerprint { writer.value(UInt64(bitPattern: word)) }
+        writer.endArray()
+        writer.key("own_listeners")
+        writer.beginArray()
+        for name in ownListeners.sorted() { writer.value(name) }
         writer.endArray()
         writer.key("descriptors")
         writer.beginArray()
@@ -143,7 +149,8 @@ struct Handover: Equatable {
             mustReload: root["must_reload"]?.boolean ?? false,
             fingerprint: (root["fingerprint"]?.elements.map({ $0 }) ?? []).map {
                 Int64(bitPattern: $0.unsigned ?? 0)
-            }, descriptors: descriptors,
+            },
+            ownListeners: Set(root["own_listeners"]?.elements.compactMap { $0.string } ?? []), descriptors: descriptors,
             children: children)
     }
 

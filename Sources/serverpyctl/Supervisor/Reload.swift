@@ -125,14 +125,14 @@ extension Supervisor {
             for child in children where child.role.isForwarder && child.isRunning && child.state != .stopping {
                 tell(child, .listeners, [done.requests])
             }
-            sockets.requests.close()
+            retire(sockets.requests, "requests")
             sockets.requests = done.requests
         }
         if done.discoveryHTTP.isOpen {
             for child in children where child.role == .discoveryd && child.isRunning {
                 tell(child, .listeners, [done.discoveryHTTP])
             }
-            sockets.discoveryHTTP.close()
+            retire(sockets.discoveryHTTP, "discovery-http")
             sockets.discoveryHTTP = done.discoveryHTTP
         }
         if !settings.hasFixedForwarders {
@@ -144,6 +144,17 @@ extension Supervisor {
         retiring = done
         _ = loop.schedule(
             Token(kind: EventKind.listenersRetired.rawValue), after: 2 * Limits.listenerRetiresMilliseconds)
+    }
+
+    /// Gives up a listener that has been replaced: clients are taken at the new one already. One that a service manager holds, too, is
+    /// not touched.
+    private mutating func retire(_ listener: Descriptor, _ name: String) {
+        if !sockets.ownListeners.insert(name).inserted {
+            do throws(Errno) { try Socket.dropNewConnections(listener) } catch {
+                log.warning("connections that begin while a listening socket is replaced may be reset: \(error)")
+            }
+        }
+        listener.close()
     }
 
     /// The old listeners are gone.

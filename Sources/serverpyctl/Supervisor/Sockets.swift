@@ -9,11 +9,15 @@ struct Sockets {
     let directory: Descriptor
     var requests: Descriptor
     var discoveryHTTP: Descriptor
+    /// Those of the two that we have opened ourselves, by name: no service manager holds them, too.
+    var ownListeners: Set<String>
     let discovery: Descriptor
     let control: Descriptor
     let notify: Descriptor
     /// For pings, where discoveryd will not be allowed to open them itself.
     var icmp: [(name: String, descriptor: Descriptor)] = []
+
+    static let listenerNames = ["requests", "discovery-http"]
 
     var notifyPath: String { runtimeDirectory + "/notify.sock" }
 
@@ -55,6 +59,7 @@ struct Sockets {
             var sockets = Sockets(
                 runtimeDirectory: runtimeDirectory, madeDirectory: made, directory: directory, requests: requests,
                 discoveryHTTP: discoveryHTTP,
+                ownListeners: try Set(Self.listenerNames.filter { try inherited.listeners($0).isEmpty }),
                 discovery: try UnixSocket.bind(.stream, path: runtimeDirectory + "/discovery.sock"),
                 control: try UnixSocket.bind(.stream, path: runtimeDirectory + "/control.sock"), notify: notify)
             sockets.icmp = icmp
@@ -74,6 +79,7 @@ struct Sockets {
         directory = handover.descriptor("directory")
         requests = handover.descriptor("requests")
         discoveryHTTP = handover.descriptor("discovery-http")
+        ownListeners = handover.ownListeners
         discovery = handover.descriptor("discovery.sock")
         control = handover.descriptor("control.sock")
         notify = handover.descriptor("notify.sock")
@@ -84,13 +90,15 @@ struct Sockets {
 
     private init(
         runtimeDirectory: String, madeDirectory: Bool, directory: Descriptor, requests: Descriptor,
-        discoveryHTTP: Descriptor, discovery: Descriptor, control: Descriptor, notify: Descriptor
+        discoveryHTTP: Descriptor, ownListeners: Set<String>, discovery: Descriptor, control: Descriptor,
+        notify: Descriptor
     ) {
         self.runtimeDirectory = runtimeDirectory
         self.madeDirectory = madeDirectory
         self.directory = directory
         self.requests = requests
         self.discoveryHTTP = discoveryHTTP
+        self.ownListeners = ownListeners
         self.discovery = discovery
         self.control = control
         self.notify = notify

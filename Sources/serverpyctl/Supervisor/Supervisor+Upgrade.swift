@@ -146,7 +146,7 @@ extension Supervisor {
             runtimeDirectory: settings.runtimeDirectory, stateDirectory: settings.stateDirectory,
             madeDirectory: sockets.madeDirectory, forwarders: settings.forwarders,
             hasFixedForwarders: settings.hasFixedForwarders, mustReload: mustReloadAgain,
-            fingerprint: fingerprint, descriptors: descriptors,
+            fingerprint: fingerprint, ownListeners: sockets.ownListeners, descriptors: descriptors,
             children: children.filter { $0.state != .ended }.map { child in
                 Handover.Place(
                     role: child.role, pid: child.pid, isReady: child.state == .ready,
