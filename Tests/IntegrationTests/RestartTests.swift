@@ -37,6 +37,11 @@ import Testing
             metric: try #require(line.split(separator: " ").last.flatMap { UInt64($0) }))
     }
 
+    private func historyBytes(_ state: String) -> Int {
+        ((try? Files.list(state)) ?? []).filter { $0.hasPrefix("history-") }
+            .map { (try? Files.status(state + "/" + $0).size) ?? 0 }.reduce(0, +)
+    }
+
     @Test(arguments: ["kill", "stop"]) func nothingGoesBack(_ way: String) throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(
@@ -48,16 +53,8 @@ import Testing
         let state = serverpy.directory + "/state/" + (try #require(try Files.list(serverpy.directory + "/state").first))
         // A write of history that began after `before` has it.
         for _ in 0..<2 {
-            let size = try Files.list(state).filter { $0.hasPrefix("history-") }.map {
-                try Files.status(state + "/" + $0).size
-            }
-            #expect(
-                Eventually.holds {
-                    (try? Files.list(state).filter { $0.hasPrefix("history-") }.map {
-                        try Files.status(state + "/" + $0).size
-                    })
-                        != size
-                })
+            let size = historyBytes(state)
+            #expect(Eventually.holds { historyBytes(state) > size })
         }
         let discoveryd = try #require(try serverpy.pids("discoveryd").first)
         // No poll comes between, so that what is seen is what was restored.
@@ -70,5 +67,33 @@ import Testing
         #expect(after.lastChecked >= before.lastChecked, "\(after.lastChecked) after \(before.lastChecked)")
         #expect(after.polls < 20 && after.metric < 20, "counted by each process from 0: \(after.polls)")
         #expect(serverpy.stop() == 0)
+    }
+
+    /// The first answer after a restart knows the last poll, not that of the last change of status, before another one comes.
+    @Test(arguments: ["kill", "stop"]) func theFirstAnswerKnowsTheLastPoll(_ way: String) throws {
+        let sample = try Sample("one")
+        let serverpy = try Serverpy(
+            StubInstance.service([sample.port], paths: "\"/hello\"", polling: ", \"frequency\": 3"), forwarders: 1
+        ).ready()
+        #expect(Eventually.holds { (try? fields(serverpy).polls) ?? 0 >= 3 })
+        let before = try fields(serverpy)
+        #expect(before.lastChecked > before.since, "the status has not changed with it")
+        let state = serverpy.directory + "/state/" + (try #require(try Files.list(serverpy.directory + "/state").first))
+        // What was polled earlier is on the disk already: whatever is written next is of this poll, or of one behind it.
+        let size = historyBytes(state)
+        #expect(Eventually.holds { historyBytes(state) > size })
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        Signal(way == "kill" ? SIGKILL : SIGTERM).send(to: discoveryd)
+        var after: Fields?
+        #expect(
+            Eventually.holds {
+                after = try? fields(serverpy)
+                return after != nil
+            })
+        let first = try #require(after)
+        #expect(first.lastChecked >= before.lastChecked, "\(first.lastChecked) after \(before.lastChecked)")
+        #expect(first.since == before.since && first.firstChecked == before.firstChecked)
+        #expect(first.packets.starts(with: before.packets))
+        #expect(first.polls <= 1 && first.metric <= 1, "counted from 0: \(first.polls)")
     }
 }
