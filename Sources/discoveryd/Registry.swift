@@ -145,7 +145,8 @@ struct Registry {
         if result.isGood { instances[id].answered(answering) }
         instances[id].polls &+= 1
         polls &+= 1
-        appendHistory(id, outcome, wall: wall, began: began)
+        // One time for each poll, the one that history keeps: after a restart it is all that is known.
+        let wall = appendHistory(id, outcome, wall: wall, began: began)
         instances[id].lastResult = outcome
         if instances[id].firstCheckedAt == 0 { instances[id].firstCheckedAt = wall }
         instances[id].lastCheckedAt = wall
@@ -167,13 +168,14 @@ struct Registry {
         return Recorded(next: next, statusChanged: status != before.status, suspicionChanged: suspicionChanged)
     }
 
-    private mutating func appendHistory(_ id: Int, _ outcome: PollOutcome, wall: UInt64, began: UInt64) {
+    /// Returns when the poll began as history shows it: within a chunk its steps are the monotonic clock's.
+    private mutating func appendHistory(_ id: Int, _ outcome: PollOutcome, wall: UInt64, began: UInt64) -> UInt64 {
         instances[id].history.append(wall: wall, monotonic: began, outcome: outcome, in: &arena)
         let plan = Int(instances[id].plan)
         let key = historyLog.asksForKey(id, plan: plan) ? historyKey(id) : nil
-        // The time that history shows: within a chunk its steps are the monotonic clock's.
         let shown = packet(instances[id].history.endSequence - 1, of: id)?.startedAt ?? wall
         historyLog.note(id, plan: plan, key: key, wall: shown, outcome)
+        return shown
     }
 
     /// By what an instance is known in files of history.

@@ -53,6 +53,23 @@ import Testing
             answering: nil, wall: wall, began: wall, now: wall)
     }
 
+    /// When an instance was polled last is one fact: the wall clock's steps and the other clock's differ by roundings.
+    @Test func theLastPollIsWhenHistorySaysItWas() throws {
+        var registry = registry(instances: 1)
+        for (wall, began) in [(1_000_000, 500), (1_002_001, 2500), (1_003_999, 4500), (1_600_000, 6500)]
+            as [(UInt64, UInt64)]
+        {
+            _ = registry.record(
+                0, PollResult(cause: .refused, status: 0, durationMicroseconds: 900), purpose: .regular,
+                wasAccused: false,
+                answering: nil, wall: wall, began: began, now: began)
+            let last = try #require(registry.packet(registry.instances[0].history.endSequence - 1, of: 0)).startedAt
+            #expect(
+                registry.instances[0].lastCheckedAt == last && registry.instances[0].lastFailureAt == last, "\(wall)")
+        }
+        #expect(registry.instances[0].lastCheckedAt == 1_600_000, "a clock that was set counts at once")
+    }
+
     /// The clock was ten years ahead for a while: what came after that is newer than what came in it, and nothing is dropped.
     @Test func aWallClockThatWasWrongForAWhileLosesNothing() throws {
         var disk = Disk()
