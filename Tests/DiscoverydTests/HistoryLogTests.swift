@@ -70,6 +70,20 @@ import Testing
         #expect(registry.instances[0].lastCheckedAt == 1_600_000, "a clock that was set counts at once")
     }
 
+    /// What was saved with the last change of status is older than the history behind it.
+    @Test func theLastPollAfterARestartIsTheLastOfItsHistory() {
+        var registry = registry(instances: 1)
+        poll(&registry, 0, at: 1000)
+        let bad = PollOutcome(PollResult(cause: .refused, status: 0, durationMicroseconds: 7))
+        let good = PollOutcome(PollResult(cause: .ok, status: 200, durationMicroseconds: 8))
+        registry.restoreHistory(0, wall: 5000, bad)
+        #expect(registry.instances[0].lastCheckedAt == 5000 && registry.instances[0].lastResult == bad)
+        #expect(registry.instances[0].lastFailureAt == 5000 && registry.instances[0].lastFailure == bad)
+        registry.restoreHistory(0, wall: 6000, good)
+        #expect(registry.instances[0].lastCheckedAt == 6000 && registry.instances[0].lastResult == good)
+        #expect(registry.instances[0].lastFailureAt == 5000 && registry.instances[0].lastFailure == bad)
+    }
+
     /// The clock was ten years ahead for a while: what came after that is newer than what came in it, and nothing is dropped.
     @Test func aWallClockThatWasWrongForAWhileLosesNothing() throws {
         var disk = Disk()

@@ -85,29 +85,50 @@ import Testing
 
     // MARK: Service managers
 
-    /// What the programs say to a service manager (sd_notify(3)), in order, over its whole life.
-    @Test func aServiceManagerIsToldOfEachReloadAndOfTheEnd() throws {
-        let sample = try Sample("one")
-        let directory = try Serverpy.temporaryDirectory()
-        defer { try? FileManager.default.removeItem(atPath: directory) }
-        let socket = try UnixSocket.bind(.datagram, path: directory + "/notify")
-        let queue = try EventQueue(eventsPerTurn: 1)
-        try queue.add(socket, token: 0, interest: [.readable])
-        let serverpy = try Serverpy(
-            service(sample), forwarders: 1, program: "/usr/bin/env",
-            before: ["NOTIFY_SOCKET=" + directory + "/notify", Programs.directory + "/serverpyctl"])
-        /// The messages up to the next one with this line, that one included.
-        func messages(until line: String) throws -> [String] {
+    /// serverpyctl with the socket of a service manager (sd_notify(3)).
+    private final class Managed {
+        let serverpy: Serverpy
+        private let directory: String
+        private let socket: Descriptor
+        private let queue: EventQueue
+
+        init(_ services: String, environment: [String] = []) throws {
+            directory = try Serverpy.temporaryDirectory()
+            socket = try UnixSocket.bind(.datagram, path: directory + "/notify")
+            queue = try EventQueue(eventsPerTurn: 1)
+            try queue.add(socket, token: 0, interest: [.readable])
+            serverpy = try Serverpy(
+                services, forwarders: 1, program: "/usr/bin/env",
+                before: ["NOTIFY_SOCKET=" + directory + "/notify"] + environment
+                    + [Programs.directory + "/serverpyctl"])
+        }
+
+        deinit {
+            socket.close()
+            try? FileManager.default.removeItem(atPath: directory)
+        }
+
+        /// The messages up to the next one with such a line, that one included.
+        func messages(until isLast: (Substring) -> Bool) throws -> [String] {
             var all: [String] = []
-            while all.last?.split(separator: "\n").contains(Substring(line)) != true {
-                try #require(try queue.wait(timeoutMilliseconds: 20_000) > 0, "no \(line) after \(all)")
+            while all.last?.split(separator: "\n").contains(where: isLast) != true {
+                try #require(try queue.wait(timeoutMilliseconds: 20_000) > 0, "the last of these is missing: \(all)")
                 if let message = try UnixSocket.receive(on: socket, capacity: 4096) {
                     all.append(String(decoding: message.bytes, as: UTF8.self))
                 }
             }
             return all
         }
-        #expect(try messages(until: "READY=1").last?.contains("\nSTATUS=") == true)
+
+        func messages(until line: String) throws -> [String] { try messages { $0 == line } }
+    }
+
+    /// What the programs say to a service manager, in order, over its whole life.
+    @Test func aServiceManagerIsToldOfEachReloadAndOfTheEnd() throws {
+        let sample = try Sample("one")
+        let managed = try Managed(service(sample))
+        let serverpy = managed.serverpy
+        #expect(try managed.messages(until: "READY=1").last?.contains("\nSTATUS=") == true)
         try serverpy.ready()
         for isGood in [true, false] {
             if isGood {
@@ -117,17 +138,54 @@ import Testing
             }
             let before = Clock.monotonicNanoseconds() / 1000
             serverpy.running.signal(.hangUp)
-            let begun = try #require(try messages(until: "RELOADING=1").last)
+            let begun = try #require(try managed.messages(until: "RELOADING=1").last)
             let time = begun.split(separator: "\n").first { $0.hasPrefix("MONOTONIC_USEC=") }.flatMap {
                 UInt64($0.dropFirst(15))
             }
             #expect(time.map { $0 >= before && $0 <= Clock.monotonicNanoseconds() / 1000 } == true, "\(begun)")
-            let ended = try messages(until: "READY=1")
+            let ended = try managed.messages(until: "READY=1")
             #expect(ended.contains { $0.contains("STATUS=") }, "\(ended)")
         }
         #expect(try Client.get(serverpy.requests, "/other").status == 200)
         serverpy.running.signal(.terminate)
-        _ = try messages(until: "STOPPING=1")
+        _ = try managed.messages(until: "STOPPING=1")
         #expect(serverpy.running.waitForExit() == 0)
+    }
+
+    /// `systemctl status` shows what is the case now, not what was at the start.
+    @Test func aServiceManagerIsToldWhenInstancesComeAndGo() throws {
+        let sample = try Sample("one")
+        let managed = try Managed(
+            StubInstance.service([sample.port], polling: ", \"frequency\": 0.1"))
+        _ = try managed.messages(until: "STATUS=1 forwarder, 1 of 1 instances up")
+        sample.kill()
+        _ = try managed.messages(until: "STATUS=1 forwarder, 0 of 1 instances up")
+        #expect(managed.serverpy.stop() == 0)
+    }
+
+    /// Signs of progress are sent where they are asked for, and not by who was not meant; see sd_watchdog_enabled(3).
+    @Test(arguments: [
+        (["WATCHDOG_USEC=30000"], true), (["WATCHDOG_USEC=0"], false), (["WATCHDOG_USEC=x"], false),
+        (["WATCHDOG_USEC=30000", "WATCHDOG_PID=1"], false), (["WATCHDOG_USEC=18446744073709551616"], false),
+        ([], false),
+    ])
+    func signsOfProgress(_ environment: [String], _ areAskedFor: Bool) throws {
+        let sample = try Sample("one")
+        let managed = try Managed(service(sample), environment: environment)
+        _ = try managed.messages(until: "READY=1")
+        try managed.serverpy.ready()
+        var seen: [String] = []
+        if areAskedFor {
+            seen = try managed.messages(until: "WATCHDOG=1")
+        } else {
+            // Where signs are sent, one is due each second at the latest; reloads give us something to wait for meanwhile.
+            let start = Clock.monotonicMilliseconds()
+            while Clock.monotonicMilliseconds() < start + 1200 {
+                managed.serverpy.running.signal(.hangUp)
+                seen += try managed.messages(until: "READY=1")
+            }
+        }
+        #expect(seen.contains { $0.contains("WATCHDOG=1") } == areAskedFor, "\(seen)")
+        #expect(managed.serverpy.stop() == 0)
     }
 }

@@ -71,4 +71,31 @@ import Testing
         #expect(try Client.get(serverpy.requests, "/a").status == 503)
         #expect(serverpy.running.waitForError(reason) != nil, "\(reason)")
     }
+
+    /// What has been put in its place is neither waited for nor followed.
+    @Test(arguments: [
+        ("pipe", "not a regular file"), ("link", "Too many levels of symbolic links"),
+        ("directory", "not a regular file"),
+    ])
+    func whatHasThePlaceOfTheSavedSnapshotIsNotUsed(_ plant: String, _ reason: String) throws {
+        let (serverpy, _) = try start()
+        let file = try snapshotFile(serverpy)
+        #expect(Eventually.holds { (try? Files.status(file).size) ?? 0 > 0 })
+        let discoveryd = try #require(try serverpy.pids("discoveryd").first)
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
+        Signal(SIGSTOP).send(to: discoveryd)
+        try FileManager.default.moveItem(atPath: file, toPath: file + ".good")
+        switch plant {
+        case "pipe": #expect(unsafe mkfifo(file, 0o600) == 0)
+        case "link": try FileManager.default.createSymbolicLink(atPath: file, withDestinationPath: file + ".good")
+        default: try FileManager.default.createDirectory(atPath: file, withIntermediateDirectories: false)
+        }
+        Signal.kill.send(to: forwarder)
+        #expect(try Client.get(serverpy.requests, "/a").status == 503)
+        #expect(
+            serverpy.running.waitForError("cannot be used (")?.contains(reason) == true, "\(serverpy.running.errors)")
+        Signal(SIGCONT).send(to: discoveryd)
+        #expect(Eventually.holds { (try? Client.get(serverpy.requests, "/a").text) == "ok" })
+        #expect(serverpy.stop() == 0)
+    }
 }
