@@ -106,6 +106,35 @@ import Testing
         #expect(serverpy.running.waitForError("access log: /nonexistent/access.log cannot be opened") != nil)
     }
 
+    /// A pipe that nobody reads is not waited for; with a reader it takes lines, and one that stops reading stops nothing.
+    @Test func aPipeIsNotWaitedFor() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let path = directory + "/pipe"
+        #expect(unsafe mkfifo(path, 0o600) == 0)
+        let serverpy = try start(try stub(), ", \"access_log\": \"\(path)\"")
+        #expect(try Client.get(serverpy.requests, "/a/nobody").status == 201)
+        #expect(serverpy.running.waitForError("access log: \(path) cannot be opened") != nil)
+        let reader = try Files.open(path)
+        defer { reader.close() }
+        serverpy.running.signal(.user1)
+        var seen = ""
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        #expect(
+            Eventually.holds {
+                guard (try? Client.get(serverpy.requests, "/a/reader").status) == 201 else { return false }
+                var span = buffer.mutableSpan
+                if let count = reader.read(into: &span).count {
+                    seen += String(decoding: buffer[..<count], as: UTF8.self)
+                }
+                return seen.contains("GET /a/reader HTTP/1.1\" 201 answered")
+            }, "\(seen)")
+        // More than a pipe holds.
+        let target = "/a/" + String(repeating: "x", count: 6000)
+        for _ in 0..<100 { #expect(try Client.get(serverpy.requests, target).status == 201) }
+        #expect(serverpy.stop() == 0)
+    }
+
     @Test func operationalMessagesAreJSONToo() throws {
         let serverpy = try start(try stub(), ", \"log_format\": \"json\"")
         try serverpy.configure("\"x\": 1")

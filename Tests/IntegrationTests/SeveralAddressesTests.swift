@@ -9,12 +9,12 @@ import Testing
         let directory: String
         private let listener: Descriptor
 
-        init(_ instances: [[SocketAddress]]) throws {
+        init(_ instances: [[SocketAddress]], _ settings: ForwarderSettings) throws {
             directory = try Serverpy.temporaryDirectory()
             let listener = try UnixSocket.bind(.stream, path: directory + "/discovery.sock")
             try listener.setNonBlocking(false)
             self.listener = listener
-            let lines = Self.lines(instances)
+            let lines = Self.lines(instances, settings)
             Thread.detachNewThread {
                 while let (peer, _) = try? Socket.accept(listener) {
                     try? peer.setNonBlocking(false)
@@ -23,7 +23,7 @@ import Testing
             }
         }
 
-        private static func lines(_ instances: [[SocketAddress]]) -> [UInt8] {
+        private static func lines(_ instances: [[SocketAddress]], _ settings: ForwarderSettings) -> [UInt8] {
             let version = SnapshotVersion(epoch: 1, number: 1)
             let all = instances.enumerated().map { id, addresses in
                 SnapshotInstance(
@@ -32,7 +32,7 @@ import Testing
                         status: .up, suspect: false, draining: false, availability: 100, addresses: addresses))
             }
             let inner =
-                SnapshotLines.settings(ForwarderSettings())
+                SnapshotLines.settings(settings)
                 + SnapshotLines.service(id: 0, name: "s", paths: ["/a"])
                 + SnapshotLines.instances(service: 0, all)
             return SnapshotLines.begin(version, services: 1, instances: all.count) + inner
@@ -63,14 +63,18 @@ import Testing
         return (address, waiting)
     }
 
-    private func with(_ instances: [[SocketAddress]], _ body: (UInt16) throws -> Void) throws {
-        let publisher = try Publisher(instances)
+    /// `body` is given the port of a forwarder that answers /a with `status`.
+    private func with(
+        _ instances: [[SocketAddress]], _ settings: ForwarderSettings = ForwarderSettings(), status: UInt16 = 200,
+        _ body: (UInt16) throws -> Void
+    ) throws {
+        let publisher = try Publisher(instances, settings)
         let free = try refusing()
         let forwarder = try Running(
             program: "forwarderd",
             arguments: ["--runtime-dir", publisher.directory, "--listen", "127.0.0.1:\(free.port)"])
         defer { forwarder.signal(.kill) }
-        #expect(Eventually.holds { (try? Client.get(free.port, "/a").status) == 200 }, "\(forwarder.errors)")
+        #expect(Eventually.holds { (try? Client.get(free.port, "/a"))?.status == status }, "\(forwarder.errors)")
         try body(free.port)
         withExtendedLifetime(publisher) {}
     }
@@ -138,6 +142,28 @@ import Testing
         let stub = try StubInstance { _, _ in .bytesAndClose(Self.ok) }
         try with([[try refusing(), try refusing(), try refusing()], [.loopback(port: stub.port)]]) { port throws in
             for _ in 0..<20 { #expect(try Client.get(port, "/a").status == 200) }
+        }
+    }
+
+    /// However many addresses there are, one request is tried on a bounded number of connections.
+    @Test func aRequestThatFindsNobodyIsTriedABoundedNumberOfTimes() throws {
+        let path = "/tmp/serverpy-test-" + Text.hexadecimal(SystemRandom.word())
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        var settings = ForwarderSettings()
+        settings.accessLog = .file(path)
+        let instances = try (0..<4).map { _ in try (0..<Limits.addressesPerName).map { _ in try refusing() } }
+        try with(instances, settings, status: 502) { port throws in
+            for _ in 0..<20 { #expect(try Client.get(port, "/a").status == 502) }
+            func tries() -> [Int] {
+                ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(separator: "\n").compactMap {
+                    $0.split(separator: " ").first { $0.hasPrefix("tries=") }.flatMap { Int($0.dropFirst(6)) }
+                }
+            }
+            #expect(Eventually.holds { tries().count >= 21 }, "\(tries())")
+            let most = tries().max() ?? 0
+            #expect(
+                most >= instances.count && most <= Limits.connectionsTriedPerRequest + instances.count - 1, "\(tries())"
+            )
         }
     }
 }
