@@ -277,22 +277,6 @@ import Testing
         }
     }
 
-    /// HTTP itself is each connection's own: nobody is asked to begin it here.
-    @Test(arguments: [
-        ("h2c", ""), ("a/1, h2c, b", "a/1, b"), ("HTTP/2.0, TLS/1.0", "TLS/1.0"), ("H2", ""), ("a b", ""), ("", ""),
-    ])
-    func whatA426AsksForIsWhatCanBeOffered(_ wanted: String, _ passed: String) throws {
-        let required =
-            "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: \(wanted)\r\nContent-Length: 0\r\n\r\n"
-        try with({ head, _ in .bytes(head.contains("/426") ? required : Self.ok) }) { client, _, _ in
-            try client.send("GET /a/426 HTTP/1.1\r\nHost: h\r\n\r\n")
-            let answer = try client.read()
-            #expect(answer.status == 426)
-            #expect(answer.values("Upgrade") == (passed.isEmpty ? [] : [passed]))
-            #expect(answer.values("Connection").map { $0.lowercased() } == (passed.isEmpty ? [] : ["upgrade"]))
-        }
-    }
-
     /// RFC 9110 6.6.2: what is announced can only come behind chunks.
     @Test func trailersAreAnnouncedWhereThereCanBeSome() throws {
         try with { client, stub, _ in

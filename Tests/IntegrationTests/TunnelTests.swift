@@ -6,6 +6,7 @@ import Testing
 @Suite struct TunnelTests {
     private static let changed =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n"
+    private static let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     private let offer = "GET /a HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
     private func with(
@@ -142,5 +143,21 @@ import Testing
         #expect(try client.read(count: 5) == Array("still".utf8))
         #expect(throws: Errno.connectionReset) { try client.readToEnd() }
         #expect(serverpy.running.waitForExit() == 0)
+    }
+
+    /// HTTP itself is each connection's own: nobody is asked to begin it here.
+    @Test(arguments: [
+        ("h2c", ""), ("a/1, h2c, b", "a/1, b"), ("HTTP/2.0, TLS/1.0", "TLS/1.0"), ("H2", ""), ("a b", ""), ("", ""),
+    ])
+    func whatA426AsksForIsWhatCanBeOffered(_ wanted: String, _ passed: String) throws {
+        let required =
+            "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: \(wanted)\r\nContent-Length: 0\r\n\r\n"
+        try with({ head, _ in .bytes(head.contains("/426") ? required : Self.plain) }) { client, _, _ in
+            try client.send("GET /a/426 HTTP/1.1\r\nHost: h\r\n\r\n")
+            let answer = try client.read()
+            #expect(answer.status == 426)
+            #expect(answer.values("Upgrade") == (passed.isEmpty ? [] : [passed]))
+            #expect(answer.values("Connection").map { $0.lowercased() } == (passed.isEmpty ? [] : ["upgrade"]))
+        }
     }
 }

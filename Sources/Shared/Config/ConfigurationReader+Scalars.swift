@@ -127,6 +127,8 @@ extension ConfigurationReader {
 
     /// `hidesSource`: what is beside the key may be a secret whose key is misspelt.
     mutating func unknown(_ key: Value, _ allowed: [String], in place: String, hidesSource: Bool = false) {
+        // That it is too long has been said.
+        if key.bytes.count > Limits.keyBytes { return }
         var message = "`\(Text.shown(key.bytes))` is not known in \(place); allowed are \(list(allowed))"
         if let near = Text.nearest(key.text, allowed) { message += " (did you mean `\(near)`?)" }
         message += Text.unseen(key.bytes)

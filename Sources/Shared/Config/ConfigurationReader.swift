@@ -6,7 +6,7 @@ struct ConfigurationReader {
     private var warnings = 0
     private var lines: LineIndex?
     /// Where each API path was claimed first, and by whom.
-    private var claimed: [String: (service: String, offset: Int)] = [:]
+    private var claimed: [String: (service: String, list: Int, offset: Int)] = [:]
 
     typealias Value = Document.Value
 
@@ -49,7 +49,7 @@ struct ConfigurationReader {
             }
             let isName =
                 !name.isEmpty && name.utf8.count <= 255 && !name.unicodeScalars.contains(where: Text.isInvisible)
-            if !isName {
+            if !isName, name.utf8.count <= Limits.keyBytes {
                 error(
                     key,
                     "the service name `\(Text.shown(name.utf8))` is not valid\(Text.unseen(name.utf8)); a name has 1 to 255 bytes and no control or invisible characters"
@@ -59,7 +59,7 @@ struct ConfigurationReader {
         }
         checkSizes(configuration, root)
         warnOfSmallLimits(configuration, root)
-        if document.faults.isEmpty, !root.members.contains(where: { $0.key.text != "meta-info" }) {
+        if !root.members.contains(where: { $0.key.text != "meta-info" }) {
             error(root, "there is no service; at least one is needed beside `meta-info`")
         }
         return configuration
@@ -127,8 +127,13 @@ struct ConfigurationReader {
         var queue: Value?
         for (key, value) in value.members {
             switch key.text {
-            case "servers": servers = value
-            case "polling": shared = (key, value)
+            // A key that appears twice is an error, and what is wrong below either is said with it.
+            case "servers":
+                if let earlier = servers { _ = instances(earlier, nil, service: key, isEarlier: true) }
+                servers = value
+            case "polling":
+                if let earlier = shared { _ = polling(earlier.value, own: false) }
+                shared = (key, value)
             case "apis":
                 hasPaths = true
                 paths = apis(name, value)
@@ -180,9 +185,10 @@ struct ConfigurationReader {
         return service
     }
 
-    mutating func instances(_ servers: Value, _ shared: (key: Value, value: Value)?, service: Value)
-        -> [Instance]
-    {
+    /// `isEarlier`: of two, the one whose polling is not looked for.
+    mutating func instances(
+        _ servers: Value, _ shared: (key: Value, value: Value)?, service: Value, isEarlier: Bool = false
+    ) -> [Instance] {
         var instances: [Instance] = []
         var seen: [String: Int] = [:]
         switch servers.kind {
@@ -190,7 +196,7 @@ struct ConfigurationReader {
             var common: Polling?
             if let shared {
                 common = polling(shared.value, own: false)?.polling
-            } else {
+            } else if !isEarlier {
                 error(servers, "`servers` is a list, then `polling` is required beside it and shared by all")
             }
             for element in servers.elements {
@@ -270,6 +276,8 @@ struct ConfigurationReader {
             }
             let normal = PathRule.normal(path)
             if let first = claimed[normal] {
+                // One service that is there twice is one error.
+                if first.service == service, first.list != value.offset { continue }
                 error(element, after: first.offset) {
                     "the path `\(Text.shown(path.utf8))` is claimed already by `\(Text.shown(first.service.utf8))` on line \($0)"
                 }
@@ -280,7 +288,7 @@ struct ConfigurationReader {
                     .warning, element,
                     "no request for `/.serverpy/ready` reaches this service: the request processor answers it itself")
             }
-            claimed[normal] = (service, element.offset)
+            claimed[normal] = (service, value.offset, element.offset)
             paths.append(normal)
         }
         return paths

@@ -47,7 +47,7 @@ public final class Document: Sendable {
     let arena: [UInt8]
     let rootIndex: Int32
     /// What is wrong with the text and did not keep the rest from being read: keys that appear twice or are too long. Their
-    /// entries are left out.
+    /// entries are there, so that what is wrong with them is found, too.
     let faults: [Diagnostic]
 
     init(source: [UInt8], builder: consuming DocumentBuilder, root: Int32, faults: [Diagnostic] = []) {

@@ -293,15 +293,12 @@ public struct JSONReader: ~Copyable {
             guard current == UInt8(ascii: "\"") else { throw error("found \(found); a name in \"\" is needed") }
             let key = try string()
             let text = builder.text(key, source: source)
-            var isGood = true
             if text.count > Limits.keyBytes {
-                isGood = false
                 try note(
                     error(
                         "the name has \(text.count) bytes; at most \(Limits.keyBytes) are allowed",
                         at: Int(builder.nodes[Int(key)].offset)))
             } else if !keepsDuplicates, !keys.insert(text) {
-                isGood = false
                 try note(
                     error(
                         "the name `\(Text.shown(text))` appears twice in this map",
@@ -312,10 +309,8 @@ public struct JSONReader: ~Copyable {
             position += 1
             skipWhitespace()
             let child = try value()
-            if isGood {
-                builder.link(key, below: parent, after: &last)
-                builder.link(child, below: parent, after: &last)
-            }
+            builder.link(key, below: parent, after: &last)
+            builder.link(child, below: parent, after: &last)
             skipWhitespace()
             switch current {
             case UInt8(ascii: ","):

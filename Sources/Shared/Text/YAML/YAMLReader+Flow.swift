@@ -218,11 +218,10 @@ extension YAMLReader {
         }
         let text = builder.text(target, source: source)
         if text.count > Limits.keyBytes {
-            return try note(
+            try note(
                 error("the key has \(text.count) bytes; at most \(Limits.keyBytes) are allowed", at: offset))
-        }
-        if !entries.keys.insert(text) {
-            return try note(error("the key `\(Text.shown(text))` appears twice in this map", at: offset))
+        } else if !entries.keys.insert(text) {
+            try note(error("the key `\(Text.shown(text))` appears twice in this map", at: offset))
         }
         let valueKind = resolved(value)
         if key == target, kind == .string, text.elementsEqual([0x3c, 0x3c]), !isQuoted(key),
