@@ -60,6 +60,43 @@ import Testing
         #expect(errors.contains("belongs to uid 65534"), "\(errors)")
     }
 
+    /// Said once, by who was asked to start, and nothing is left behind.
+    @Test(arguments: ["file", "link", "open", "foreign", "unmakeable"])
+    func aStateDirectoryThatCannotBeUsedIsRefused(_ fault: String) throws {
+        if fault == "foreign" && !Self.isRoot { return }
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let (runtime, base) = (directory + "/run", directory + "/state")
+        let path = Directories.state(base: base, runtime: runtime)
+        let manager = FileManager.default
+        var words = "Not a directory"
+        if fault == "unmakeable" {
+            try Data().write(to: URL(fileURLWithPath: base))
+        } else {
+            try manager.createDirectory(atPath: base, withIntermediateDirectories: false)
+        }
+        switch fault {
+        case "file": try Data().write(to: URL(fileURLWithPath: path))
+        case "link": try manager.createSymbolicLink(atPath: path, withDestinationPath: directory)
+        case "open":
+            try make(path, mode: 0o777)
+            words = "writable by others"
+        case "foreign":
+            try make(path)
+            try manager.setAttributes([.ownerAccountID: 65534], ofItemAtPath: path)
+            words = "belongs to uid 65534"
+        default: break
+        }
+        let result = try Programs.run([
+            "start", "-c", try configuration(directory), "--runtime-dir", runtime, "--state-dir", base,
+        ])
+        #expect(result.status == 1)
+        #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+        #expect(result.errors.contains("the state directory cannot be used: \(path): "))
+        #expect(result.errors.contains(words), "\(result.errors)")
+        #expect(!manager.fileExists(atPath: runtime))
+    }
+
     @Test func aPathTooLongForASocketIsRefusedWithTheLengthAllowed() throws {
         let result = try Programs.run([
             "start", "-c", "\(Programs.repository)/deploy/example.json", "--runtime-dir",

@@ -113,7 +113,7 @@ public enum DirectoryError: Error, Equatable, CustomStringConvertible {
         case .writableByOthers(let path, let mode):
             "\(path): the directory is writable by others (mode \(String(mode, radix: 8))); use 0700"
         case .system(let path, let error):
-            "\(path): \(error)"
+            "\(path): \(error) (--runtime-dir and --state-dir name others)"
         }
     }
 }

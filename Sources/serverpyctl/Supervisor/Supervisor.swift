@@ -103,6 +103,7 @@ struct Supervisor: ~Copyable {
         let loop = try EventLoop.makeForStart()
         let privileges = try Privileges(
             settings.user, stateBase: settings.stateDirectory, runtimeDirectory: settings.runtimeDirectory)
+        if privileges == nil { try checkState(settings) }
         let sockets = try Sockets.open(
             settings.configuration.general, runtimeDirectory: settings.runtimeDirectory, inherited: inherited,
             privileges: privileges, log: Log(program: "serverpyctl", level: settings.logLevel))
@@ -121,6 +122,16 @@ struct Supervisor: ~Copyable {
             supervisor.takeNotifications()
         }
         return supervisor
+    }
+
+    /// A state directory that discoveryd could never use is said once, instead of at each of its starts. One that only has no room now
+    /// may have some later.
+    private static func checkState(_ settings: Settings) throws(StartFault) {
+        let path = Directories.state(base: settings.stateDirectory, runtime: settings.runtimeDirectory)
+        do throws(DirectoryError) { try Files.openPrivateDirectory(path).0.close() } catch {
+            if case .system(_, .noSpace) = error { return }
+            throw StartFault("the state directory cannot be used: \(error)")
+        }
     }
 
     /// What is needed later must be within reach of the user that we have become.
