@@ -38,6 +38,10 @@ public enum Limits {
     public static let instancesInTable = 1 << 20
     /// A request's head, its canonical form, and what of its body came along.
     public static let requestBufferBytes = 32 * 1024
+    /// When there is less room than this behind a request, what was sent of it gives way to the rest of its body.
+    public static let requestRoomBytes = 1024
+    /// A request that has passed this forwarder more often goes in circles.
+    public static let passesPerRequest = 8
     /// Bytes taken from an instance per call.
     public static let relayBufferBytes = 64 * 1024
     /// What one such call can become for the client: a head, and the body framed anew. This is what a slow reader costs.

@@ -68,9 +68,9 @@ struct API: ~Copyable {
 
     /// Makes room: the connection that has waited longest between requests, or for its end, goes.
     private mutating func evict(_ loop: inout EventLoop) {
-        var oldest: Int?
-        for slot in 0..<connections.highWater
-        where connections.isInUse(slot) && connections[slot].output.isEmpty && connections[slot].cursor == nil
+        var oldest: Slab<APIConnection>.Index?
+        for slot in connections.indices
+        where connections[slot].output.isEmpty && connections[slot].cursor == nil
             && connections[slot].waiting == nil
         {
             if oldest.map({ connections[$0].activeAt > connections[slot].activeAt }) ?? true { oldest = slot }
@@ -79,25 +79,25 @@ struct API: ~Copyable {
     }
 
     /// Something has been achieved on this connection; a trickle of bytes does not count.
-    private func renew(_ slot: Int, _ loop: inout EventLoop) {
+    private func renew(_ slot: Slab<APIConnection>.Index, _ loop: inout EventLoop) {
         connections[slot].activeAt = loop.now
         loop.reschedule(connections[slot].timer, at: loop.now + Limits.apiTimeoutMilliseconds)
     }
 
-    mutating func close(_ slot: Int, _ loop: inout EventLoop) {
+    mutating func close(_ slot: Slab<APIConnection>.Index, _ loop: inout EventLoop) {
         loop.cancel(&connections[slot].timer)
         connections[slot].descriptor.close()
         _ = connections.remove(slot)
     }
 
-    mutating func timedOut(_ slot: Int, _ loop: inout EventLoop) {
+    mutating func timedOut(_ slot: Slab<APIConnection>.Index, _ loop: inout EventLoop) {
         connections[slot].timer = .none
         close(slot, &loop)
     }
 
     /// Serves a connection for a while. True: there is work left over for a later turn, so that others come first.
     mutating func ready(
-        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState,
+        _ slot: Slab<APIConnection>.Index, _ readiness: Readiness, _ registry: Registry, _ state: DiscoveryState,
         _ questions: inout [ForwarderQuestion.Explain], _ loop: inout EventLoop
     ) -> Bool {
         if !readiness.isDisjoint(with: [.hangUp, .error]) {
@@ -127,7 +127,7 @@ struct API: ~Copyable {
     }
 
     /// Discards what comes until the client closes, too, or the time is over. True: there is more than for one turn.
-    private mutating func linger(_ slot: Int, _ loop: inout EventLoop) -> Bool {
+    private mutating func linger(_ slot: Slab<APIConnection>.Index, _ loop: inout EventLoop) -> Bool {
         for _ in 0..<16 {
             connections[slot].input.removeAll()
             let result = connections[slot].input.receive(from: connections[slot].descriptor)
@@ -149,7 +149,7 @@ struct API: ~Copyable {
     }
 
     private mutating func send(
-        _ slot: Int, _ registry: Registry, _ pieces: inout Int, _ loop: inout EventLoop
+        _ slot: Slab<APIConnection>.Index, _ registry: Registry, _ pieces: inout Int, _ loop: inout EventLoop
     ) -> Sending {
         while true {
             let start = connections[slot].outputStart
@@ -173,7 +173,7 @@ struct API: ~Copyable {
         }
     }
 
-    private func nextPiece(_ slot: Int, _ registry: Registry, now: UInt64) {
+    private func nextPiece(_ slot: Slab<APIConnection>.Index, _ registry: Registry, now: UInt64) {
         guard let piece = connections[slot].cursor?.nextPiece(registry, now: now) else {
             connections[slot].cursor = nil
             if connections[slot].isChunked { connections[slot].output.append(contentsOf: "0\r\n\r\n".utf8) }
@@ -196,7 +196,7 @@ struct API: ~Copyable {
 
     /// True when a request has been read and its answer is ready to be sent.
     private mutating func receive(
-        _ slot: Int, _ registry: Registry, _ state: DiscoveryState,
+        _ slot: Slab<APIConnection>.Index, _ registry: Registry, _ state: DiscoveryState,
         _ questions: inout [ForwarderQuestion.Explain], _ loop: inout EventLoop
     ) -> Bool {
         let connections = connections
@@ -240,13 +240,13 @@ struct API: ~Copyable {
     }
 
     /// The answer to a request that has waited for others.
-    mutating func answerWaiting(_ slot: Int, _ answer: APIAnswer) {
+    mutating func answerWaiting(_ slot: Slab<APIConnection>.Index, _ answer: APIAnswer) {
         guard let waiting = connections[slot].waiting else { return }
         connections[slot].waiting = nil
         respond(slot, answer, isHead: waiting.isHead, closes: waiting.closes)
     }
 
-    private func respond(_ slot: Int, _ answer: APIAnswer, isHead: Bool, closes: Bool) {
+    private func respond(_ slot: Slab<APIConnection>.Index, _ answer: APIAnswer, isHead: Bool, closes: Bool) {
         var out: [UInt8] = []
         out.append(contentsOf: "HTTP/1.1 \(answer.status) \(ReasonPhrase.of(answer.status))\r\n".utf8)
         out.append(contentsOf: "Date: \(Timestamp(wallMilliseconds: Clock.wallMilliseconds()).httpDate)\r\n".utf8)

@@ -46,18 +46,20 @@ struct Course {
 
 /// The probes of an instance: nearly always one, which needs no memory elsewhere.
 struct ProbeList {
-    private var first: Int32 = -1
-    private var more: [Int32] = []
+    private var first: Slab<Probe>.Index?
+    private var more: [Slab<Probe>.Index] = []
 
     init() {}
 
-    init(_ slots: [Int]) {
-        guard let slot = slots.first else { return }
-        first = Int32(truncatingIfNeeded: slot)
-        more = slots.dropFirst().map { Int32(truncatingIfNeeded: $0) }
+    init(_ probes: [Slab<Probe>.Index]) {
+        first = probes.first
+        more = Array(probes.dropFirst())
     }
 
-    var count: Int { first < 0 ? 0 : 1 + more.count }
+    var count: Int { first == nil ? 0 : 1 + more.count }
 
-    subscript(_ index: Int) -> Int { index == 0 ? Int(first) : Int(more[index - 1]) }
+    subscript(_ index: Int) -> Slab<Probe>.Index {
+        guard let first, index == 0 else { return more[index - 1] }
+        return first
+    }
 }

@@ -46,7 +46,9 @@ extension Discoveryd {
     mutating func endInquiries() {
         guard !inquiries.isEmpty else { return }
         for (id, inquiry) in inquiries {
-            let silent = inquiry.waiting.filter { publisher.subscribers.holds($0.key.slot, $0.key.generation) }
+            let silent = inquiry.waiting.filter {
+                publisher.subscribers.holds(Slab.Index($0.key.slot), $0.key.generation)
+            }
             guard silent.isEmpty || inquiry.endsAt <= loop.now else { continue }
             inquiries[id] = nil
             end(inquiry, silent: silent.values.sorted())
@@ -84,9 +86,9 @@ extension Discoveryd {
             }
             publisher.answer(command.subscriber, command.answer(close), &loop)
         case .client(let token):
-            guard api.connections.holds(token.slot, token.generation) else { return }
+            guard api.connections.holds(.init(token.slot), token.generation) else { return }
             api.answerWaiting(
-                token.slot,
+                .init(token.slot),
                 .json(200) { writer in
                     writer.key("answers")
                     writer.beginArray()
@@ -94,7 +96,7 @@ extension Discoveryd {
                     writer.endArray()
                     close(&writer)
                 })
-            serveAPI(token.slot, [])
+            serveAPI(.init(token.slot), [])
         }
     }
 
@@ -133,9 +135,9 @@ extension Discoveryd {
         switch asker {
         case .operator(let command): publisher.answer(command.subscriber, command.refusal(reason), &loop)
         case .client(let token):
-            guard api.connections.holds(token.slot, token.generation) else { return }
-            api.answerWaiting(token.slot, .json(503) { $0.field("status", reason) })
-            serveAPI(token.slot, [])
+            guard api.connections.holds(.init(token.slot), token.generation) else { return }
+            api.answerWaiting(.init(token.slot), .json(503) { $0.field("status", reason) })
+            serveAPI(.init(token.slot), [])
         }
     }
 }

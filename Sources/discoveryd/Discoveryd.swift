@@ -250,16 +250,18 @@ struct Discoveryd: ~Copyable {
         case .subscriberListener:
             if !publisher.accept(subscriberListener, &loop) { rest(subscriberListener, "discovery.sock") }
         case .subscriber:
-            if publisher.subscribers.holds(slot, generation) { serveSubscriber(slot, event.readiness) }
+            if let subscriber = publisher.subscribers.index(of: event.token) {
+                serveSubscriber(subscriber, event.readiness)
+            }
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
-            if api.connections.holds(slot, generation) { serveAPI(slot, event.readiness) }
+            if let connection = api.connections.index(of: event.token) { serveAPI(connection, event.readiness) }
         case .diskDone: diskDone()
         case .resolved:
             poller.namesResolved(&registry, &loop)
             changePoster.namesResolved(poller.resolver, &loop)
         case .changePost: changePoster.ready(generation, event.readiness, poller.resolver, &loop)
-        case .probe: poller.probeReady(slot, generation, event.readiness, &registry, &loop)
+        case .probe: poller.probeReady(.init(slot), generation, event.readiness, &registry, &loop)
         case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
         case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
@@ -270,7 +272,7 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    private mutating func serveSubscriber(_ slot: Int, _ readiness: Readiness) {
+    private mutating func serveSubscriber(_ slot: Slab<Subscriber>.Index, _ readiness: Readiness) {
         let token = EventKind.subscriber.token(slot, publisher.subscribers.generation(slot))
         var requests: [Publisher.Request] = []
         if publisher.ready(slot, readiness, registry, &requests, &loop) { unfinished.append(token) }
@@ -286,7 +288,7 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    mutating func serveAPI(_ slot: Int, _ readiness: Readiness) {
+    mutating func serveAPI(_ slot: Slab<APIConnection>.Index, _ readiness: Readiness) {
         let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
         state.degraded = poller.doubt.reasons(now: loop.now) + poller.resolver.doubts
         state.measures = poller.measures
@@ -302,9 +304,11 @@ struct Discoveryd: ~Copyable {
         unfinished.removeAll(keepingCapacity: true)
         for token in tokens {
             if token.kind == EventKind.subscriber.rawValue {
-                if publisher.subscribers.holds(token.slot, token.generation) { serveSubscriber(token.slot, .readable) }
-            } else if api.connections.holds(token.slot, token.generation) {
-                serveAPI(token.slot, [])
+                if publisher.subscribers.holds(.init(token.slot), token.generation) {
+                    serveSubscriber(.init(token.slot), .readable)
+                }
+            } else if api.connections.holds(.init(token.slot), token.generation) {
+                serveAPI(.init(token.slot), [])
             }
         }
     }
@@ -353,13 +357,13 @@ struct Discoveryd: ~Copyable {
         case .retireListener: retireAPIListener()
         case .reloadTimeout: reloadTimedOut()
         case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)
-        case .probeTimeout: poller.probeTimedOut(token.slot, token.generation, &registry, &loop)
+        case .probeTimeout: poller.probeTimedOut(.init(token.slot), token.generation, &registry, &loop)
         case .helloTimeout:
-            if publisher.subscribers.holds(token.slot, token.generation) {
-                publisher.helloTimedOut(token.slot, registry, &loop)
+            if publisher.subscribers.holds(.init(token.slot), token.generation) {
+                publisher.helloTimedOut(.init(token.slot), registry, &loop)
             }
         case .apiTimeout:
-            if api.connections.holds(token.slot, token.generation) { api.timedOut(token.slot, &loop) }
+            if api.connections.holds(.init(token.slot), token.generation) { api.timedOut(.init(token.slot), &loop) }
         case .heartbeat:
             state.traffic.foldDead()
             tellStatus()

@@ -29,6 +29,10 @@ enum EventKind: UInt8 {
     /// A question to the forwarders has waited long enough.
     case inquiryDue
 
+    func token<Element: ~Copyable>(_ place: Slab<Element>.Index, _ generation: UInt32) -> Token {
+        token(Int(place.rawValue), generation)
+    }
+
     func token(_ slot: Int = 0, _ generation: UInt32 = 0) -> Token {
         Token(kind: rawValue, slot: slot, generation: generation)
     }

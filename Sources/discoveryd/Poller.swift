@@ -184,7 +184,7 @@ struct Poller: ~Copyable {
     /// Gives each address of the instance a probe, and takes away those of addresses that are gone.
     private mutating func arrange(_ id: Int, _ addresses: [SocketAddress], _ loop: inout EventLoop) {
         let before = courses[id].probes
-        var kept: [SocketAddress: Int] = [:]
+        var kept: [SocketAddress: Slab<Probe>.Index] = [:]
         for index in 0..<before.count {
             let address = prober.probes[before[index]].address
             if addresses.contains(address) {
@@ -200,7 +200,9 @@ struct Poller: ~Copyable {
 
     // MARK: Ending
 
-    private mutating func take(_ step: Prober.Step, _ slot: Int, _ registry: inout Registry, _ loop: inout EventLoop) {
+    private mutating func take(
+        _ step: Prober.Step, _ slot: Slab<Probe>.Index, _ registry: inout Registry, _ loop: inout EventLoop
+    ) {
         guard case .finished(let result) = step else { return }
         let id = Int(prober.probes[slot].instance)
         guard courses[id].isRunning, courses[id].outstanding > 0 else { return }
@@ -365,15 +367,17 @@ struct Poller: ~Copyable {
     // MARK: Events
 
     mutating func probeReady(
-        _ slot: Int, _ connection: UInt32, _ readiness: Readiness, _ registry: inout Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ connection: UInt32, _ readiness: Readiness, _ registry: inout Registry,
+        _ loop: inout EventLoop
     ) {
         guard prober.holds(slot, connection: connection) else { return }
         let step = prober.ready(slot, readiness, registry, &loop)
         take(step, slot, &registry, &loop)
     }
 
-    mutating func probeTimedOut(_ slot: Int, _ generation: UInt32, _ registry: inout Registry, _ loop: inout EventLoop)
-    {
+    mutating func probeTimedOut(
+        _ slot: Slab<Probe>.Index, _ generation: UInt32, _ registry: inout Registry, _ loop: inout EventLoop
+    ) {
         guard prober.probes.holds(slot, generation) else { return }
         let step = prober.timedOut(slot, &loop)
         take(step, slot, &registry, &loop)

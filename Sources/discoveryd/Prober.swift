@@ -23,7 +23,7 @@ struct Prober: ~Copyable {
     private let echoCookie = SystemRandom.word()
     private var echoSequence: UInt16 = 0
     /// Which probe waits for which echo.
-    private var echoes: [UInt16: (slot: Int, generation: UInt32)] = [:]
+    private var echoes: [UInt16: (slot: Slab<Probe>.Index, generation: UInt32)] = [:]
 
     /// Descriptors that polls have, and how many of them wait for the next poll.
     private(set) var open = 0
@@ -54,23 +54,25 @@ struct Prober: ~Copyable {
     var hasRoom: Bool { open < openLimit && echoes.count < Limits.echoesInFlight }
 
     /// A place for polls of one address; nil when there is none left.
-    mutating func makeProbe(instance: Int, address: SocketAddress) -> Int? {
+    mutating func makeProbe(instance: Int, address: SocketAddress) -> Slab<Probe>.Index? {
         probes.isFull
             ? nil : probes.insert(Probe(instance: Int32(truncatingIfNeeded: instance), address: address))
     }
 
     /// Whether an event is for the connection that the probe has now.
-    func holds(_ slot: Int, connection: UInt32) -> Bool {
+    func holds(_ slot: Slab<Probe>.Index, connection: UInt32) -> Bool {
         probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].descriptor.isOpen
     }
 
     /// Whether the probe holds nothing that a later one could use.
-    func isSpent(_ slot: Int) -> Bool { probes[slot].phase == .idle && !probes[slot].descriptor.isOpen }
+    func isSpent(_ slot: Slab<Probe>.Index) -> Bool { probes[slot].phase == .idle && !probes[slot].descriptor.isOpen }
 
     /// The instance has another id from now on.
-    func rename(_ slot: Int, _ instance: Int) { probes[slot].instance = Int32(truncatingIfNeeded: instance) }
+    func rename(_ slot: Slab<Probe>.Index, _ instance: Int) {
+        probes[slot].instance = Int32(truncatingIfNeeded: instance)
+    }
 
-    mutating func removeProbe(_ slot: Int, _ loop: inout EventLoop) {
+    mutating func removeProbe(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
         disconnect(slot, &loop)
         loop.cancel(&probes[slot].timer)
         var removed = probes.remove(slot)
@@ -79,7 +81,8 @@ struct Prober: ~Copyable {
 
     /// Begins a poll. `fresh`: on a new connection.
     mutating func begin(
-        _ slot: Int, fresh: Bool, at startedAt: UInt64, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, fresh: Bool, at startedAt: UInt64, _ registry: borrowing Registry,
+        _ loop: inout EventLoop
     ) -> Step {
         probes[slot].startedAt = startedAt
         let id = Int(probes[slot].instance)
@@ -104,12 +107,14 @@ struct Prober: ~Copyable {
         return connect(slot, registry, &loop)
     }
 
-    private mutating func startTimer(_ slot: Int, _ delay: UInt64, _ loop: inout EventLoop) {
+    private mutating func startTimer(_ slot: Slab<Probe>.Index, _ delay: UInt64, _ loop: inout EventLoop) {
         loop.cancel(&probes[slot].timer)
         probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
     }
 
-    private mutating func connect(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
+    private mutating func connect(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+        -> Step
+    {
         probes[slot].isReused = false
         probes[slot].pollsOnConnection = 0
         connections &+= 1
@@ -130,7 +135,9 @@ struct Prober: ~Copyable {
         return connected ? established(slot, registry, &loop) : .pending
     }
 
-    private mutating func established(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func established(
+        _ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop
+    )
         -> Step
     {
         // A dead port of this machine's own ephemeral range may connect to itself (RFC 9293 3.5, simultaneous open).
@@ -145,7 +152,9 @@ struct Prober: ~Copyable {
         }
     }
 
-    private mutating func sendRequest(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func sendRequest(
+        _ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop
+    )
         -> Step
     {
         probes[slot].phase = .awaitingHead
@@ -156,7 +165,9 @@ struct Prober: ~Copyable {
         return sendRest(slot, registry, &loop)
     }
 
-    private mutating func sendRest(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
+    private mutating func sendRest(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+        -> Step
+    {
         let id = Int(probes[slot].instance)
         registry.plans[Int(registry.instances[id].plan)].write(registry.instances[id], to: &request)
         let sent = Int(probes[slot].sent)
@@ -172,7 +183,7 @@ struct Prober: ~Copyable {
 
     /// The connection broke. A reused one accuses nobody: the poll begins anew on a fresh one.
     private mutating func failed(
-        _ slot: Int, _ cause: PollCause, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ cause: PollCause, _ registry: borrowing Registry, _ loop: inout EventLoop
     ) -> Step {
         if probes[slot].isReused, probes[slot].input.isEmpty {
             disconnect(slot, &loop)
@@ -183,7 +194,7 @@ struct Prober: ~Copyable {
 
     /// Something happened on a probe's socket.
     mutating func ready(
-        _ slot: Int, _ readiness: Readiness, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ readiness: Readiness, _ registry: borrowing Registry, _ loop: inout EventLoop
     ) -> Step {
         switch probes[slot].phase {
         case .idle:
@@ -217,7 +228,9 @@ struct Prober: ~Copyable {
         }
     }
 
-    private mutating func readHead(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
+    private mutating func readHead(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+        -> Step
+    {
         if !probes[slot].input.isLeased {
             probes[slot].input = buffers.lease()
             if !probes[slot].input.isLeased { return finish(slot, .ownFault, &loop) }
@@ -249,7 +262,9 @@ struct Prober: ~Copyable {
     }
 
     /// The head is there: that is the verdict.
-    private mutating func judge(_ slot: Int, _ registry: borrowing Registry, _ loop: inout EventLoop) -> Step {
+    private mutating func judge(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+        -> Step
+    {
         let status = head.status
         let good = registry.polling(Int(probes[slot].instance)).expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
@@ -266,7 +281,7 @@ struct Prober: ~Copyable {
         return .finished(result)
     }
 
-    private mutating func drainBody(_ slot: Int, _ loop: inout EventLoop) {
+    private mutating func drainBody(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
         while probes[slot].phase == .drainingBody {
             probes[slot].input.compact()
             let descriptor = probes[slot].descriptor
@@ -284,7 +299,7 @@ struct Prober: ~Copyable {
     }
 
     /// Follows the body; at its end the connection is kept, beyond the limit or on nonsense it is closed.
-    private mutating func useBody(_ slot: Int, _ loop: inout EventLoop) {
+    private mutating func useBody(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
         var position = 0
         while true {
             let piece: ChunkedDecoder.Piece
@@ -317,7 +332,7 @@ struct Prober: ~Copyable {
     }
 
     /// The time of a poll is up.
-    mutating func timedOut(_ slot: Int, _ loop: inout EventLoop) -> Step {
+    mutating func timedOut(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         probes[slot].timer = .none
         switch probes[slot].phase {
         case .idle, .drainingBody: return .pending
@@ -325,23 +340,25 @@ struct Prober: ~Copyable {
         }
     }
 
-    private func elapsed(_ slot: Int) -> UInt64 {
+    private func elapsed(_ slot: Slab<Probe>.Index) -> UInt64 {
         (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500) / 1000
     }
 
     /// The answer was not HTTP, in this way.
-    private mutating func finish(_ slot: Int, _ fault: HTTPFault.Kind, _ loop: inout EventLoop) -> Step {
+    private mutating func finish(_ slot: Slab<Probe>.Index, _ fault: HTTPFault.Kind, _ loop: inout EventLoop) -> Step {
         finish(slot, .badHTTP, status: fault.rawValue, &loop)
     }
 
-    private mutating func finish(_ slot: Int, _ cause: PollCause, status: UInt16 = 0, _ loop: inout EventLoop) -> Step {
+    private mutating func finish(
+        _ slot: Slab<Probe>.Index, _ cause: PollCause, status: UInt16 = 0, _ loop: inout EventLoop
+    ) -> Step {
         let result = PollResult(cause: cause, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
         disconnect(slot, &loop)
         return .finished(result)
     }
 
-    private mutating func disconnect(_ slot: Int, _ loop: inout EventLoop) {
+    private mutating func disconnect(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
         if probes[slot].phase == .awaitingEcho { echoes[probes[slot].echoSequence] = nil }
         if probes[slot].descriptor.isOpen {
             if probes[slot].phase == .idle { kept -= 1 }
@@ -358,7 +375,7 @@ struct Prober: ~Copyable {
     // MARK: ICMP echo (RFC 792, RFC 4443)
 
     /// Nil: echo is not allowed here, the caller connects to the port instead.
-    private mutating func beginEcho(_ slot: Int, _ polling: Polling, _ loop: inout EventLoop) -> Step? {
+    private mutating func beginEcho(_ slot: Slab<Probe>.Index, _ polling: Polling, _ loop: inout EventLoop) -> Step? {
         let family = probes[slot].address.family
         guard let (socket, _) = echoSocket(family, &loop) else { return nil }
         // An accusation does not wait for room.
@@ -411,7 +428,9 @@ struct Prober: ~Copyable {
     }
 
     /// Takes one echo reply; nil when there are no more.
-    mutating func nextEcho(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (slot: Int, PollResult)? {
+    mutating func nextEcho(_ family: SocketAddress.Family, _ loop: inout EventLoop) -> (
+        slot: Slab<Probe>.Index, PollResult
+    )? {
         guard let (socket, isRaw) = family == .ipv4 ? echo4 : echo6 else { return nil }
         while true {
             let (result, bytes, from) = socket.receiveDatagram(capacity: 256)

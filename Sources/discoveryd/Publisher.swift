@@ -54,7 +54,7 @@ struct Publisher: ~Copyable {
 
     private func count(_ matches: (borrowing Subscriber) -> Bool) -> Int {
         var count = 0
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && matches(subscribers[slot]) {
+        for slot in subscribers.indices where matches(subscribers[slot]) {
             count += 1
         }
         return count
@@ -103,7 +103,7 @@ struct Publisher: ~Copyable {
         return true
     }
 
-    mutating func drop(_ slot: Int, _ reason: String?, _ loop: inout EventLoop) {
+    mutating func drop(_ slot: Slab<Subscriber>.Index, _ reason: String?, _ loop: inout EventLoop) {
         loop.cancel(&subscribers[slot].timer)
         let wasForwarder = subscribers[slot].role == .forwarder
         defer { if wasForwarder { shareOut() } }
@@ -113,7 +113,7 @@ struct Publisher: ~Copyable {
     }
 
     /// Silent for long enough: an observer.
-    mutating func helloTimedOut(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) {
+    mutating func helloTimedOut(_ slot: Slab<Subscriber>.Index, _ registry: Registry, _ loop: inout EventLoop) {
         subscribers[slot].timer = .none
         guard subscribers[slot].role == nil else { return }
         do throws(LineChannel.Fault) {
@@ -126,7 +126,8 @@ struct Publisher: ~Copyable {
 
     /// Reads what a subscriber said and sends what it can take. True: there may be more to read in a later turn.
     mutating func ready(
-        _ slot: Int, _ readiness: Readiness, _ registry: Registry, _ requests: inout [Request], _ loop: inout EventLoop
+        _ slot: Slab<Subscriber>.Index, _ readiness: Readiness, _ registry: Registry, _ requests: inout [Request],
+        _ loop: inout EventLoop
     ) -> Bool {
         var isMore = false
         do throws(LineChannel.Fault) {
@@ -143,7 +144,7 @@ struct Publisher: ~Copyable {
     }
 
     private mutating func receiveLines(
-        _ slot: Int, _ registry: Registry, _ requests: inout [Request], _ loop: inout EventLoop
+        _ slot: Slab<Subscriber>.Index, _ registry: Registry, _ requests: inout [Request], _ loop: inout EventLoop
     ) throws(LineChannel.Fault) {
         while let line = try subscribers[slot].channel.nextLine() {
             if let request = try receive(slot, line, registry, &loop) { requests.append(request) }
@@ -151,7 +152,7 @@ struct Publisher: ~Copyable {
     }
 
     private mutating func receive(
-        _ slot: Int, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop
+        _ slot: Slab<Subscriber>.Index, _ line: [UInt8], _ registry: Registry, _ loop: inout EventLoop
     ) throws(LineChannel.Fault) -> Request? {
         let message: Document.Value
         do {
@@ -205,8 +206,8 @@ struct Publisher: ~Copyable {
     /// Sends a question to all forwarders. Returns who will answer, with their pids.
     mutating func ask(_ line: [UInt8], _ loop: inout EventLoop) -> [Token: Int32] {
         var asked: [Token: Int32] = [:]
-        for slot in 0..<subscribers.highWater
-        where subscribers.isInUse(slot) && subscribers[slot].role == .forwarder
+        for slot in subscribers.indices
+        where subscribers[slot].role == .forwarder
             && subscribers[slot].channel.pendingBytes < Limits.subscriberBufferBytes
         {
             let token = EventKind.subscriber.token(slot, subscribers.generation(slot))
@@ -218,12 +219,12 @@ struct Publisher: ~Copyable {
 
     /// Answers an operator, if it is still there.
     mutating func answer(_ token: Token, _ line: [UInt8], _ loop: inout EventLoop) {
-        guard subscribers.holds(token.slot, token.generation) else { return }
-        subscribers[token.slot].channel.queue(line)
+        guard subscribers.holds(.init(token.slot), token.generation) else { return }
+        subscribers[.init(token.slot)].channel.queue(line)
         do throws(LineChannel.Fault) {
-            _ = try subscribers[token.slot].channel.flush()
+            _ = try subscribers[.init(token.slot)].channel.flush()
         } catch {
-            drop(token.slot, error.reason, &loop)
+            drop(.init(token.slot), error.reason, &loop)
         }
     }
 
@@ -232,12 +233,14 @@ struct Publisher: ~Copyable {
     /// The first round of polls is done: everybody gets a snapshot.
     mutating func open(_ registry: Registry, _ loop: inout EventLoop) {
         isOpen = true
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+        for slot in subscribers.indices where subscribers[slot].role != nil {
             advance(slot, registry, &loop)
         }
     }
 
-    private mutating func begin(_ slot: Int, _ role: PeerRole, _ registry: Registry) throws(LineChannel.Fault) {
+    private mutating func begin(_ slot: Slab<Subscriber>.Index, _ role: PeerRole, _ registry: Registry)
+        throws(LineChannel.Fault)
+    {
         // Forwarders find a place however many others are looking on.
         if role != .forwarder, count({ $0.role != nil && $0.role != .forwarder }) >= Limits.observers {
             subscribers[slot].channel.queue(SnapshotLines.refusal("too many observers; at most \(Limits.observers)"))
@@ -253,7 +256,7 @@ struct Publisher: ~Copyable {
 
     /// Marks changed instances for all and sends to whoever can take it.
     mutating func publish(_ changes: [Int], _ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+        for slot in subscribers.indices where subscribers[slot].role != nil {
             for id in changes { subscribers[slot].changed[id / 64] |= 1 << UInt64(id % 64) }
             subscribers[slot].hasChanges = true
             advance(slot, registry, &loop)
@@ -262,7 +265,7 @@ struct Publisher: ~Copyable {
 
     /// The configuration has changed: everybody gets a whole snapshot.
     mutating func restart(_ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role != nil {
+        for slot in subscribers.indices where subscribers[slot].role != nil {
             subscribers[slot].stream = SnapshotStream()
             subscribers[slot].changed = [UInt64](repeating: 0, count: (registry.instances.count + 63) / 64)
             subscribers[slot].hasChanges = false
@@ -271,7 +274,7 @@ struct Publisher: ~Copyable {
     }
 
     mutating func heartbeat(_ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].stream == nil {
+        for slot in subscribers.indices where subscribers[slot].stream == nil {
             if subscribers[slot].channel.pendingBytes == 0 {
                 subscribers[slot].channel.queue(SnapshotLines.ping(registry.version))
             }
@@ -280,7 +283,7 @@ struct Publisher: ~Copyable {
     }
 
     /// Encodes and sends as much as the socket takes; what is encoded ahead is bounded.
-    private mutating func advance(_ slot: Int, _ registry: Registry, _ loop: inout EventLoop) {
+    private mutating func advance(_ slot: Slab<Subscriber>.Index, _ registry: Registry, _ loop: inout EventLoop) {
         guard isOpen, subscribers[slot].role != nil else { return }
         do {
             while try subscribers[slot].channel.flush() {
@@ -292,7 +295,7 @@ struct Publisher: ~Copyable {
         }
     }
 
-    private mutating func nextLine(_ slot: Int, _ registry: Registry) -> [UInt8]? {
+    private mutating func nextLine(_ slot: Slab<Subscriber>.Index, _ registry: Registry) -> [UInt8]? {
         let subscribers = subscribers
         let line = subscribers[slot].stream?.nextLine(registry) { ids in
             for id in ids { subscribers[slot].changed[id / 64] &= ~(1 << UInt64(id % 64)) }
@@ -311,15 +314,17 @@ struct Publisher: ~Copyable {
         return delta(slot, registry)
     }
 
-    private func share(_ slot: Int) -> [UInt8] {
+    private func share(_ slot: Slab<Subscriber>.Index) -> [UInt8] {
         var index = 0
-        for other in 0..<slot where subscribers.isInUse(other) && subscribers[other].role == .forwarder { index += 1 }
+        for other in subscribers.indices where other.rawValue < slot.rawValue && subscribers[other].role == .forwarder {
+            index += 1
+        }
         return SnapshotLines.share(Share(index: index, of: forwarders, connections: connections))
     }
 
     /// Every forwarder is told its share anew, with what is sent next.
     private func shareOut() {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].role == .forwarder {
+        for slot in subscribers.indices where subscribers[slot].role == .forwarder {
             subscribers[slot].needsShare = true
         }
     }
@@ -332,7 +337,7 @@ struct Publisher: ~Copyable {
     }
 
     var awaitsShare: Bool {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].needsShare {
+        for slot in subscribers.indices where subscribers[slot].needsShare {
             return true
         }
         return false
@@ -340,12 +345,12 @@ struct Publisher: ~Copyable {
 
     /// Sends what a coming or going forwarder has left to be said.
     mutating func settle(_ registry: Registry, _ loop: inout EventLoop) {
-        for slot in 0..<subscribers.highWater where subscribers.isInUse(slot) && subscribers[slot].needsShare {
+        for slot in subscribers.indices where subscribers[slot].needsShare {
             advance(slot, registry, &loop)
         }
     }
 
-    private func delta(_ slot: Int, _ registry: Registry) -> [UInt8]? {
+    private func delta(_ slot: Slab<Subscriber>.Index, _ registry: Registry) -> [UInt8]? {
         guard subscribers[slot].hasChanges, let base = subscribers[slot].sent else { return nil }
         var ids: [Int] = []
         var isMore = false

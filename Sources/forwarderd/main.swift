@@ -70,12 +70,13 @@ func run(_ options: Options, _ level: Log.Level) -> Int32 {
         if let trouble = counters.trouble {
             daemon.log.warning("counters cannot be kept in \(runtime), nobody will see them: \(trouble)")
         }
+        let saved = options["snapshot"].map { SavedSnapshot(path: $0, configuration: options["configuration"]) }
+        let ledger = Ledger(
+            counters, log: daemon.log, standardError: daemon.inherited.first("stderr") ?? .standardError,
+            runtimeDirectory: runtime, index: index)
         var forwarder = Forwarder(
-            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index), counters,
-            runtimeDirectory: runtime)
-        forwarder.savedSnapshot = options["snapshot"].map {
-            SavedSnapshot(path: $0, configuration: options["configuration"])
-        }
+            daemon, loop, signals, listeners, Subscriber(path: runtime + "/discovery.sock", index: index, saved),
+            ledger)
         return forwarder.run()
     } catch {
         daemon.log.error((error as? StartFault)?.reason ?? "\(error)")

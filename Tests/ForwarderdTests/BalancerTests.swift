@@ -134,30 +134,4 @@ import Testing
         }
         #expect((0..<4).map { Share(index: $0, of: 4).part(of: 2) } == [1, 1, 1, 1], "none goes without")
     }
-
-    @Test func whoeverWaitsIsServedInOrderAndMayLeave() {
-        var queue = WaitingQueue()
-        queue.capacity = 100
-        let entries = (0..<50).map { WaitingQueue.Entry(slot: $0, generation: 1) }
-        for entry in entries { queue.append(entry) }
-        for entry in entries where entry.slot % 3 == 0 { queue.remove(entry) }
-        var order: [Int] = []
-        while let first = queue.entry(0) {
-            order.append(first.slot)
-            queue.remove(first)
-        }
-        #expect(order == (0..<50).filter { $0 % 3 != 0 })
-        #expect(queue.isEmpty && queue.count == 0)
-    }
-}
-
-@Suite struct UpgradeTests {
-    @Test func onlyWhatWasOfferedMayBeChosen() {
-        let offered = Array("websocket, foo/2".utf8)
-        #expect(UpgradeProtocols.allows(Array("WebSocket".utf8), offered: offered))
-        #expect(UpgradeProtocols.allows(Array("foo/2".utf8), offered: offered))
-        for bad in ["", "bar", "websocket, bar", "web socket", "websocket,"] where bad != "websocket," {
-            #expect(!UpgradeProtocols.allows(Array(bad.utf8), offered: offered), "\(bad)")
-        }
-    }
 }

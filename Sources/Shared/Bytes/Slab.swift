@@ -1,7 +1,7 @@
 import Glibc
 
-/// A fixed number of places for values of one type. A place is named by its index and a generation that changes each
-/// time the place is freed, so that a late event for a former tenant is recognised and dropped.
+/// A fixed number of places for values of one type. An index names a place, and a generation that changes each time the place is
+/// freed names the value in it, so that a late event for a former value is recognised and dropped.
 ///
 /// A handle: copies name the same places, and the places live as long as the process. Memory is reserved at once and
 /// touched as it is used.
@@ -13,6 +13,15 @@ public struct Slab<Element: ~Copyable>: Copyable {
         /// Places at and above have never been used.
         @usableFromInline var highWater = 0
         var count = 0
+    }
+
+    /// Names a place of a slab of this element type: an index of another slab's elements does not compile in its place.
+    public struct Index: Equatable, Hashable, Sendable {
+        public let rawValue: Int32
+        @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
+        /// The place of this number, whether or not it holds a value.
+        @inlinable public init(_ position: Int) { rawValue = Int32(truncatingIfNeeded: position) }
+        @inlinable var position: Int { Int(rawValue) }
     }
 
     @usableFromInline let places: UnsafeMutablePointer<Element>
@@ -40,7 +49,7 @@ public struct Slab<Element: ~Copyable>: Copyable {
     public var isFull: Bool { count == capacity }
 
     /// Puts a value in a free place; the slab must not be full.
-    public func insert(_ value: consuming Element) -> Int {
+    public func insert(_ value: consuming Element) -> Index {
         precondition(count < capacity)
         let index: Int
         if unsafe header.pointee.freeHead >= 0 {
@@ -54,12 +63,13 @@ public struct Slab<Element: ~Copyable>: Copyable {
         unsafe generations[index] &+= 1
         unsafe (places + index).initialize(to: value)
         unsafe header.pointee.count &+= 1
-        return index
+        return Index(index)
     }
 
     /// Takes the value out and frees the place.
-    public func remove(_ index: Int) -> Element {
+    public func remove(_ index: Index) -> Element {
         precondition(isInUse(index))
+        let index = index.position
         unsafe generations[index] &+= 1
         unsafe next[index] = header.pointee.freeHead
         unsafe header.pointee.freeHead = Int32(truncatingIfNeeded: index)
@@ -67,35 +77,72 @@ public struct Slab<Element: ~Copyable>: Copyable {
         return unsafe (places + index).move()
     }
 
-    /// Places from 0 up to here have been used at some time.
+    /// One more than the highest place that has ever been used.
     public var highWater: Int { unsafe header.pointee.highWater }
 
-    @inlinable public func isInUse(_ index: Int) -> Bool {
-        guard index >= 0, index < capacity else { return false }
-        return unsafe generations[index] & 1 == 1
+    /// The place of this number, if it holds a value.
+    @inlinable public func index(at position: Int) -> Index? {
+        let index = Index(position)
+        return position >= 0 && position < capacity && isInUse(index) ? index : nil
+    }
+
+    /// All places that hold values, lowest first. Values may be removed meanwhile; one that is added may be missed.
+    public var indices: Indices { Indices(slab: self) }
+
+    public struct Indices: Sequence, IteratorProtocol {
+        let slab: Slab
+        var position = 0
+
+        public mutating func next() -> Index? {
+            while position < slab.highWater {
+                position += 1
+                if let index = slab.index(at: position - 1) { return index }
+            }
+            return nil
+        }
+    }
+
+    @inlinable public func isInUse(_ index: Index) -> Bool {
+        let position = index.position
+        guard position >= 0, position < capacity else { return false }
+        return unsafe generations[position] & 1 == 1
     }
 
     /// The generation of the value in a place.
-    @inlinable public func generation(_ index: Int) -> UInt32 {
-        precondition(index >= 0 && index < capacity)
-        return unsafe generations[index]
+    @inlinable public func generation(_ index: Index) -> UInt32 {
+        precondition(index.position >= 0 && index.position < capacity)
+        return unsafe generations[index.position]
     }
 
     /// Whether the place still holds the value that had this generation.
-    @inlinable public func holds(_ index: Int, _ generation: UInt32) -> Bool {
-        // Even ones are of free places, which hold nothing, whoever asks.
-        guard index >= 0, index < capacity, generation & 1 == 1 else { return false }
-        return unsafe generations[index] == generation
+    @inlinable public func holds(_ index: Index, _ generation: UInt32) -> Bool {
+        let position = index.position
+        // Even generations are of free places, which hold nothing, whoever asks.
+        guard position >= 0, position < capacity, generation & 1 == 1 else { return false }
+        return unsafe generations[position] == generation
     }
 
-    @inlinable public subscript(index: Int) -> Element {
+    /// The place that a token names, if it still holds the value that the token was made for.
+    @inlinable @inline(__always)
+    public func index(of token: Token) -> Index? {
+        let index = Index(token.slot)
+        return holds(index, token.generation) ? index : nil
+    }
+
+    /// A token for the value in a place, of the owner's kind `kind`.
+    @inlinable @inline(__always)
+    public func token(_ kind: UInt8, _ index: Index) -> Token {
+        Token(kind: kind, slot: index.position, generation: generation(index))
+    }
+
+    @inlinable public subscript(index: Index) -> Element {
         @inline(__always) unsafeAddress {
             precondition(isInUse(index))
-            return unsafe UnsafePointer(places + index)
+            return unsafe UnsafePointer(places + index.position)
         }
         @inline(__always) nonmutating unsafeMutableAddress {
             precondition(isInUse(index))
-            return unsafe places + index
+            return unsafe places + index.position
         }
     }
 }

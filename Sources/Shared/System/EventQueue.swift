@@ -6,17 +6,22 @@ public struct Readiness: OptionSet, Sendable {
     public let rawValue: UInt32
     @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    public static let readable = Readiness(rawValue: 0x1)
-    public static let writable = Readiness(rawValue: 0x4)
-    public static let error = Readiness(rawValue: 0x8)
+    @inlinable public static var readable: Readiness { Readiness(rawValue: 0x1) }
+    @inlinable public static var writable: Readiness { Readiness(rawValue: 0x4) }
+    @inlinable public static var error: Readiness { Readiness(rawValue: 0x8) }
     /// Both directions are closed.
-    public static let hangUp = Readiness(rawValue: 0x10)
+    @inlinable public static var hangUp: Readiness { Readiness(rawValue: 0x10) }
     /// The peer closed its sending side.
-    public static let peerClosed = Readiness(rawValue: 0x2000)
+    @inlinable public static var peerClosed: Readiness { Readiness(rawValue: 0x2000) }
     /// Report changes only, not levels: the receiver reads until a short read.
-    public static let edgeTriggered = Readiness(rawValue: 1 << 31)
+    @inlinable public static var edgeTriggered: Readiness { Readiness(rawValue: 1 << 31) }
     /// Wake one of the processes that wait on the same listener. Such a registration cannot be modified.
-    public static let exclusive = Readiness(rawValue: 1 << 28)
+    @inlinable public static var exclusive: Readiness { Readiness(rawValue: 1 << 28) }
+
+    /// Whatever lets a receive find something: bytes, the end, an error.
+    @inlinable public static var receivingSide: Readiness { Readiness(rawValue: 0x2019) }
+    /// The peer sends nothing more, or cannot.
+    @inlinable public static var endOfReceiving: Readiness { Readiness(rawValue: 0x2018) }
 }
 
 /// An epoll instance with a fixed array for its events; see epoll(7).

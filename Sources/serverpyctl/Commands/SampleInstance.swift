@@ -54,7 +54,7 @@ struct SampleInstance: ~Copyable {
                 switch event.token.kind {
                 case Self.signalsKind: return ExitCode.done
                 case Self.listenerKind: accept()
-                default: if connections.holds(event.token.slot, event.token.generation) { serve(event.token.slot) }
+                default: if let connection = connections.index(of: event.token) { serve(connection) }
                 }
             }
         }
@@ -76,7 +76,7 @@ struct SampleInstance: ~Copyable {
             let slot = connections.insert(Connection(descriptor: descriptor))
             do {
                 try loop.add(
-                    descriptor, Token(kind: Self.connectionKind, slot: slot, generation: connections.generation(slot)),
+                    descriptor, connections.token(Self.connectionKind, slot),
                     [.readable])
             } catch {
                 close(slot)
@@ -84,12 +84,12 @@ struct SampleInstance: ~Copyable {
         }
     }
 
-    private func close(_ slot: Int) {
+    private func close(_ slot: Slab<Connection>.Index) {
         connections[slot].descriptor.close()
         _ = connections.remove(slot)
     }
 
-    private mutating func serve(_ slot: Int) {
+    private mutating func serve(_ slot: Slab<Connection>.Index) {
         let connections = connections
         connections[slot].input.compact()
         let result = connections[slot].input.receive(from: connections[slot].descriptor)
@@ -119,7 +119,7 @@ struct SampleInstance: ~Copyable {
         }
     }
 
-    private mutating func begin(_ slot: Int) {
+    private mutating func begin(_ slot: Slab<Connection>.Index) {
         served += 1
         let bytes = connections[slot].input.bytes
         let path = String(decoding: bytes.array(head.targetStart, head.targetCount), as: UTF8.self)

@@ -22,6 +22,9 @@ struct ControlServer: ~Copyable {
         case unknown(String)
     }
 
+    /// The connection that a request came on, and is answered on while it is open.
+    typealias Caller = (slot: Slab<Connection>.Index, generation: UInt32)
+
     let connections = Slab<Connection>(capacity: 64)
     private let log: Log
 
@@ -51,9 +54,7 @@ struct ControlServer: ~Copyable {
     }
 
     /// A connection that is open already, with so many requests that are to be answered; nil when it cannot be heard.
-    mutating func adopt(_ descriptor: Descriptor, unanswered: Int = 0, _ loop: borrowing EventLoop) -> (
-        slot: Int, generation: UInt32
-    )? {
+    mutating func adopt(_ descriptor: Descriptor, unanswered: Int = 0, _ loop: borrowing EventLoop) -> Caller? {
         guard !connections.isFull else {
             descriptor.close()
             return nil
@@ -63,8 +64,7 @@ struct ControlServer: ~Copyable {
                 channel: LineChannel(descriptor, maxLineBytes: Limits.controlMessageBytes), unanswered: unanswered))
         connections[slot].heardAt = loop.now
         let generation = connections.generation(slot)
-        let token = Token(
-            kind: Supervisor.EventKind.controlConnection.rawValue, slot: slot, generation: generation)
+        let token = connections.token(Supervisor.EventKind.controlConnection.rawValue, slot)
         do {
             try loop.add(descriptor, token, [.readable, .writable, .peerClosed, .edgeTriggered])
         } catch {
@@ -76,13 +76,11 @@ struct ControlServer: ~Copyable {
 
     /// Makes room: whoever has been silent longest and waits for nothing goes.
     private func evict() {
-        let idle = (0..<connections.highWater).filter {
-            connections.isInUse($0) && connections[$0].unanswered == 0
-        }
+        let idle = connections.indices.filter { connections[$0].unanswered == 0 }
         if let oldest = idle.min(by: { connections[$0].heardAt < connections[$1].heardAt }) { close(oldest) }
     }
 
-    private func close(_ slot: Int) {
+    private func close(_ slot: Slab<Connection>.Index) {
         connections[slot].channel.descriptor.close()
         _ = connections.remove(slot)
     }
@@ -90,7 +88,7 @@ struct ControlServer: ~Copyable {
     /// At the end: what is due is sent to those who read it.
     func closeAll(_ loop: borrowing EventLoop) {
         let end = Clock.monotonicMilliseconds() + Limits.lookMilliseconds
-        for slot in 0..<connections.highWater where connections.isInUse(slot) {
+        for slot in connections.indices {
             while (try? connections[slot].channel.flush()) == false, Clock.monotonicMilliseconds() < end {
                 connections[slot].channel.descriptor.waitUntilWritable(milliseconds: Limits.askAgainMilliseconds)
             }
@@ -100,14 +98,15 @@ struct ControlServer: ~Copyable {
 
     /// Connections on which nothing is under way: their next request may be heard by another.
     var idle: [Descriptor] {
-        (0..<connections.highWater).filter { slot in
-            connections.isInUse(slot) && connections[slot].unanswered == 0 && !connections[slot].isEnding
-                && connections[slot].channel.isEmpty
+        connections.indices.filter { slot in
+            connections[slot].unanswered == 0 && !connections[slot].isEnding && connections[slot].channel.isEmpty
         }.map { connections[$0].channel.descriptor }
     }
 
     /// The requests that have come on a connection.
-    mutating func ready(_ slot: Int, _ generation: UInt32, _ readiness: Readiness, now: UInt64) -> [Request] {
+    mutating func ready(_ slot: Slab<Connection>.Index, _ generation: UInt32, _ readiness: Readiness, now: UInt64)
+        -> [Request]
+    {
         guard connections.holds(slot, generation) else { return [] }
         connections[slot].heardAt = now
         var requests: [Request] = []
@@ -134,7 +133,7 @@ struct ControlServer: ~Copyable {
     }
 
     /// Closes a connection that has ended, when its answers are out.
-    func settle(_ slot: Int) {
+    func settle(_ slot: Slab<Connection>.Index) {
         guard connections.isInUse(slot) else { return }
         do throws(LineChannel.Fault) {
             let isSent = try connections[slot].channel.flush()
@@ -157,7 +156,7 @@ struct ControlServer: ~Copyable {
         }
     }
 
-    func answer(_ slot: Int, _ build: (inout JSONWriter) -> Void) {
+    func answer(_ slot: Slab<Connection>.Index, _ build: (inout JSONWriter) -> Void) {
         guard connections.isInUse(slot) else { return }
         connections[slot].unanswered = max(0, connections[slot].unanswered - 1)
         // Whoever does not read its answers is not worth the memory; one answer, however long, always is.
@@ -189,7 +188,7 @@ extension Supervisor {
         }
     }
 
-    mutating func serve(_ request: ControlServer.Request, _ slot: Int) {
+    mutating func serve(_ request: ControlServer.Request, _ slot: Slab<ControlServer.Connection>.Index) {
         switch request {
         case .stop:
             let forwarding = settings.configuration.general.forwarding

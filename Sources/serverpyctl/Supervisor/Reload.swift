@@ -3,7 +3,7 @@ import Shared
 /// A reload under way: everything is prepared before anything changes, and a failure leaves the old in force.
 struct Reload {
     /// Who asked; nil for a signal or a changed file.
-    let connection: (slot: Int, generation: UInt32)?
+    let connection: ControlServer.Caller?
     let file: ConfigurationFile
     let configuration: Configuration
     let difference: ConfigurationDifference
@@ -16,7 +16,7 @@ struct Reload {
 
 extension Supervisor {
     /// Reads the file anew. With `dryRun` only says what would change.
-    mutating func reload(_ connection: (slot: Int, generation: UInt32)?, dryRun: Bool) {
+    mutating func reload(_ connection: ControlServer.Caller?, dryRun: Bool) {
         guard !isBusy else {
             // Nobody waits for the answer to a signal or to a changed file: it is done when its time has come.
             if connection == nil, !dryRun { mustReloadAgain = true }
@@ -268,7 +268,7 @@ extension Supervisor {
         case failure(String, Int32)
     }
 
-    func answer(_ connection: (slot: Int, generation: UInt32)?, _ answer: Answer) {
+    func answer(_ connection: ControlServer.Caller?, _ answer: Answer) {
         guard let connection, control.connections.holds(connection.slot, connection.generation) else { return }
         control.answer(connection.slot) { writer in
             switch answer {

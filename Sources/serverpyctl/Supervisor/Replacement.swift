@@ -10,7 +10,7 @@ struct Replacement {
         case forwarder(old: Int, new: Int)
     }
 
-    let connection: (slot: Int, generation: UInt32)?
+    let connection: ControlServer.Caller?
     /// The programs as they were, where new ones are tried: they are taken again if the new ones fail.
     var previous: Programs?
     var includesDiscoveryd: Bool
@@ -39,7 +39,7 @@ extension Supervisor {
     }
 
     /// `serverpyctl restart`.
-    mutating func restart(_ target: RestartTarget, _ connection: (slot: Int, generation: UInt32)?) {
+    mutating func restart(_ target: RestartTarget, _ connection: ControlServer.Caller?) {
         guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         beginReplacing(
             Replacement(
@@ -204,7 +204,7 @@ extension Supervisor {
     }
 
     /// `serverpyctl scale`: remembered until the end.
-    mutating func scale(_ connection: (slot: Int, generation: UInt32)?, to count: Int) {
+    mutating func scale(_ connection: ControlServer.Caller?, to count: Int) {
         guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         guard (1...Limits.forwarders).contains(count) else {
             return answer(

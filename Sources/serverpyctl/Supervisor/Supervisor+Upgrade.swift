@@ -3,7 +3,7 @@ import Shared
 /// New programs on the disk that are being tried, one after another, before any of them is taken: the supervisor with what it would be
 /// handed, the daemons by a look at themselves.
 struct SelfTest {
-    let connection: (slot: Int, generation: UInt32)?
+    let connection: ControlServer.Caller?
     var pid: Int32 = 0
     var program = ""
     /// Still to be tried.
@@ -18,7 +18,7 @@ struct SelfTest {
 
 extension Supervisor {
     /// `serverpyctl upgrade`: first the tests, then this process becomes the new program (execve(2)), which replaces the rest.
-    mutating func upgrade(_ connection: (slot: Int, generation: UInt32)?) {
+    mutating func upgrade(_ connection: ControlServer.Caller?) {
         guard !isBusy else { return answer(connection, .failure(busyReason, ExitCode.failed)) }
         guard settings.samples.isEmpty else {
             return answer(
@@ -197,7 +197,7 @@ extension Supervisor {
         for index in children.indices where !children[index].isRunning && children[index].state == .waiting {
             start(index)
         }
-        var connection: (slot: Int, generation: UInt32)?
+        var connection: ControlServer.Caller?
         let asked = handover.descriptor("operator")
         if asked.isOpen { connection = control.adopt(asked, unanswered: 1, loop) }
         for (name, number) in handover.descriptors where name.hasPrefix(Handover.client) {

@@ -253,7 +253,7 @@ struct Supervisor: ~Copyable {
         case .notify: takeNotifications()
         case .controlListener: acceptControl()
         case .controlConnection:
-            let slot = event.token.slot
+            let slot = Slab<ControlServer.Connection>.Index(event.token.slot)
             for request in control.ready(slot, event.token.generation, event.readiness, now: loop.now) {
                 serve(request, slot)
             }

@@ -1,0 +1,370 @@
+import Shared
+
+/// One request, from its head to its one outcome. It decides and performs nothing: `receive` takes what has happened and returns what
+/// is to be done.
+struct Exchange: ~Copyable {
+    enum Event {
+        /// This forwarder responds by itself.
+        indirect case refused(OwnAnswer)
+        /// An instance with room was chosen.
+        case chosen
+        /// All instances that could take the request are full.
+        case noRoom
+        /// A connection is being established.
+        case connecting
+        /// The connection is established.
+        case connected
+        /// The instance has the whole request.
+        case handedOver
+        /// Part of a final response is about to be forwarded.
+        case head
+        /// A response 101 is about to be forwarded.
+        case switched
+        /// The response is complete.
+        case complete
+        /// The client has taken everything it was sent.
+        case taken
+        /// A try at an instance failed.
+        indirect case failed(RetryLaw.Failure)
+        /// The request's body is not valid, or one side of a tunnel broke off.
+        case brokenOff
+        /// There is no buffer for bytes that a peer does not take now.
+        case starved
+        /// Both directions of a tunnel have ended.
+        case tunnelOver
+        /// The deadline has passed.
+        case overdue
+        /// The client is half-closed, and others need the place.
+        case crowdedOut
+        /// The client's connection is closed.
+        case clientGone
+        /// The process ends.
+        case stopped
+    }
+
+    enum Action {
+        /// Wait for the next event.
+        case wait
+        /// Choose an instance. `after`: why the last one failed. `crowdsOut`: a half-closed exchange may have to give up its place.
+        indirect case choose(after: InstanceFault?, crowdsOut: Bool)
+        /// Join the service's queue.
+        case enqueue
+        /// Connect to the chosen instance, on a kept connection if there is one.
+        case connect
+        /// Connect to the present instance again: on a new connection to the same address, or to another address.
+        case reconnect(fresh: Bool)
+        /// Hand the request over as far as it is here and the instance takes it.
+        case send
+        /// The present try has failed with this fault: collect the evidence and judge it.
+        indirect case fail(InstanceFault)
+        /// Respond to the client, whatever was being done for it.
+        indirect case answer(OwnAnswer)
+        /// 503: no instance had room in time.
+        case refuseQueued
+        /// 408: the rest of the request's body did not come in time.
+        case refuseSlowBody
+        /// 503: the client has given up, as it seems.
+        case refuseHalfClosed
+        /// Give the instance connection back, and wait until the client has taken what there is of the response.
+        case finish
+        /// Reset the client's connection: nothing else tells it that the response is not whole.
+        case reset
+        /// Relay the bytes of a tunnel, which has just begun.
+        case relayTunnel
+        /// Reset both sides of the tunnel.
+        case cutTunnel(Outcome)
+        /// The outcome is known: count it and forget the exchange.
+        case end(Outcome)
+        /// The same, and the client's connection is closed.
+        case endWithClient(Outcome)
+    }
+
+    let client: Slab<Client>.Index
+    private(set) var stage = Stage.begun
+    /// The request was HEAD: its response has no body.
+    let isHead: Bool
+    let clientIsHTTP10: Bool
+    /// The client's connection stays open for another request.
+    var keepsClient: Bool
+    /// The service, while the request counts among its active ones.
+    var service: Int?
+    /// It is in the service's queue.
+    var isQueued = false
+    /// It counts among the service's retries.
+    var isInRetryBudget = false
+    /// The place of the chosen instance, while the request occupies it.
+    var instance: Slab<InstanceSlot>.Index?
+    var connection: Slab<InstanceConnection>.Index?
+    var law: RetryLaw
+    var request: PendingRequest
+    var relay: Relay?
+    var tunnel = Tunnel()
+    private var outcome = Outcome.answered
+    /// When the present wait ends, milliseconds of the loop's clock.
+    var deadline: UInt64 = 0
+    /// What the request is hashed by, where its service balances by hash.
+    var key: UInt64 = 0
+    /// When it was handed over, nanoseconds of the monotonic clock; 0 where nothing depends on it.
+    var sentAt: UInt64 = 0
+    var id: RequestID
+    var tally: Tally
+    /// What the access log will say; nil: there is no access log.
+    var record: AccessRecord?
+
+    init(
+        client: Slab<Client>.Index, isHead: Bool, clientIsHTTP10: Bool, keepsClient: Bool, isIdempotent: Bool,
+        request: consuming PendingRequest, id: RequestID, tally: Tally, record: AccessRecord?
+    ) {
+        self.client = client
+        self.isHead = isHead
+        self.clientIsHTTP10 = clientIsHTTP10
+        self.keepsClient = keepsClient
+        law = RetryLaw(isIdempotent: isIdempotent)
+        self.request = request
+        self.id = id
+        self.tally = tally
+        self.record = record
+    }
+
+    /// Part of a final response was forwarded.
+    var hasForwarded: Bool {
+        switch stage {
+        case .begun, .queued, .connecting, .sending, .awaitingHead: false
+        case .relaying, .flushing, .tunnel, .ended: true
+        }
+    }
+
+    /// More of the request's body is to be read from the client, for the instance.
+    var wantsBody: Bool {
+        switch stage {
+        case .sending, .relaying: !request.isComplete
+        case .begun, .queued, .connecting, .awaitingHead, .flushing, .tunnel, .ended: false
+        }
+    }
+
+    // MARK: Every stage with every event
+
+    mutating func receive(_ event: borrowing Event) -> Action {
+        switch event {
+        case .refused(let answer): refuse(answer)
+        case .chosen: choose()
+        case .noRoom: stand(in: .queued, after: .begun, .enqueue)
+        case .connecting: stand(in: .connecting, after: .begun, .wait)
+        case .connected: connect()
+        case .handedOver: handOver()
+        case .head: forwardHead()
+        case .switched: switchProtocol()
+        case .complete: complete()
+        case .taken: stage == .flushing ? end(outcome) : .wait
+        case .failed(let failure): judge(failure)
+        case .brokenOff: breakOff()
+        case .starved: starve()
+        case .tunnelOver: stage == .tunnel ? endWithClient(.answered) : .wait
+        case .overdue: expire()
+        case .crowdedOut: crowdOut()
+        case .clientGone: loseClient()
+        case .stopped: stop()
+        }
+    }
+
+    /// A response of this forwarder takes the place of the instance's as long as nothing of that was forwarded.
+    private mutating func refuse(_ answer: OwnAnswer) -> Action {
+        switch stage {
+        case .begun, .queued, .connecting, .sending, .awaitingHead: .answer(answer)
+        case .relaying: cut()
+        case .flushing, .tunnel, .ended: .wait
+        }
+    }
+
+    private mutating func choose() -> Action {
+        switch stage {
+        case .begun, .queued:
+            stage = .begun
+            return .connect
+        // It has an instance, or needs none.
+        case .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel, .ended: return .wait
+        }
+    }
+
+    private mutating func stand(in next: Stage, after: Stage, _ action: Action) -> Action {
+        guard stage == after else { return .wait }
+        stage = next
+        return action
+    }
+
+    private mutating func connect() -> Action {
+        switch stage {
+        case .begun, .connecting:
+            stage = .sending
+            return .send
+        case .queued, .sending, .awaitingHead, .relaying, .flushing, .tunnel, .ended: return .wait
+        }
+    }
+
+    private mutating func handOver() -> Action {
+        switch stage {
+        case .sending: stage = .awaitingHead
+        // An early response is being relayed already; a tunnel has begun before the request's end.
+        case .relaying, .tunnel: break
+        case .begun, .queued, .connecting, .awaitingHead, .flushing, .ended: break
+        }
+        return .wait
+    }
+
+    private mutating func forwardHead() -> Action {
+        switch stage {
+        case .sending, .awaitingHead: stage = .relaying
+        case .begun, .queued, .connecting, .relaying, .flushing, .tunnel, .ended: break
+        }
+        return .wait
+    }
+
+    private mutating func switchProtocol() -> Action {
+        switch stage {
+        case .sending, .awaitingHead:
+            stage = .tunnel
+            keepsClient = false
+            return .relayTunnel
+        case .begun, .queued, .connecting, .relaying, .flushing, .tunnel, .ended: return .wait
+        }
+    }
+
+    private mutating func complete() -> Action {
+        switch stage {
+        // A response of ours is complete at once, whatever the stage.
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying:
+            // What is left of the request's body is not read as the next request.
+            if !request.isComplete { keepsClient = false }
+            stage = .flushing
+            return .finish
+        case .flushing, .tunnel, .ended: return .wait
+        }
+    }
+
+    private mutating func judge(_ failure: RetryLaw.Failure) -> Action {
+        switch stage {
+        case .begun, .connecting, .sending, .awaitingHead, .relaying: break
+        // No instance is being tried.
+        case .queued, .flushing, .tunnel, .ended: return .wait
+        }
+        let verdict = law.judge(failure, at: instance?.rawValue ?? -1, hasForwarded: hasForwarded)
+        switch verdict {
+        case .freshConnection:
+            stage = .begun
+            return .reconnect(fresh: true)
+        case .nextAddress:
+            stage = .begun
+            return .reconnect(fresh: false)
+        case .nextInstance:
+            stage = .begun
+            return .choose(after: failure.fault, crowdsOut: true)
+        case .answer: return .answer(.failed(failure.fault, wasSent: law.wasSent))
+        case .cut:
+            record?.cause = failure.fault.words
+            return cut()
+        }
+    }
+
+    private mutating func breakOff() -> Action {
+        switch stage {
+        case .tunnel:
+            stage = .ended
+            return .cutTunnel(.cut)
+        case .relaying:
+            stage = .ended
+            return .reset
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .flushing, .ended: return .wait
+        }
+    }
+
+    private mutating func starve() -> Action {
+        switch stage {
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
+            stage = .ended
+            return .reset
+        case .ended: return .wait
+        }
+    }
+
+    private mutating func expire() -> Action {
+        switch stage {
+        case .queued: return .refuseQueued
+        case .connecting: return .fail(.connectTimeout)
+        case .sending:
+            // The instance is not to blame where it has all that has come of the request and the client owes the rest.
+            return request.isDrained && !request.isWithheld ? .refuseSlowBody : .fail(.timeout)
+        case .awaitingHead, .relaying: return .fail(.timeout)
+        case .flushing: return endWithClient(.clientGone)
+        case .tunnel:
+            stage = .ended
+            record?.cause = "nothing came for the time of a tunnel"
+            return .cutTunnel(.cut)
+        // Nothing is waited for.
+        case .begun, .ended: return .wait
+        }
+    }
+
+    private mutating func crowdOut() -> Action {
+        switch stage {
+        case .queued, .connecting, .sending, .awaitingHead: .refuseHalfClosed
+        case .relaying: endWithClient(.clientGone)
+        case .begun, .flushing, .tunnel, .ended: .wait
+        }
+    }
+
+    private mutating func loseClient() -> Action {
+        switch stage {
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying: return endWithClient(.clientGone)
+        case .flushing: return endWithClient(outcome == .answered ? .clientGone : outcome)
+        case .tunnel:
+            stage = .ended
+            return .cutTunnel(.clientGone)
+        case .ended: return .wait
+        }
+    }
+
+    private mutating func stop() -> Action {
+        switch stage {
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
+            let isSeen = stage != .tunnel && !endsWithConnection
+            stage = .ended
+            return isSeen ? .end(.cut) : .reset
+        case .ended: return .wait
+        }
+    }
+
+    /// The rest of a response will not come. Where its end is the connection's, only a reset tells; otherwise the client gets what has
+    /// come, which a reset would destroy.
+    private mutating func cut() -> Action {
+        outcome = .cut
+        keepsClient = false
+        stage = endsWithConnection ? .ended : .flushing
+        return endsWithConnection ? .reset : .finish
+    }
+
+    /// The client takes the end of its connection for the end of the response.
+    private var endsWithConnection: Bool { relay?.framing == .untilClose }
+
+    private mutating func end(_ outcome: Outcome) -> Action {
+        stage = .ended
+        return .end(outcome)
+    }
+
+    private mutating func endWithClient(_ outcome: Outcome) -> Action {
+        stage = .ended
+        return .endWithClient(outcome)
+    }
+}
+
+extension Exchange.Action {
+    /// How the exchange has ended; nil: it goes on.
+    var outcome: Outcome? {
+        switch self {
+        case .end(let outcome), .endWithClient(let outcome), .cutTunnel(let outcome): outcome
+        case .reset: .cut
+        case .wait, .choose, .enqueue, .connect, .reconnect, .send, .fail, .answer, .refuseQueued, .refuseSlowBody,
+            .refuseHalfClosed, .finish, .relayTunnel:
+            nil
+        }
+    }
+}

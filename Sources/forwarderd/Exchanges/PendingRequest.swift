@@ -1,0 +1,163 @@
+import Shared
+
+/// A request on its way to an instance: its canonical head, and behind it the bytes of its body, unframed. They are kept as long as
+/// the request may have to be sent again, on whatever connection.
+struct PendingRequest: ~Copyable {
+    private enum Body: UInt8 {
+        /// The client waits for 100 (Continue) before it sends its body.
+        case withheld
+        /// The client has more to send.
+        case open
+        /// All of it is in the buffer, or was sent.
+        case complete
+    }
+
+    /// Head and body; the readable bytes are all that may be sent again.
+    private(set) var buffer = Buffer.none
+    private var body: Body
+    private let isChunked: Bool
+    private var decoder: BodyDecoder
+    private var bodyBytes: UInt64 = 0
+    private var trailers: [UInt8] = []
+    /// Bytes of the buffer that are the head.
+    private var headBytes = 0
+    /// Bytes of the buffer that the present connection has taken over.
+    private(set) var sent = 0
+    /// The last chunk was written to the present connection.
+    private var hasSentEnd = false
+    /// Framed bytes wait at the connection.
+    var hasUnsentFrames = false
+    /// Where the value of Host is in the head, if it is to be the chosen instance's.
+    private var host: (start: Int, count: Int)?
+    /// The protocols that the instance is offered to switch to; empty for none.
+    var offeredUpgrade: [UInt8] = []
+
+    /// `withholdsBody`: the client expects 100 (Continue).
+    init(
+        _ framing: BodyFraming, excluding: [[UInt8]] = [], maxFields: Int = Limits.headFields,
+        withholdsBody: Bool = false
+    ) {
+        decoder = BodyDecoder(framing, status: 400, excluding: excluding, maxFields: maxFields)
+        isChunked = framing == .chunked
+        body = decoder.isComplete ? .complete : withholdsBody ? .withheld : .open
+    }
+
+    /// A request of which nothing can be known: the bytes behind it are never read as another request.
+    static var unreadable: PendingRequest { PendingRequest(.chunked) }
+
+    /// The whole body has come.
+    var isComplete: Bool { body == .complete }
+    /// The client waits for 100 (Continue).
+    var isWithheld: Bool { body == .withheld }
+    /// Every byte that is here was handed over.
+    var isDrained: Bool { sent == buffer.count && !hasUnsentFrames && (!isChunked || !isComplete || hasSentEnd) }
+    var isHandedOver: Bool { isComplete && isDrained }
+    /// Bytes that can be sent as they are.
+    var unframed: Span<UInt8>? {
+        @_lifetime(borrow self)
+        get { isChunked ? nil : buffer.bytes.extracting(sent..<buffer.count) }
+    }
+
+    // MARK: From the client
+
+    /// Takes the buffer that holds the head. `host`: the place of the Host value, where it is to be replaced.
+    mutating func begin(_ buffer: inout Buffer, host: (start: Int, count: Int)?) {
+        swap(&self.buffer, &buffer)
+        headBytes = self.buffer.count
+        self.host = host
+    }
+
+    /// The client does not wait any longer.
+    mutating func noteContinue() { if body == .withheld { body = .open } }
+
+    /// Takes over the body that is at the front of `input`, as far as there is room. Returns how many bytes of `input` that were.
+    /// `limit`: the longest body allowed. Throws what makes the request invalid; nothing behind it may be read as a request then.
+    mutating func take(_ input: inout Buffer, limit: UInt64?) throws(HTTPFault) -> Int {
+        var taken = 0
+        while body != .complete, !input.isEmpty {
+            // Another instance's Host may have to be put in.
+            let room = buffer.free - (host != nil ? Limits.authorityBytes : 0)
+            guard room > 0 else { return taken }
+            noteContinue()
+            let position = try takePiece(input.bytes.extracting(first: room), limit: limit)
+            input.consume(position)
+            taken &+= position
+        }
+        return taken
+    }
+
+    /// Takes over the next piece of the body. Returns how many of the bytes that were.
+    @inline(__always)
+    private mutating func takePiece(_ bytes: Span<UInt8>, limit: UInt64?) throws(HTTPFault) -> Int {
+        var position = 0
+        switch try decoder.next(bytes, &position) {
+        case .data(let start, let count):
+            bodyBytes &+= UInt64(count)
+            if let limit, bodyBytes > limit { throw HTTPFault(413, "a body of more than \(ByteSize.text(limit))") }
+            buffer.append(bytes.extracting(start..<start &+ count))
+            if !isChunked, decoder.isComplete { body = .complete }
+        case .needsMore: break
+        case .end:
+            if isChunked { trailers = try decoder.forwardableTrailers() }
+            body = .complete
+        }
+        return position
+    }
+
+    /// Drops the body that is at the front of `input`, because this forwarder responds by itself.
+    mutating func discard(_ input: inout Buffer) {
+        while body != .complete, !input.isEmpty {
+            var position = 0
+            guard let piece = try? decoder.next(input.bytes, &position) else { return }
+            if piece == .end, (try? decoder.forwardableTrailers()) == nil { return }
+            input.consume(position)
+            if decoder.isComplete || piece == .end { body = .complete }
+        }
+    }
+
+    // MARK: To the instance
+
+    /// Another connection is about to be used. `authority`: of its instance.
+    mutating func rewind(authority: [UInt8]) {
+        sent = 0
+        hasSentEnd = false
+        hasUnsentFrames = false
+        guard let place = host else { return }
+        buffer.replace(place.start, place.count, with: authority)
+        headBytes &+= authority.count &- place.count
+        host = (place.start, authority.count)
+    }
+
+    mutating func noteSent(_ count: Int) { sent &+= count }
+
+    /// Writes what was not handed over yet in the chunked coding (RFC 9112 7.1). `out` must have room for the buffer's bytes, a chunk's
+    /// frame and the trailers, and all of it counts as handed over.
+    mutating func frame(into out: inout Buffer) {
+        let bodyStart = max(sent, headBytes)
+        if sent < headBytes { out.append(buffer.bytes.extracting(sent..<headBytes)) }
+        ChunkedCoding.write(buffer.bytes.extracting(bodyStart..<buffer.count), to: &out)
+        sent = buffer.count
+        if isComplete, !hasSentEnd {
+            hasSentEnd = true
+            ChunkedCoding.writeEnd(trailers, to: &out)
+        }
+    }
+
+    /// Makes room for more of the body where little is left. False: what was sent before can no longer be sent again.
+    mutating func makeRoom() -> Bool {
+        guard buffer.free < Limits.requestRoomBytes + (host != nil ? Limits.authorityBytes : 0), sent == buffer.count
+        else { return true }
+        buffer.removeAll()
+        sent = 0
+        headBytes = 0
+        host = nil
+        return false
+    }
+
+    /// The request is not needed any longer.
+    mutating func giveBack(to pool: inout BufferPool) {
+        pool.giveBack(from: &buffer)
+        sent = 0
+        headBytes = 0
+    }
+}

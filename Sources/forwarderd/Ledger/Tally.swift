@@ -1,0 +1,20 @@
+/// What is counted of one request before it ends.
+struct Tally {
+    /// When its head was understood, nanoseconds of the monotonic clock.
+    var begunAt: UInt64
+    /// Rows of the instance and of the API path; -1 for none.
+    var instanceRow: Int32 = -1
+    var pathRow: Int32 = -1
+    var status: UInt16 = 0
+    /// The response is this forwarder's.
+    var isOwn = false
+    var bytesReceived: UInt64
+    var bytesSent: UInt64 = 0
+}
+
+/// How a request ended.
+enum Outcome: String {
+    case answered
+    case clientGone = "client_gone"
+    case cut
+}

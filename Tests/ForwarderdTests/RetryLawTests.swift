@@ -1,0 +1,151 @@
+import Shared
+import Testing
+
+@testable import forwarderd
+
+@Suite struct RetryLawTests {
+    private let addresses = (1...3).map { SocketAddress(ipv4: 0x0a00_0000 + $0, port: 80) }
+
+    private func law(idempotent: Bool, sent: Bool, at address: SocketAddress? = nil) -> RetryLaw {
+        var law = RetryLaw(isIdempotent: idempotent)
+        law.begin(at: address)
+        if sent { law.noteSent() }
+        return law
+    }
+
+    private func judge(
+        _ law: inout RetryLaw, _ fault: InstanceFault, at instance: Int32 = 3, isReused: Bool = false,
+        isInBudget: Bool = true, tries: Int = Limits.instancesTriedPerRequest, addresses: [SocketAddress] = [],
+        hasForwarded: Bool = false
+    ) -> RetryLaw.Verdict {
+        law.judge(
+            RetryLaw.Failure(
+                fault: fault, isReused: isReused, isInBudget: isInBudget, tries: tries, addresses: addresses),
+            at: instance, hasForwarded: hasForwarded)
+    }
+
+    @Test func aFailedConnectMovesOnForAnyMethod() {
+        var post = law(idempotent: false, sent: false)
+        #expect(judge(&post, .connect(.connectionRefused), isInBudget: false) == .nextInstance)
+        #expect(post.excluded.contains(3))
+    }
+
+    @Test(arguments: [InstanceFault.closed, .reset], [true, false])
+    func aRequestThatMayHaveRunIsNotSentAgain(_ fault: InstanceFault, _ isReused: Bool) {
+        var post = law(idempotent: false, sent: true)
+        #expect(judge(&post, fault, isReused: isReused) == .answer)
+        #expect(post.wasSent)
+    }
+
+    @Test func anIdempotentRequestGoesToAFreshConnectionThenToAnotherInstance() {
+        var get = law(idempotent: true, sent: true)
+        #expect(judge(&get, .closed, isReused: true) == .freshConnection)
+        #expect(!get.excluded.contains(3), "a failed reused connection accuses nobody")
+        get.begin(at: nil)
+        #expect(!get.hasSent && get.wasSent)
+        get.noteSent()
+        #expect(judge(&get, .reset) == .nextInstance)
+        #expect(get.excluded.contains(3))
+    }
+
+    @Test func timeOutsAndInvalidResponsesAreNeverRetried() {
+        var get = law(idempotent: true, sent: true)
+        #expect(judge(&get, .timeout) == .answer)
+        #expect(judge(&get, .malformed("x"), isReused: true) == .answer)
+    }
+
+    @Test func anExhaustedResourceOfThisMachineIsNotRetried() {
+        for fault in [InstanceFault.ourLimit(3), .connect(.tooManyOpenFiles), .connect(.fileTableFull)] {
+            var get = law(idempotent: true, sent: false)
+            #expect(judge(&get, fault) == .answer)
+        }
+    }
+
+    @Test func aBodyThatIsNoLongerHereIsNotSentAgain() {
+        var put = law(idempotent: true, sent: true)
+        put.noteDropped()
+        #expect(judge(&put, .reset, isReused: true) == .answer)
+    }
+
+    @Test func aResponseThatHasBegunIsCutAndNotAnsweredTwice() {
+        var get = law(idempotent: true, sent: true)
+        #expect(judge(&get, .closed, isReused: true, hasForwarded: true) == .cut)
+        #expect(judge(&get, .timeout, isReused: true, hasForwarded: true) == .cut)
+        #expect(judge(&get, .connect(.connectionRefused), hasForwarded: true) == .cut)
+    }
+
+    @Test func theBudgetEndsRetries() {
+        var get = law(idempotent: true, sent: true)
+        #expect(judge(&get, .reset, isInBudget: false) == .nextInstance, "the first move is free")
+        #expect(!get.isRetrying)
+        get.begin(at: nil)
+        get.noteSent()
+        var other = get
+        #expect(judge(&get, .reset, at: 4, isInBudget: false) == .answer)
+        #expect(judge(&other, .reset, at: 4) == .nextInstance)
+        #expect(other.isRetrying, "it is counted")
+        other.begin(at: nil)
+        other.noteSent()
+        #expect(judge(&other, .reset, at: 5, isInBudget: false) == .nextInstance, "once counted, it may go on")
+    }
+
+    @Test func triesAreBounded() {
+        var get = law(idempotent: true, sent: false)
+        var tries: Int32 = 0
+        while judge(&get, .connect(.connectionRefused), at: 3 + tries) == .nextInstance {
+            tries += 1
+            get.begin(at: nil)
+        }
+        #expect(Int(tries) == Limits.instancesTriedPerRequest - 1)
+    }
+
+    // MARK: Addresses
+
+    @Test(arguments: [InstanceFault.connect(.connectionRefused), .connectTimeout])
+    func aFailedConnectGoesToTheNextAddressAndThenToTheNextInstance(_ fault: InstanceFault) {
+        var law = RetryLaw(isIdempotent: false)
+        for address in addresses.dropLast() {
+            law.begin(at: address)
+            #expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .nextAddress)
+            #expect(law.excluded.count == 0)
+        }
+        law.begin(at: addresses[2])
+        #expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .nextInstance)
+        #expect(law.excluded.count == 1 && law.triedAddresses.isEmpty)
+    }
+
+    @Test(arguments: [InstanceFault.closed, .reset])
+    func anIdempotentRequestGoesToTheNextAddress(_ fault: InstanceFault) {
+        for (isIdempotent, verdict) in [(true, RetryLaw.Verdict.nextAddress), (false, .answer)] {
+            var law = law(idempotent: isIdempotent, sent: true, at: addresses[0])
+            #expect(judge(&law, fault, isInBudget: false, addresses: addresses) == verdict)
+            var careful = self.law(idempotent: true, sent: true, at: addresses[0])
+            #expect(judge(&careful, fault, tries: 1, addresses: addresses) == .answer, "`retry: off`")
+            // Further moves are the budget's.
+            guard isIdempotent else { continue }
+            law.begin(at: addresses[1])
+            law.noteSent()
+            #expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .answer)
+        }
+    }
+
+    /// A name with a hundred addresses does not keep a request for a hundred time-outs.
+    @Test func noMoreAddressesAreTriedThanInstances() {
+        let many = (1...100).map { SocketAddress(ipv4: 0x0a00_0000 + UInt32($0), port: 80) }
+        var law = RetryLaw(isIdempotent: true)
+        var moves = 0
+        for address in many {
+            law.begin(at: address)
+            guard judge(&law, .connectTimeout, isInBudget: false, addresses: many) == .nextAddress else { break }
+            moves += 1
+        }
+        #expect(moves == Limits.instancesTriedPerRequest - 1)
+    }
+
+    @Test func errorsOfOurOwnMakingAccuseNobody() {
+        #expect(!InstanceFault.connect(.tooManyOpenFiles).accuses)
+        #expect(!InstanceFault.connect(.addressNotAvailable).accuses)
+        #expect(InstanceFault.connect(.connectionRefused).accuses)
+        #expect(InstanceFault.connectTimeout.accuses)
+    }
+}

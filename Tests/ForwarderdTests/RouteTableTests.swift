@@ -1,0 +1,61 @@
+import Shared
+import Testing
+
+@testable import forwarderd
+
+@Suite struct RouteTableTests {
+    private func makeTable(_ services: [[String]]) -> RouteTable {
+        var table = RouteTable()
+        for (service, paths) in services.enumerated() { table.add(paths, service: service) }
+        return table
+    }
+
+    private func service(_ table: RouteTable, _ path: String) -> Int? {
+        let bytes = Array(("xx" + path).utf8)
+        return table.route(bytes.span, 2, path.utf8.count)?.service
+    }
+
+    @Test func theLongestWholeSegmentPrefixWins() {
+        let table = makeTable([["/first", "/second/sample"], ["/second", "/third"]])
+        #expect(service(table, "/second") == 1)
+        #expect(service(table, "/second/") == 1)
+        #expect(service(table, "/second/x") == 1)
+        #expect(service(table, "/second/sample") == 0)
+        #expect(service(table, "/second/sample/deeper") == 0)
+        #expect(service(table, "/second/samples") == 1)
+        #expect(service(table, "/secondary") == nil)
+        #expect(service(table, "/") == nil)
+        #expect(service(table, "") == nil)
+        #expect(service(table, "/FIRST") == nil)
+        #expect(service(table, "/%66irst") == nil)
+    }
+
+    @Test func theRootTakesWhatNobodyElseClaims() {
+        let table = makeTable([["/"], ["/a"]])
+        #expect(service(table, "/") == 0)
+        #expect(service(table, "/b/c") == 0)
+        #expect(service(table, "/a/b") == 1)
+    }
+
+    @Test func agreesWithTheObviousSearchOverRandomTables() {
+        var random = SplitMix(seed: 7)
+        let words = ["a", "b", "ab", "abc", "c"]
+        for _ in 0..<300 {
+            var paths: Set<String> = []
+            for _ in 0..<random.next() % 20 {
+                paths.insert(
+                    "/" + (0...random.next() % 3).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/"))
+            }
+            let list = paths.sorted()
+            let table = makeTable(list.map { [$0] })
+            for _ in 0..<50 {
+                let path =
+                    "/" + (0...random.next() % 4).map { _ in words[Int(random.next() % 5)] }.joined(separator: "/")
+                let expected = list.indices.filter { path == list[$0] || path.hasPrefix(list[$0] + "/") }.max {
+                    list[$0].count < list[$1].count
+                }
+                #expect(service(table, path) == expected, "\(path) in \(list)")
+            }
+        }
+    }
+}
