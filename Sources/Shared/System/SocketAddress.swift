@@ -98,9 +98,12 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     public func appendHost(to out: inout [UInt8]) {
         switch family {
         case .ipv4:
-            for shift in [24, 16, 8, 0] {
-                if shift != 24 { out.append(UInt8(ascii: ".")) }
-                out.append(contentsOf: String(low >> UInt64(shift) & 255).utf8)
+            for shift in stride(from: 24 as UInt64, through: 0, by: -8) {
+                let part = UInt8(truncatingIfNeeded: low >> shift)
+                if part >= 100 { out.append(0x30 + part / 100) }
+                if part >= 10 { out.append(0x30 + part / 10 % 10) }
+                out.append(0x30 + part % 10)
+                if shift > 0 { out.append(UInt8(ascii: ".")) }
             }
         case .ipv6:
             var six = in6_addr()
@@ -108,12 +111,15 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
                 unsafe bytes.storeBytes(of: high.bigEndian, as: UInt64.self)
                 unsafe bytes.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
             }
-            var text = [UInt8](repeating: 0, count: 46)
-            unsafe text.withUnsafeMutableBytes { buffer in
+            var text = InlineArray<46, UInt8>(repeating: 0)
+            unsafe withUnsafeMutableBytes(of: &text) { buffer in
                 _ = unsafe inet_ntop(
                     AF_INET6, &six, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), socklen_t(buffer.count))
             }
-            out.append(contentsOf: text.prefix { $0 != 0 })
+            for index in text.indices {
+                if text[index] == 0 { break }
+                out.append(text[index])
+            }
         }
     }
 

@@ -4,7 +4,7 @@ import Shared
 enum ForwardedResponse {
     /// Appends the head of a final or interim response. `out` has room for a head of the largest size and what is added.
     static func write(
-        _ head: ResponseHead, _ bytes: Span<UInt8>, framing: Relay.Framing, closes: Bool, keepAliveToHTTP10: Bool,
+        _ head: ResponseHead, _ bytes: Span<UInt8>, framing: BodyEncoder, closes: Bool, keepAliveToHTTP10: Bool,
         identity: Identity, to out: inout Buffer
     ) {
         out.append("HTTP/1.1 ")

@@ -343,7 +343,7 @@ struct Exchange: ~Copyable {
     }
 
     /// The client takes the end of its connection for the end of the response.
-    private var endsWithConnection: Bool { relay?.framing == .untilClose }
+    private var endsWithConnection: Bool { relay?.encoder == .untilClose }
 
     private mutating func end(_ outcome: Outcome) -> Action {
         stage = .ended

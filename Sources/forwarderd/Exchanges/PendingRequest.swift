@@ -15,7 +15,7 @@ struct PendingRequest: ~Copyable {
     /// Head and body; the readable bytes are all that may be sent again.
     private(set) var buffer = Buffer.none
     private var body: Body
-    private let isChunked: Bool
+    private let encoder: BodyEncoder
     private var decoder: BodyDecoder
     private var bodyBytes: UInt64 = 0
     private var trailers: [UInt8] = []
@@ -38,7 +38,7 @@ struct PendingRequest: ~Copyable {
         withholdsBody: Bool = false
     ) {
         decoder = BodyDecoder(framing, status: 400, excluding: excluding, maxFields: maxFields)
-        isChunked = framing == .chunked
+        encoder = framing == .chunked ? .chunked : .asGiven
         body = decoder.isComplete ? .complete : withholdsBody ? .withheld : .open
     }
 
@@ -50,12 +50,12 @@ struct PendingRequest: ~Copyable {
     /// The client waits for 100 (Continue).
     var isWithheld: Bool { body == .withheld }
     /// Every byte that is here was handed over.
-    var isDrained: Bool { sent == buffer.count && !hasUnsentFrames && (!isChunked || !isComplete || hasSentEnd) }
+    var isDrained: Bool { sent == buffer.count && !hasUnsentFrames && (encoder.isTransparent || !isComplete || hasSentEnd) }
     var isHandedOver: Bool { isComplete && isDrained }
     /// Bytes that can be sent as they are.
     var unframed: Span<UInt8>? {
         @_lifetime(borrow self)
-        get { isChunked ? nil : buffer.bytes.extracting(sent..<buffer.count) }
+        get { encoder.isTransparent ? buffer.bytes.extracting(sent..<buffer.count) : nil }
     }
 
     // MARK: From the client
@@ -95,10 +95,10 @@ struct PendingRequest: ~Copyable {
             bodyBytes &+= UInt64(count)
             if let limit, bodyBytes > limit { throw HTTPFault(413, "a body of more than \(ByteSize.text(limit))") }
             buffer.append(bytes.extracting(start..<start &+ count))
-            if !isChunked, decoder.isComplete { body = .complete }
+            if encoder.isTransparent, decoder.isComplete { body = .complete }
         case .needsMore: break
         case .end:
-            if isChunked { trailers = try decoder.forwardableTrailers() }
+            trailers = try decoder.forwardableTrailers()
             body = .complete
         }
         return position
@@ -130,16 +130,16 @@ struct PendingRequest: ~Copyable {
 
     mutating func noteSent(_ count: Int) { sent &+= count }
 
-    /// Writes what was not handed over yet in the chunked coding (RFC 9112 7.1). `out` must have room for the buffer's bytes, a chunk's
+    /// Writes what was not handed over yet in the framing of the instance. `out` must have room for the buffer's bytes, a chunk's
     /// frame and the trailers, and all of it counts as handed over.
     mutating func frame(into out: inout Buffer) {
         let bodyStart = max(sent, headBytes)
         if sent < headBytes { out.append(buffer.bytes.extracting(sent..<headBytes)) }
-        ChunkedCoding.write(buffer.bytes.extracting(bodyStart..<buffer.count), to: &out)
+        encoder.write(buffer.bytes.extracting(bodyStart..<buffer.count), to: &out)
         sent = buffer.count
         if isComplete, !hasSentEnd {
             hasSentEnd = true
-            ChunkedCoding.writeEnd(trailers, to: &out)
+            encoder.writeEnd(trailers, to: &out)
         }
     }
 

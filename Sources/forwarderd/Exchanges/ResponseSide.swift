@@ -154,13 +154,13 @@ extension Forwarder {
         let connections = pool.connections
         let source = memory.responseHead.framing(requestWasHead: exchanges[exchange].isHead)
         let isHTTP10 = exchanges[exchange].clientIsHTTP10
-        let framing = Relay.Framing.forClient(of: source, isHTTP10: isHTTP10)
+        let encoder = BodyEncoder.forClient(of: source, isHTTP10: isHTTP10)
         exchanges[exchange].relay = Relay(
-            source, to: framing,
+            source, to: encoder,
             excluding: memory.responseHead.fields.nominated.isEmpty
                 ? [] : memory.responseHead.fields.nominatedNames(in: bytes), maxFields: table.settings.headFields)
         // A response before the request's end: the rest of the request is not wanted.
-        if framing == .untilClose || !exchanges[exchange].request.isComplete || phase.isDraining {
+        if encoder == .untilClose || !exchanges[exchange].request.isComplete || phase.isDraining {
             exchanges[exchange].keepsClient = false
         }
         connections[connection].keepsAlive = memory.responseHead.keepsAlive && source != .untilClose
@@ -170,7 +170,7 @@ extension Forwarder {
         identity.refreshDate(now: loop.now)
         let keeps = exchanges[exchange].keepsClient
         ForwardedResponse.write(
-            memory.responseHead, bytes, framing: framing, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps,
+            memory.responseHead, bytes, framing: encoder, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps,
             identity: identity, to: &memory.outgoing)
         noteHead(exchange, memory.responseHead.status)
     }
