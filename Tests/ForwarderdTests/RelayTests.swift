@@ -38,7 +38,8 @@ import Testing
 
     @Test(arguments: [1, 2, 3, 7, 4096, 100_000]) func everySplitOfABodyGivesTheSameBody(_ size: Int) throws {
         #expect(try relay(long, .length(20_000), to: .asGiven, size: size) == long)
-        #expect(try relay("5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\n\r\n", .chunked, to: .untilClose, size: size) == "helloyou")
+        #expect(
+            try relay("5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\n\r\n", .chunked, to: .untilClose, size: size) == "helloyou")
         #expect(try relay(long, .untilClose, to: .untilClose, size: size, ends: true) == long)
     }
 
