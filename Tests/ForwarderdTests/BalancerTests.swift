@@ -26,7 +26,7 @@ import Testing
         for number in 0..<count {
             let now = ones
             let pick = Balancer.pick(
-                policy, group, excluding: excluded, key: key(number), turn: &turn, random: &random
+                policy, group, excluding: excluded, key: key(number), turn: &turn, dice: &random
             ) {
                 Balancer.Load(
                     outstanding: now[$0].outstanding, weight: now[$0].weight, isFull: now[$0].isFull,
@@ -56,7 +56,7 @@ import Testing
         var random = SplitMix(seed: 1)
         func pick(_ members: [(slot: Int32, weight: Int)], _ excluded: ExclusionSet) -> Balancer.Pick {
             Balancer.pick(
-                policy, Ranking.Group(members), excluding: excluded, key: 5, turn: &turn, random: &random
+                policy, Ranking.Group(members), excluding: excluded, key: 5, turn: &turn, dice: &random
             ) { _ in Balancer.Load(outstanding: 3, weight: 1, isFull: true, latency: 1, hash: 2) }
         }
         var both = ExclusionSet()

@@ -44,7 +44,7 @@ import Testing
             for _ in 0..<3 {
                 var itsTurn = turn
                 let pick = Chooser.choose(
-                    policy, ranking, excluding: ExclusionSet(), key: key, turn: &itsTurn, random: &random,
+                    policy, ranking, excluding: ExclusionSet(), key: key, turn: &itsTurn, dice: &random,
                     percent: { subjects[$0].percent }, load: { subjects[$0].load(triesFreely: $1) })
                 switch pick {
                 case .instance(let slot):

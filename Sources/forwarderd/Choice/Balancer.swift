@@ -28,23 +28,23 @@ enum Balancer {
 
     /// `key`: what the request is hashed by. `turn`: counts the service's requests.
     @inline(__always)
-    static func pick(
+    static func pick<D: Dice>(
         _ policy: BalancePolicy, _ group: Ranking.Group, excluding excluded: ExclusionSet, key: UInt64,
-        turn: inout Int, random: inout SplitMix, load: (Int) -> Load
+        turn: inout Int, dice: inout D, load: (Int) -> Load
     ) -> Pick {
         switch policy {
-        case .availability, .leastRequests: leastBusy(group.slots, excluded, &random, load)
-        case .roundRobin: inTurn(group, excluded, &turn, load)
-        case .random: byChance(group.slots, excluded, &random, load)
-        case .peakEWMA: leastWait(group.slots, excluded, &random, load)
-        case .hash: byHash(group, excluded, key, load)
+        case .availability, .leastRequests: leastBusy(group.slots, excluded, &dice, load)
+        case .roundRobin: inTurn(group, excluded, &turn, &dice, load)
+        case .random: byChance(group.slots, excluded, &dice, load)
+        case .peakEWMA: leastWait(group.slots, excluded, &dice, load)
+        case .hash: byHash(group, excluded, key, &dice, load)
         }
     }
 
     /// Ties are broken at random.
     @inline(__always)
-    private static func leastBusy(
-        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    private static func leastBusy<D: Dice>(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
         var best = -1
         var bestLoad = 0
@@ -65,9 +65,10 @@ enum Balancer {
                 bestLoad = one.outstanding
                 bestWeight = one.weight
                 ties = 1
+                dice.lead(slot)
             } else if left == right {
                 ties &+= 1
-                if random.next() % ties == 0 {
+                if dice.tie(slot, weight: 1, of: ties) {
                     best = Int(slot)
                     bestLoad = one.outstanding
                     bestWeight = one.weight
@@ -77,8 +78,8 @@ enum Balancer {
         return best >= 0 ? .instance(best) : sawFull ? .full : .none
     }
 
-    private static func inTurn(
-        _ group: Ranking.Group, _ excluded: ExclusionSet, _ turn: inout Int, _ load: (Int) -> Load
+    private static func inTurn<D: Dice>(
+        _ group: Ranking.Group, _ excluded: ExclusionSet, _ turn: inout Int, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
         guard group.totalTurns > 0 else { return .none }
         turn = (turn &+ group.stride) % group.totalTurns
@@ -93,14 +94,17 @@ enum Balancer {
         for offset in 0..<group.slots.count {
             let slot = group.slots[(index + offset) % group.slots.count]
             if excluded.contains(slot) { continue }
-            if !load(Int(slot)).isFull { return .instance(Int(slot)) }
+            if !load(Int(slot)).isFull {
+                dice.lead(slot)
+                return .instance(Int(slot))
+            }
             sawFull = true
         }
         return sawFull ? .full : .none
     }
 
-    private static func byChance(
-        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    private static func byChance<D: Dice>(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
         var pick = Pick.none
         var total: UInt64 = 0
@@ -111,28 +115,32 @@ enum Balancer {
                 continue
             }
             // Each replaces the one before with its share of the weights so far.
+            if total == 0 { dice.lead(slot) }
             total += UInt64(one.weight)
-            if random.next() % total < UInt64(one.weight) { pick = .instance(Int(slot)) }
+            let isFirst = total == UInt64(one.weight)
+            if isFirst || dice.tie(slot, weight: UInt64(one.weight), of: total) { pick = .instance(Int(slot)) }
         }
         return pick
     }
 
     /// Of two at random the one with the shorter expected wait, so that forwarders with old figures do not all run to the same
     /// one (Mitzenmacher, The Power of Two Choices, 2001); of three and fewer the shortest of all.
-    private static func leastWait(
-        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    private static func leastWait<D: Dice>(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
+        // Any of them can be one of the two.
+        if slots.count > 3, D.showsAll { return byChance(slots, excluded, &dice, load) }
         if slots.count > 3 {
-            let first = Int(random.next() % UInt64(slots.count))
-            let second = (first + 1 + Int(random.next() % UInt64(slots.count - 1))) % slots.count
-            let pick = shortest([slots[first], slots[second]], excluded, &random, load)
+            let first = Int(dice.number(below: UInt64(slots.count)))
+            let second = (first + 1 + Int(dice.number(below: UInt64(slots.count - 1)))) % slots.count
+            let pick = shortest([slots[first], slots[second]], excluded, &dice, load)
             if case .instance = pick { return pick }
         }
-        return shortest(slots, excluded, &random, load)
+        return shortest(slots, excluded, &dice, load)
     }
 
-    private static func shortest(
-        _ slots: [Int32], _ excluded: ExclusionSet, _ random: inout SplitMix, _ load: (Int) -> Load
+    private static func shortest<D: Dice>(
+        _ slots: [Int32], _ excluded: ExclusionSet, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
         var pick = Pick.none
         var best = Double.infinity
@@ -144,10 +152,13 @@ enum Balancer {
                 continue
             }
             let wait = wait(one)
-            ties = wait < best ? 1 : wait == best ? ties + 1 : ties
-            if wait < best || wait == best && random.next() % ties == 0 {
-                best = wait
+            if wait < best {
+                (best, ties) = (wait, 1)
+                dice.lead(slot)
                 pick = .instance(Int(slot))
+            } else if wait == best {
+                ties += 1
+                if dice.tie(slot, weight: 1, of: ties) { pick = .instance(Int(slot)) }
             }
         }
         return pick
@@ -165,8 +176,8 @@ enum Balancer {
 
     /// Rendezvous hashing (Thaler, Ravishankar, 1998): each instance draws as many numbers as its weight says, the highest
     /// wins; one beyond its bounded load passes.
-    private static func byHash(
-        _ group: Ranking.Group, _ excluded: ExclusionSet, _ key: UInt64, _ load: (Int) -> Load
+    private static func byHash<D: Dice>(
+        _ group: Ranking.Group, _ excluded: ExclusionSet, _ key: UInt64, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
         let outstanding = group.slots.reduce(1) { $0 + load(Int($1)).outstanding }
         var pick = Pick.none
@@ -197,7 +208,8 @@ enum Balancer {
                 pick = .instance(Int(slot))
             }
         }
-        if case .instance = pick { return pick }
-        return loaded == .none ? pick : loaded
+        if case .instance = pick {} else if loaded != .none { pick = loaded }
+        if case .instance(let slot) = pick { dice.lead(Int32(truncatingIfNeeded: slot)) }
+        return pick
     }
 }

@@ -77,83 +77,35 @@ struct Explanation {
         let triesFreely: Bool
     }
 
+    /// Runs the chooser itself, with dice that show every outcome.
     private mutating func decide(_ bySlot: [Int32: Subject]) -> Deciding? {
-        func roomy(_ group: Ranking.Group, _ triesFreely: Bool) -> [Int32] {
-            group.slots.filter { !(bySlot[$0]?.load(triesFreely: triesFreely).isFull ?? true) }
+        var dice = AllOutcomes()
+        let pick = choose(bySlot, &dice)
+        isFull = pick == .full
+        guard case .instance(let slot) = pick else { return nil }
+        choice = dice.contenders
+        let first = Int32(truncatingIfNeeded: slot)
+        // Slow start: what an instance does not get that has just come back goes to those that stand in for it.
+        for newcomer in dice.contenders where bySlot[newcomer]?.percent ?? 100 < 100 {
+            var others = AllOutcomes(preferred: newcomer, welcomesNewcomers: false)
+            _ = choose(bySlot, &others)
+            for slot in others.contenders where !choice.contains(slot) { choice.append(slot) }
         }
-        let stages: [(groups: [Ranking.Group], triesFreely: Bool)] = [
-            (ranking.groups, false), (ranking.groups, true), (ranking.lastResort, true),
-        ]
-        for (number, stage) in stages.enumerated() {
-            for group in stage.groups {
-                if !group.slots.isEmpty { isFull = true }
-                let roomy = roomy(group, stage.triesFreely)
-                if roomy.isEmpty { continue }
-                isFull = false
-                let deciding = Deciding(group: group, isLastResort: number == 2, triesFreely: stage.triesFreely)
-                choice = leavesNothingToChance ? asked(bySlot) : picked(deciding, roomy, bySlot)
-                if number == 0, !leavesNothingToChance { addThoseThatStandIn(bySlot) }
-                return deciding
-            }
-            // Only where all are full is an instance on trial asked further, or the last resort.
-            if number == 1, isFull { return nil }
+        if let group = ranking.groups.first(where: { $0.slots.contains(first) }) {
+            let isOnTrial = bySlot[first]?.load(triesFreely: false).isFull ?? false
+            return Deciding(group: group, isLastResort: false, triesFreely: isOnTrial)
         }
-        return nil
-    }
-
-    private var leavesNothingToChance: Bool {
-        switch policy {
-        case .roundRobin, .hash: true
-        case .availability, .leastRequests, .random, .peakEWMA: false
+        return ranking.lastResort.first { $0.slots.contains(first) }.map {
+            Deciding(group: $0, isLastResort: true, triesFreely: true)
         }
     }
 
-    /// Without dice the chooser itself says which: with slow start for the one that its turn or hash names, and against it.
-    private func asked(_ bySlot: [Int32: Subject]) -> [Int32] {
-        func ask(_ welcome: UInt64) -> Int32? {
-            var (turn, random) = (turn, SplitMix(seed: 0))
-            let pick = Chooser.choose(
-                policy, ranking, excluding: ExclusionSet(), key: key, turn: &turn, random: &random,
-                percent: { bySlot[Int32(truncatingIfNeeded: $0)]?.percent ?? 100 < 100 ? welcome : 100 },
-                load: {
-                    bySlot[Int32(truncatingIfNeeded: $0)]?.load(triesFreely: $1) ?? Balancer.Load.none
-                })
-            if case .instance(let slot) = pick { return Int32(truncatingIfNeeded: slot) }
-            return nil
-        }
-        let picks = [ask(100), ask(0)].compactMap { $0 }
-        return picks.count == 2 && picks[0] == picks[1] ? [picks[0]] : picks
-    }
-
-    /// Slow start: what is not for one that has just come back goes to the next best.
-    private mutating func addThoseThatStandIn(_ bySlot: [Int32: Subject]) {
-        for newcomer in choice where bySlot[newcomer]?.percent ?? 100 < 100 {
-            for group in ranking.groups {
-                let roomy = group.slots.filter {
-                    $0 != newcomer && !(bySlot[$0]?.load(triesFreely: false).isFull ?? true)
-                }
-                if roomy.isEmpty { continue }
-                let deciding = Deciding(group: group, isLastResort: false, triesFreely: false)
-                for slot in picked(deciding, roomy, bySlot) where !choice.contains(slot) { choice.append(slot) }
-                break
-            }
-        }
-    }
-
-    /// All that the policy may pick of a group's instances with room, whatever the dice say.
-    private func picked(_ deciding: Deciding, _ roomy: [Int32], _ bySlot: [Int32: Subject]) -> [Int32] {
-        func load(_ slot: Int32) -> Balancer.Load {
-            bySlot[slot]?.load(triesFreely: deciding.triesFreely) ?? Balancer.Load.none
-        }
-        switch policy {
-        case .availability, .leastRequests:
-            let least = roomy.map(load).min { $0.outstanding * $1.weight < $1.outstanding * $0.weight } ?? .none
-            return roomy.filter { load($0).outstanding * least.weight == least.outstanding * load($0).weight }
-        case .peakEWMA where deciding.group.slots.count <= 3:
-            let least = roomy.map { Balancer.wait(load($0)) }.min() ?? 0
-            return roomy.filter { Balancer.wait(load($0)) == least }
-        case .peakEWMA, .random, .roundRobin, .hash: return roomy
-        }
+    private func choose(_ bySlot: [Int32: Subject], _ dice: inout AllOutcomes) -> Balancer.Pick {
+        var turn = turn
+        return Chooser.choose(
+            policy, ranking, excluding: ExclusionSet(), key: key, turn: &turn, dice: &dice,
+            percent: { bySlot[Int32(truncatingIfNeeded: $0)]?.percent ?? 100 },
+            load: { bySlot[Int32(truncatingIfNeeded: $0)]?.load(triesFreely: $1) ?? Balancer.Load.none })
     }
 
     // MARK: The reasons

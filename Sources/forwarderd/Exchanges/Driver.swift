@@ -103,7 +103,7 @@ extension Forwarder {
         let ranking = table.services[service].ranking
         return Chooser.choose(
             table.services[service].policy.balance, ranking, excluding: exchanges[exchange].law.excluded,
-            key: exchanges[exchange].key, turn: &table.services[service].turn, random: &random,
+            key: exchanges[exchange].key, turn: &table.services[service].turn, dice: &random,
             percent: { instances[Table.Instance($0)].percentWelcome(now: now) },
             load: { instances[Table.Instance($0)].load(limit: limit, now: now, triesFreely: $1) })
     }
