@@ -68,6 +68,7 @@ struct Forwarder: ~Copyable {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
+            noteInstanceEvents()
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
@@ -80,6 +81,19 @@ struct Forwarder: ~Copyable {
         daemon.notifier.stopping()
         ledger.flushLog()
         return ExitCode.done
+    }
+
+    /// Every connection to an instance knows what has come on it before any request of this turn uses it: bytes on an idle connection
+    /// would become the response to another client's request.
+    @inline(__always)
+    private func noteInstanceEvents() {
+        let connections = pool.connections
+        loop.forEachEvent { event in
+            guard event.token.kind == EventKind.connection.rawValue else { return }
+            if let connection = connections.index(of: event.token) {
+                connections[connection].stream.note(event.readiness)
+            }
+        }
     }
 
     @inline(__always)

@@ -80,5 +80,14 @@ public struct EventLoop: ~Copyable {
         return Event(token: Token(rawValue: token), readiness: readiness)
     }
 
+    /// All events of this turn, those that `nextEvent` has returned included.
+    @inline(__always)
+    public func forEachEvent(_ body: (Event) -> Void) {
+        for index in 0..<ready {
+            let (token, readiness) = queue[index]
+            body(Event(token: Token(rawValue: token), readiness: readiness))
+        }
+    }
+
     public mutating func nextTimer() -> Token? { timers.nextExpired() }
 }

@@ -32,7 +32,6 @@ extension Forwarder {
         }
         connections[connection].phase = .busy
         exchanges[exchange].record?.connected()
-        connections[connection].stream.note(readiness)
         let generation = exchanges.generation(exchange)
         drive(exchange, exchanges[exchange].receive(.connected))
         // An instance may speak first, and the event does not come again.
@@ -44,7 +43,6 @@ extension Forwarder {
     ) {
         let connections = pool.connections
         let generation = exchanges.generation(exchange)
-        connections[connection].stream.note(readiness)
         if connections[connection].stream.mayReceive, !connections[connection].isPaused {
             receiveFromInstance(connection, exchange)
         }
@@ -110,7 +108,7 @@ extension Forwarder {
         while let connection = pool.candidate(
             in: instances[instance].idle, address: address, isIdempotent: isIdempotent, now: loop.now)
         {
-            guard pool.connections[connection].stream.isQuiet() else {
+            guard isGood(connection, isIdempotent) else {
                 pool.closeIdle(connection, in: &instances[instance].idle)
                 continue
             }
@@ -119,6 +117,14 @@ extension Forwarder {
             return connection
         }
         return nil
+    }
+
+    /// Whether nothing has come on an idle connection. The events of this turn tell. An end that has come since would fail the request:
+    /// where that cannot be repeated, the system is asked.
+    @inline(__always)
+    private func isGood(_ connection: ConnectionIndex, _ isIdempotent: Bool) -> Bool {
+        if isIdempotent, !pool.connections[connection].stream.mayReceive { return true }
+        return pool.connections[connection].stream.isQuiet()
     }
 
     private mutating func open(
