@@ -127,14 +127,14 @@ import Testing
         mutating func perform(_ exchange: Slab<Exchange>.Index, _ action: Exchange.Action) -> Exchange.Event? {
             switch action {
             case .wait: return nil
-            case .choose(let fault, _):
-                exchanges[exchange].instance = nil
+            case .choose:
+                exchanges[exchange].place.instance = nil
                 if chance(20) { return .noRoom }
                 let excluded = exchanges[exchange].law.excluded
                 guard let free = (0..<3).first(where: { !excluded.contains(Int32($0)) }) else {
-                    return .refused(.unavailable(after: fault, wasSent: exchanges[exchange].law.wasSent))
+                    return .refused(.unavailable(after: exchanges[exchange].law.lastFault, wasSent: exchanges[exchange].law.wasSent))
                 }
-                exchanges[exchange].instance = Table.Instance(free)
+                exchanges[exchange].place.instance = Table.Instance(free)
                 return .chosen
             case .enqueue:
                 if queue.isFull { return .refused(.full("x")) }
@@ -159,7 +159,9 @@ import Testing
         }
 
         mutating func connect(_ exchange: Slab<Exchange>.Index, isFresh: Bool) -> Exchange.Event? {
-            guard let instance = exchanges[exchange].instance else { return .refused(OwnAnswer(503, "x", error: nil)) }
+            guard let instance = exchanges[exchange].place.instance else {
+                return .refused(OwnAnswer(503, "x", error: nil))
+            }
             exchanges[exchange].request.rewind(authority: [])
             exchanges[exchange].law.begin(at: nil)
             let address = SocketAddress.loopback(port: 1)
@@ -185,12 +187,12 @@ import Testing
         func attach(_ connection: Pool.Index, _ exchange: Slab<Exchange>.Index) {
             pool.connections[connection].phase = .busy
             pool.connections[connection].exchanges.add(exchange)
-            exchanges[exchange].connection = connection
+            exchanges[exchange].place.connection = connection
         }
 
         mutating func detach(_ exchange: Slab<Exchange>.Index, keeps: Bool) {
-            guard let connection = exchanges[exchange].connection else { return }
-            exchanges[exchange].connection = nil
+            guard let connection = exchanges[exchange].place.connection else { return }
+            exchanges[exchange].place.connection = nil
             pool.connections[connection].exchanges.remove(exchange)
             if keeps, exchanges[exchange].request.isHandedOver, pool.connections[connection].keepsAlive {
                 pool.keep(connection, in: &instances[pool.connections[connection].instance].idle, now: 0)
@@ -202,7 +204,9 @@ import Testing
 
         /// The instance takes all that is here, some of it, or nothing.
         mutating func send(_ exchange: Slab<Exchange>.Index) -> Exchange.Event? {
-            guard let connection = exchanges[exchange].connection, let number = numbers[exchange] else { return nil }
+            guard let connection = exchanges[exchange].place.connection, let number = numbers[exchange] else {
+                return nil
+            }
             if chance(20) { return nil }
             outgoing.removeAll()
             let taken = Self.copy(exchanges[exchange].request, to: &outgoing)
@@ -236,14 +240,14 @@ import Testing
         }
 
         mutating func fail(_ exchange: Slab<Exchange>.Index, _ fault: InstanceFault) -> Exchange.Event {
-            let isReused = exchanges[exchange].connection.map { pool.connections[$0].isReused } ?? false
+            let isReused = exchanges[exchange].place.connection.map { pool.connections[$0].isReused } ?? false
             detach(exchange, keeps: false)
             return .failed(RetryLaw.Failure(fault: fault, isReused: isReused, isInBudget: chance(50)))
         }
 
         mutating func release(_ exchange: Slab<Exchange>.Index, keeps: Bool) {
             detach(exchange, keeps: keeps)
-            exchanges[exchange].instance = nil
+            exchanges[exchange].place.instance = nil
             queue.remove(exchange)
             exchanges[exchange].request.giveBack(to: &requests)
         }
@@ -278,14 +282,14 @@ import Testing
                 Exchange(
                     client: Slab<Client>.Index(0), isHead: false, clientIsHTTP10: chance(10), keepsClient: true,
                     isIdempotent: isIdempotent, request: PendingRequest(framing, withholdsBody: chance(10)),
-                    id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil))
+                    entry: LedgerEntry(id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil)))
             numbers[exchange] = begun
             fates[begun] = Fate(isIdempotent: isIdempotent)
             if chance(3) { return happen(exchange, .refused(OwnAnswer(404, "x", error: nil))) }
             var buffer = requests.lease()
             for _ in 0..<20 { buffer.append(mark(exchange)) }
             exchanges[exchange].request.begin(&buffer, host: nil)
-            drive(exchange, .choose(after: nil, crowdsOut: true))
+            drive(exchange, .choose(crowdsOut: true))
         }
 
         /// More of the request's body comes from the client.
@@ -319,7 +323,8 @@ import Testing
 
         /// The instance says something.
         mutating func respond(_ exchange: Slab<Exchange>.Index) {
-            guard let connection = exchanges[exchange].connection, pool.connections[connection].phase == .busy else {
+            guard let connection = exchanges[exchange].place.connection, pool.connections[connection].phase == .busy
+            else {
                 return
             }
             switch exchanges[exchange].stage {
@@ -384,7 +389,7 @@ import Testing
                 guard chance(30) else { return }
                 if chance(10) { return happen(exchange, .crowdedOut) }
                 queue.remove(exchange)
-                exchanges[exchange].instance = Table.Instance(pick(3))
+                exchanges[exchange].place.instance = Table.Instance(pick(3))
                 happen(exchange, .chosen)
             case .connecting:
                 if chance(20) {

@@ -11,11 +11,11 @@ import Testing
         var exchange = Exchange(
             client: Slab<Client>.Index(0), isHead: false, clientIsHTTP10: isHTTP10, keepsClient: true,
             isIdempotent: isIdempotent, request: PendingRequest(framing, withholdsBody: withholdsBody),
-            id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil)
+            entry: LedgerEntry(id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil))
         var buffer = Buffer(capacity: Limits.requestBufferBytes)
         buffer.append("head")
         exchange.request.begin(&buffer, host: nil)
-        exchange.instance = Slab<InstanceSlot>.Index(3)
+        exchange.place.instance = Slab<InstanceSlot>.Index(3)
         return exchange
     }
 

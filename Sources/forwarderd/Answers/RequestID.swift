@@ -4,12 +4,13 @@ import Shared
 /// that we make.
 struct RequestID {
     private(set) var made: (UInt64, UInt64) = (0, 0)
-    /// The client's; empty where it gave none. Its memory is used again by the next request.
-    private var given: [UInt8] = []
+    /// The client's; `givenCount` is 0 where it gave none.
+    private var given = InlineArray<128, UInt8>(repeating: 0)
+    private var givenCount = 0
 
     mutating func make(_ high: UInt64, _ low: UInt64) {
         made = (high, low)
-        if !given.isEmpty { given.removeAll(keepingCapacity: true) }
+        givenCount = 0
     }
 
     /// Takes what stands in the request's fields.
@@ -17,11 +18,13 @@ struct RequestID {
         guard head.fields.requestIDIndex >= 0 else { return }
         let line = head.fields.lines[head.fields.requestIDIndex]
         let start = Int(line.valueStart)
-        for index in start..<start + Int(line.valueCount) { given.append(bytes[index]) }
+        givenCount = min(Int(line.valueCount), Limits.requestIDBytes)
+        for index in 0..<givenCount { given[index] = bytes[start + index] }
     }
 
     var text: String {
-        given.isEmpty
-            ? Text.hexadecimal(made.0) + Text.hexadecimal(made.1) : String(decoding: given, as: UTF8.self)
+        givenCount == 0
+            ? Text.hexadecimal(made.0) + Text.hexadecimal(made.1)
+            : String(decoding: given.indices.prefix(givenCount).map { given[$0] }, as: UTF8.self)
     }
 }

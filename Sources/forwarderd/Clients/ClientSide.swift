@@ -72,8 +72,8 @@ extension Forwarder {
         let clients = clients.slab
         let client = exchanges[exchange].client
         let head = memory.outgoing.count
-        exchanges[exchange].record?.sent(head + body.count)
-        exchanges[exchange].tally.bytesSent &+= UInt64(truncatingIfNeeded: head &+ body.count)
+        exchanges[exchange].entry.record?.sent(head + body.count)
+        exchanges[exchange].entry.tally.bytesSent &+= UInt64(truncatingIfNeeded: head &+ body.count)
         var sent = 0
         if clients[client].output.isEmpty {
             switch clients[client].stream.send(memory.outgoing.bytes, body) {

@@ -25,14 +25,15 @@ extension Forwarder {
     ) -> Exchange.Event? {
         switch action {
         case .wait: return nil
-        case .choose(let fault, let crowdsOut):
+        case .choose(let crowdsOut):
             noteRetry(exchange)
             leaveInstance(exchange)
-            let event = choose(exchange, after: fault)
-            guard case .noRoom = event, crowdsOut, let other = halfClosed(service: exchanges[exchange].service) else {
+            let event = choose(exchange)
+            guard case .noRoom = event, crowdsOut, let other = halfClosed(service: exchanges[exchange].place.service)
+            else {
                 return event
             }
-            postponed.append((exchange, .choose(after: fault, crowdsOut: false)))
+            postponed.append((exchange, .choose(crowdsOut: false)))
             postponed.append((other, crowdOut(other)))
             return nil
         case .enqueue:
@@ -75,166 +76,22 @@ extension Forwarder {
         return nil
     }
 
-    // MARK: Choosing
-
-    /// Finds an instance that may take the request and has room. `fault`: why the last one failed.
-    mutating func choose(_ exchange: ExchangeIndex, after fault: InstanceFault?) -> Exchange.Event {
-        guard let service = exchanges[exchange].service else { return .clientGone }
-        if fault == nil, !table.services[service].queue.isEmpty {
-            // Nobody overtakes requests that wait; at the end of the turn they go on in their order.
-            table.noteRoom(service)
-            return .noRoom
-        }
-        switch pick(exchange, service) {
-        case .instance(let slot):
-            occupy(exchange, Table.Instance(slot))
-            return .chosen
-        case .full: return .noRoom
-        case .none: return .refused(.unavailable(after: fault, wasSent: exchanges[exchange].law.wasSent))
-        }
-    }
-
-    @inline(__always)
-    mutating func pick(_ exchange: ExchangeIndex, _ service: Int) -> Balancer.Pick {
-        table.rankIfStale(service)
-        let instances = table.instances
-        let limit = table.services[service].connectionsPerInstance
-        let now = loop.now
-        let ranking = table.services[service].ranking
-        return Chooser.choose(
-            table.services[service].policy.balance, ranking, excluding: exchanges[exchange].law.excluded,
-            key: exchanges[exchange].key, turn: &table.services[service].turn, dice: &random,
-            percent: { instances[Table.Instance($0)].percentWelcome(now: now) },
-            load: { instances[Table.Instance($0)].load(limit: limit, now: now, triesFreely: $1) })
-    }
-
-    @inline(__always)
-    private mutating func occupy(_ exchange: ExchangeIndex, _ instance: Table.Instance) {
-        let instances = table.instances
-        exchanges[exchange].instance = instance
-        instances[instance].outstanding += 1
-        ledger.enter(&instances[instance], &exchanges[exchange].tally)
-        guard let record = exchanges[exchange].record else { return }
-        record.chosen()
-        record.instance = instances[instance].url
-    }
-
-    /// A request that is moved more than once counts in the retry budget of its service.
-    @inline(__always)
-    private mutating func noteRetry(_ exchange: ExchangeIndex) {
-        guard exchanges[exchange].law.isRetrying, !exchanges[exchange].isInRetryBudget,
-            let service = exchanges[exchange].service
-        else { return }
-        exchanges[exchange].isInRetryBudget = true
-        table.services[service].retrying += 1
-    }
-
-    // MARK: Waiting for room
-
-    /// The request waits for an instance with room, or is refused where too many wait already.
-    private mutating func enqueue(_ exchange: ExchangeIndex) -> Exchange.Event? {
-        guard let service = exchanges[exchange].service else { return .clientGone }
-        guard !table.services[service].queue.isFull else {
-            let count = table.services[service].queue.count
-            return .refused(
-                .full(
-                    "all instances are full and \(count) requests wait already",
-                    wasSent: exchanges[exchange].law.wasSent))
-        }
-        exchanges[exchange].isQueued = true
-        table.services[service].queue.append(exchange)
-        setDeadline(exchange, loop.now + table.services[service].policy.queueTimeoutMilliseconds)
-        return nil
-    }
-
-    private mutating func leaveQueue(_ exchange: ExchangeIndex, _ service: Int) {
-        exchanges[exchange].isQueued = false
-        table.services[service].queue.remove(exchange)
-    }
-
-    private func queueTimedOut(_ exchange: ExchangeIndex) -> OwnAnswer {
-        let time = exchanges[exchange].service.map { table.services[$0].policy.queueTimeoutMilliseconds } ?? 0
-        return .full("no instance had room for \(time) ms", wasSent: exchanges[exchange].law.wasSent)
-    }
-
-    /// Requests that have waited longest go on, as far as there is room.
-    mutating func serveQueues() {
-        guard table.hasServicesWithRoom else { return }
-        for service in table.takeServicesWithRoom() {
-            var index = 0
-            while let exchange = table.services[service].queue.entry(index) {
-                switch pick(exchange, service) {
-                case .full:
-                    // A request that has failed at an instance is choosy: those behind it may find room where it cannot go.
-                    guard exchanges[exchange].law.excluded.count > 0 else { break }
-                    index += 1
-                    continue
-                case .instance(let slot):
-                    leaveQueue(exchange, service)
-                    occupy(exchange, Table.Instance(slot))
-                    drive(exchange, exchanges[exchange].receive(.chosen))
-                    continue
-                case .none:
-                    leaveQueue(exchange, service)
-                    let own = OwnAnswer.unavailable(after: nil, wasSent: exchanges[exchange].law.wasSent)
-                    drive(exchange, exchanges[exchange].receive(.refused(own)))
-                    continue
-                }
-                break
-            }
-        }
-    }
-
-    // MARK: Half-closed clients
-
-    // A client that has ended its side may still want its response, but more likely it has given up. Under pressure its place goes to a
-    // request whose client has not.
-
-    /// A half-closed exchange in the queue that this exchange finds full.
-    private func halfClosedInFullQueue(_ exchange: ExchangeIndex) -> ExchangeIndex? {
-        guard let service = exchanges[exchange].service, table.services[service].queue.isFull else { return nil }
-        for index in 0..<table.services[service].queue.count {
-            guard let other = table.services[service].queue.entry(index) else { continue }
-            if clients.slab[exchanges[other].client].stream.hasEndAhead { return other }
-        }
-        return nil
-    }
-
-    /// A half-closed exchange that occupies an instance, of one service or of any.
-    private mutating func halfClosed(service: Int?) -> ExchangeIndex? {
-        // A search through all is not repeated within a millisecond.
-        guard clients.nothingHalfClosedAt != loop.now else { return nil }
-        for exchange in exchanges.indices
-        where exchanges[exchange].connection != nil && exchanges[exchange].request.isComplete
-            && exchanges[exchange].stage != .tunnel && (service == nil || exchanges[exchange].service == service)
-            && clients.slab[exchanges[exchange].client].stream.hasEndAhead
-        {
-            return exchange
-        }
-        clients.nothingHalfClosedAt = loop.now
-        return nil
-    }
-
-    private mutating func crowdOut(_ exchange: ExchangeIndex) -> Exchange.Action {
-        exchanges[exchange].receive(.crowdedOut)
-    }
-
     // MARK: Responses of our own
 
     /// Responds to the client, whatever was being done for it.
     private mutating func answer(_ exchange: ExchangeIndex, _ own: OwnAnswer) -> Exchange.Event {
         release(exchange, keepsConnection: false)
-        exchanges[exchange].tally.isOwn = true
-        exchanges[exchange].tally.status = own.status
+        exchanges[exchange].entry.tally.isOwn = true
+        exchanges[exchange].entry.tally.status = own.status
         if !exchanges[exchange].request.isComplete || phase.isDraining { exchanges[exchange].keepsClient = false }
-        if let record = exchanges[exchange].record {
+        if let record = exchanges[exchange].entry.record {
             record.status = own.status
             if own.error != nil { record.cause = own.cause.isEmpty ? own.words : own.cause }
         }
         identity.refreshDate(now: loop.now)
         memory.outgoing.removeAll()
         own.write(
-            requestID: exchanges[exchange].id.text, isHead: exchanges[exchange].isHead,
+            requestID: exchanges[exchange].entry.id.text, isHead: exchanges[exchange].isHead,
             keepsClient: exchanges[exchange].keepsClient, clientIsHTTP10: exchanges[exchange].clientIsHTTP10,
             identity: identity, to: &memory.outgoing)
         return sendOutgoing(exchange, Span()) ?? .complete
@@ -255,7 +112,9 @@ extension Forwarder {
     /// The exchange gives up its place in the queue, its connection, its instance and its buffers.
     @inline(__always)
     private mutating func release(_ exchange: ExchangeIndex, keepsConnection: Bool) {
-        if let connection = exchanges[exchange].connection { detach(connection, exchange, keeps: keepsConnection) }
+        if let connection = exchanges[exchange].place.connection {
+            detach(connection, exchange, keeps: keepsConnection)
+        }
         leaveInstance(exchange)
         leaveService(exchange)
         exchanges[exchange].request.giveBack(to: &memory.requests)
@@ -264,20 +123,20 @@ extension Forwarder {
     /// The exchange no longer occupies its instance.
     @inline(__always)
     mutating func leaveInstance(_ exchange: ExchangeIndex) {
-        guard let instance = exchanges[exchange].instance else { return }
-        exchanges[exchange].instance = nil
+        guard let instance = exchanges[exchange].place.instance else { return }
+        exchanges[exchange].place.instance = nil
         table.leave(instance, &ledger)
     }
 
     /// The exchange no longer counts in its service.
     @inline(__always)
     private mutating func leaveService(_ exchange: ExchangeIndex) {
-        guard let service = exchanges[exchange].service else { return }
-        if exchanges[exchange].isQueued { leaveQueue(exchange, service) }
-        exchanges[exchange].service = nil
+        guard let service = exchanges[exchange].place.service else { return }
+        if exchanges[exchange].place.isQueued { leaveQueue(exchange, service) }
+        exchanges[exchange].place.service = nil
         guard service < table.services.count else { return }
         table.services[service].active -= 1
-        if exchanges[exchange].isInRetryBudget { table.services[service].retrying -= 1 }
+        if exchanges[exchange].place.isInRetryBudget { table.services[service].retrying -= 1 }
     }
 
     @inline(__always)
@@ -298,9 +157,7 @@ extension Forwarder {
     @inline(__always)
     mutating func forget(_ exchange: ExchangeIndex, _ outcome: Outcome) {
         release(exchange, keepsConnection: false)
-        ledger.end(
-            exchanges[exchange].tally, outcome, exchanges[exchange].record, id: exchanges[exchange].id,
-            tries: exchanges[exchange].law.tries)
+        ledger.end(exchanges[exchange].entry, outcome, tries: exchanges[exchange].law.tries)
         clients.slab[exchanges[exchange].client].exchanges.remove(exchange)
         _ = exchanges.remove(exchange)
     }

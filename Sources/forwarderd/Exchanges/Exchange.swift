@@ -3,80 +3,16 @@ import Shared
 /// One request, from its head to its one outcome. It decides and performs nothing: `receive` takes what has happened and returns what
 /// is to be done.
 struct Exchange: ~Copyable {
-    enum Event {
-        /// This forwarder responds by itself.
-        indirect case refused(OwnAnswer)
-        /// An instance with room was chosen.
-        case chosen
-        /// All instances that could take the request are full.
-        case noRoom
-        /// A connection is being established.
-        case connecting
-        /// The connection is established.
-        case connected
-        /// The instance has the whole request.
-        case handedOver
-        /// Part of a final response is about to be forwarded.
-        case head
-        /// A response 101 is about to be forwarded.
-        case switched
-        /// The response is complete.
-        case complete
-        /// The client has taken everything it was sent.
-        case taken
-        /// A try at an instance failed.
-        indirect case failed(RetryLaw.Failure)
-        /// The request's body is not valid, or one side of a tunnel broke off.
-        case brokenOff
-        /// There is no buffer for bytes that a peer does not take now.
-        case starved
-        /// Both directions of a tunnel have ended.
-        case tunnelOver
-        /// The deadline has passed.
-        case overdue
-        /// The client is half-closed, and others need the place.
-        case crowdedOut
-        /// The client's connection is closed.
-        case clientGone
-        /// The process ends.
-        case stopped
-    }
-
-    enum Action {
-        /// Wait for the next event.
-        case wait
-        /// Choose an instance. `after`: why the last one failed. `crowdsOut`: a half-closed exchange may have to give up its place.
-        indirect case choose(after: InstanceFault?, crowdsOut: Bool)
-        /// Join the service's queue.
-        case enqueue
-        /// Connect to the chosen instance, on a kept connection if there is one.
-        case connect
-        /// Connect to the present instance again: on a new connection to the same address, or to another address.
-        case reconnect(fresh: Bool)
-        /// Hand the request over as far as it is here and the instance takes it.
-        case send
-        /// The present try has failed with this fault: collect the evidence and judge it.
-        indirect case fail(InstanceFault)
-        /// Respond to the client, whatever was being done for it.
-        indirect case answer(OwnAnswer)
-        /// 503: no instance had room in time.
-        case refuseQueued
-        /// 408: the rest of the request's body did not come in time.
-        case refuseSlowBody
-        /// 503: the client has given up, as it seems.
-        case refuseHalfClosed
-        /// Give the instance connection back, and wait until the client has taken what there is of the response.
-        case finish
-        /// Reset the client's connection: nothing else tells it that the response is not whole.
-        case reset
-        /// Relay the bytes of a tunnel, which has just begun.
-        case relayTunnel
-        /// Reset both sides of the tunnel.
-        case cutTunnel(Outcome)
-        /// The outcome is known: count it and forget the exchange.
-        case end(Outcome)
-        /// The same, and the client's connection is closed.
-        case endWithClient(Outcome)
+    /// What the exchange occupies. `Driver` gives it back.
+    struct Place {
+        /// The service, while the request counts among its active ones.
+        var service: Int?
+        /// It is in the service's queue.
+        var isQueued = false
+        /// It counts among the service's retries.
+        var isInRetryBudget = false
+        var instance: Slab<InstanceSlot>.Index?
+        var connection: Slab<InstanceConnection>.Index?
     }
 
     let client: Slab<Client>.Index
@@ -86,15 +22,7 @@ struct Exchange: ~Copyable {
     let clientIsHTTP10: Bool
     /// The client's connection stays open for another request.
     var keepsClient: Bool
-    /// The service, while the request counts among its active ones.
-    var service: Int?
-    /// It is in the service's queue.
-    var isQueued = false
-    /// It counts among the service's retries.
-    var isInRetryBudget = false
-    /// The place of the chosen instance, while the request occupies it.
-    var instance: Slab<InstanceSlot>.Index?
-    var connection: Slab<InstanceConnection>.Index?
+    var place = Place()
     var law: RetryLaw
     var request: PendingRequest
     var relay: Relay?
@@ -106,14 +34,11 @@ struct Exchange: ~Copyable {
     var key: UInt64 = 0
     /// When it was handed over, nanoseconds of the monotonic clock; 0 where nothing depends on it.
     var sentAt: UInt64 = 0
-    var id: RequestID
-    var tally: Tally
-    /// What the access log will say; nil: there is no access log.
-    var record: AccessRecord?
+    var entry: LedgerEntry
 
     init(
         client: Slab<Client>.Index, isHead: Bool, clientIsHTTP10: Bool, keepsClient: Bool, isIdempotent: Bool,
-        request: consuming PendingRequest, id: RequestID, tally: Tally, record: AccessRecord?
+        request: consuming PendingRequest, entry: LedgerEntry
     ) {
         self.client = client
         self.isHead = isHead
@@ -121,9 +46,7 @@ struct Exchange: ~Copyable {
         self.keepsClient = keepsClient
         law = RetryLaw(isIdempotent: isIdempotent)
         self.request = request
-        self.id = id
-        self.tally = tally
-        self.record = record
+        self.entry = entry
     }
 
     /// Part of a final response was forwarded.
@@ -247,7 +170,7 @@ struct Exchange: ~Copyable {
         // No instance is being tried.
         case .queued, .flushing, .tunnel, .ended: return .wait
         }
-        let verdict = law.judge(failure, at: instance?.rawValue ?? -1, hasForwarded: hasForwarded)
+        let verdict = law.judge(failure, at: place.instance?.rawValue ?? -1, hasForwarded: hasForwarded)
         switch verdict {
         case .freshConnection:
             stage = .begun
@@ -257,10 +180,10 @@ struct Exchange: ~Copyable {
             return .reconnect(fresh: false)
         case .nextInstance:
             stage = .begun
-            return .choose(after: failure.fault, crowdsOut: true)
+            return .choose(crowdsOut: true)
         case .answer: return .answer(.failed(failure.fault, wasSent: law.wasSent))
         case .cut:
-            record?.cause = failure.fault.words
+            entry.record?.cause = failure.fault.words
             return cut()
         }
     }
@@ -297,7 +220,7 @@ struct Exchange: ~Copyable {
         case .flushing: return endWithClient(.clientGone)
         case .tunnel:
             stage = .ended
-            record?.cause = "nothing came for the time of a tunnel"
+            entry.record?.cause = "nothing came for the time of a tunnel"
             return .cutTunnel(.cut)
         // Nothing is waited for.
         case .begun, .ended: return .wait
@@ -353,18 +276,5 @@ struct Exchange: ~Copyable {
     private mutating func endWithClient(_ outcome: Outcome) -> Action {
         stage = .ended
         return .endWithClient(outcome)
-    }
-}
-
-extension Exchange.Action {
-    /// How the exchange has ended; nil: it goes on.
-    var outcome: Outcome? {
-        switch self {
-        case .end(let outcome), .endWithClient(let outcome), .cutTunnel(let outcome): outcome
-        case .reset: .cut
-        case .wait, .choose, .enqueue, .connect, .reconnect, .send, .fail, .answer, .refuseQueued, .refuseSlowBody,
-            .refuseHalfClosed, .finish, .relayTunnel:
-            nil
-        }
     }
 }

@@ -29,7 +29,9 @@ extension Forwarder {
         let exchange = insert(
             Exchange(
                 client: client, isHead: isHead, clientIsHTTP10: false, keepsClient: false, isIdempotent: false,
-                request: .unreadable, id: id, tally: ledger.begin(bytes: 0, now: loop.nowNanoseconds), record: record))
+                request: .unreadable,
+                entry: LedgerEntry(
+                    id: id, tally: ledger.begin(bytes: 0, now: loop.nowNanoseconds), record: record)))
         drive(exchange, exchanges[exchange].receive(.refused(own)))
     }
 
@@ -54,7 +56,9 @@ extension Forwarder {
         let bytes = clients[client].input.bytes
         let isHTTP10 = memory.requestHead.minorVersion == 0
         let request = PendingRequest(
-            memory.requestHead.framing, excluding: memory.requestHead.fields.nominated.isEmpty ? [] : memory.requestHead.fields.nominatedNames(in: bytes),
+            memory.requestHead.framing,
+            excluding: memory.requestHead.fields.nominated.isEmpty
+                ? [] : memory.requestHead.fields.nominatedNames(in: bytes),
             maxFields: table.settings.headFields, withholdsBody: memory.requestHead.fields.expects && !isHTTP10)
         var id = RequestID()
         id.make(random.next(), random.next())
@@ -67,9 +71,10 @@ extension Forwarder {
             Exchange(
                 client: client, isHead: memory.requestHead.method == .head, clientIsHTTP10: isHTTP10,
                 keepsClient: memory.requestHead.keepsAlive && !phase.isDraining,
-                isIdempotent: memory.requestHead.method.isIdempotent, request: request, id: id,
-                tally: ledger.begin(bytes: memory.requestHead.byteCount, now: loop.nowNanoseconds),
-                record: ledger.accessLog.isOn ? record(client, believed?.address ?? peer) : nil))
+                isIdempotent: memory.requestHead.method.isIdempotent, request: request,
+                entry: LedgerEntry(
+                    id: id, tally: ledger.begin(bytes: memory.requestHead.byteCount, now: loop.nowNanoseconds),
+                    record: ledger.accessLog.isOn ? record(client, believed?.address ?? peer) : nil)))
         switch table.decide(memory.requestHead, bytes, identity, isDraining: phase.isDraining) {
         case .own(let own): refuse(exchange, own)
         case .forward(let route): forward(exchange, route, believed, peer: peer)
@@ -103,14 +108,14 @@ extension Forwarder {
         let clients = clients.slab
         let client = exchanges[exchange].client
         let (service, matched) = (route.service, route.matched)
-        ledger.route(&table.paths[route.path], &exchanges[exchange].tally)
-        exchanges[exchange].service = service
+        ledger.route(&table.paths[route.path], &exchanges[exchange].entry.tally)
+        exchanges[exchange].place.service = service
         table.services[service].active += 1
         if case .hash(let by) = table.services[service].policy.balance {
             exchanges[exchange].key = HashKey.value(
                 by, memory.requestHead, clients[client].input.bytes, client: believed?.address ?? peer)
         }
-        if let record = exchanges[exchange].record {
+        if let record = exchanges[exchange].entry.record {
             record.service = table.services[service].name
             let path = clients[client].input.bytes.array(memory.requestHead.targetStart, matched)
             record.route = matched == 0 ? "/" : String(decoding: path, as: UTF8.self)
@@ -142,7 +147,7 @@ extension Forwarder {
         let host = ForwardedRequest.write(
             memory.requestHead, clients[client].input.bytes, skipping: stripsPrefix ? matched : 0, upgrade: upgrade,
             isTrusted: clients[client].isTrusted, believed: believed, peer: peer,
-            requestID: exchanges[exchange].id.made, identity: identity,
+            requestID: exchanges[exchange].entry.id.made, identity: identity,
             authority: memory.requestHead.authority == nil ? table.defaultAuthority(service) : [], to: &buffer)
         exchanges[exchange].request.begin(
             &buffer, host: table.services[service].policy.sendsInstanceHost ? host : nil)
@@ -152,7 +157,7 @@ extension Forwarder {
         } catch {
             return drive(exchange, exchanges[exchange].receive(.refused(.badRequest(error))))
         }
-        drive(exchange, .choose(after: nil, crowdsOut: true))
+        drive(exchange, .choose(crowdsOut: true))
     }
 
     /// The exchange takes over what is here of the request's body.
@@ -162,8 +167,8 @@ extension Forwarder {
         let client = exchanges[exchange].client
         guard !exchanges[exchange].request.isComplete, !clients[client].input.isEmpty else { return }
         let taken = try exchanges[exchange].request.take(&clients[client].input, limit: table.settings.bodyBytes)
-        exchanges[exchange].record?.received(taken)
-        exchanges[exchange].tally.bytesReceived &+= UInt64(taken)
+        exchanges[exchange].entry.record?.received(taken)
+        exchanges[exchange].entry.tally.bytesReceived &+= UInt64(taken)
     }
 }
 

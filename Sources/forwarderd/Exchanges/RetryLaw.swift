@@ -56,6 +56,8 @@ struct RetryLaw {
     private(set) var address: SocketAddress?
     /// Addresses of the present instance that failed this request.
     private(set) var triedAddresses: [SocketAddress] = []
+    /// Why the last try failed; nil: none has.
+    private(set) var lastFault: InstanceFault?
     /// Connections that were used or begun for this request.
     private(set) var tries = 0
 
@@ -82,6 +84,7 @@ struct RetryLaw {
 
     /// Judges the failure of the present try at `instance`. `hasForwarded`: part of a final response went to the client.
     mutating func judge(_ failure: Failure, at instance: Int32, hasForwarded: Bool) -> Verdict {
+        lastFault = failure.fault
         if hasForwarded { return .cut }
         switch failure.fault {
         case .ourLimit: return .answer

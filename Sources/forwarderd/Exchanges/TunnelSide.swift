@@ -3,13 +3,13 @@ import Shared
 /// The bytes of a tunnel, in both directions until both have ended, each at its own time.
 extension Forwarder {
     mutating func touchTunnel(_ exchange: ExchangeIndex) {
-        guard let service = exchanges[exchange].service else { return }
+        guard let service = exchanges[exchange].place.service else { return }
         setDeadline(exchange, loop.now + table.services[service].policy.tunnelTimeoutMilliseconds)
     }
 
     /// Relays what has come from both sides. Nil: both wait.
     mutating func relayTunnel(_ exchange: ExchangeIndex) -> Exchange.Event? {
-        guard let connection = exchanges[exchange].connection else { return .brokenOff }
+        guard let connection = exchanges[exchange].place.connection else { return .brokenOff }
         touchTunnel(exchange)
         return relayToInstance(exchange, connection) ?? relayToClient(exchange, connection)
     }
@@ -24,7 +24,9 @@ extension Forwarder {
         while exchanges[exchange].tunnel.fromClient != .passedOn {
             // An instance may switch the protocol before it has the whole request: the rest of that is still framed.
             if !exchanges[exchange].request.isHandedOver {
-                guard let moved = handOver(exchange, connection) else { return instanceTakesNoMore(exchange, connection) }
+                guard let moved = handOver(exchange, connection) else {
+                    return instanceTakesNoMore(exchange, connection)
+                }
                 budget -= moved
                 if !exchanges[exchange].request.isDrained {
                     if moved == 0 { return nil }
@@ -38,7 +40,7 @@ extension Forwarder {
                 do throws(HTTPFault) {
                     try takeBody(exchange)
                 } catch {
-                    exchanges[exchange].record?.cause = "the request's body: \(error.reason)"
+                    exchanges[exchange].entry.record?.cause = "the request's body: \(error.reason)"
                     return .brokenOff
                 }
                 if !exchanges[exchange].request.isDrained || exchanges[exchange].request.isComplete { continue }
@@ -49,8 +51,8 @@ extension Forwarder {
                 case .failed: return instanceTakesNoMore(exchange, connection)
                 case .bytes(let count):
                     clients[client].input.consume(count)
-                    exchanges[exchange].record?.received(count)
-                    exchanges[exchange].tally.bytesReceived &+= UInt64(count)
+                    exchanges[exchange].entry.record?.received(count)
+                    exchanges[exchange].entry.tally.bytesReceived &+= UInt64(count)
                     budget -= count
                     touchTunnel(exchange)
                     continue
@@ -129,7 +131,7 @@ extension Forwarder {
     }
 
     private func brokenOff(_ exchange: ExchangeIndex) -> Exchange.Event {
-        exchanges[exchange].record?.cause = "one side of the tunnel has broken off"
+        exchanges[exchange].entry.record?.cause = "one side of the tunnel has broken off"
         return .brokenOff
     }
 
@@ -138,7 +140,7 @@ extension Forwarder {
     mutating func resetTunnel(_ exchange: ExchangeIndex) {
         let client = exchanges[exchange].client
         if clients.slab[client].stream.isDelivered { clients.slab[client].stream.resetOnClose() }
-        guard let connection = exchanges[exchange].connection else { return }
+        guard let connection = exchanges[exchange].place.connection else { return }
         if pool.connections[connection].stream.isDelivered { pool.connections[connection].stream.resetOnClose() }
     }
 }

@@ -12,14 +12,14 @@ extension Forwarder {
     }
 
     mutating func fail(_ exchange: ExchangeIndex, _ fault: InstanceFault) -> Exchange.Event {
-        guard let connection = exchanges[exchange].connection else {
+        guard let connection = exchanges[exchange].place.connection else {
             return failure(exchange, fault, isReused: false)
         }
         return failure(exchange, fault, connection)
     }
 
     mutating func failure(_ exchange: ExchangeIndex, _ fault: InstanceFault, isReused: Bool) -> Exchange.Event {
-        guard let instance = exchanges[exchange].instance, let service = exchanges[exchange].service else {
+        guard let instance = exchanges[exchange].place.instance, let service = exchanges[exchange].place.service else {
             return .clientGone
         }
         let instances = table.instances
@@ -39,7 +39,7 @@ extension Forwarder {
                 } ?? instances[instance].answeredAt
             weaken(instance, address, answeredAt < since ? .silence : .timeout)
         }
-        ledger.noteFailure(exchanges[exchange].tally, fault)
+        ledger.noteFailure(exchanges[exchange].entry.tally, fault)
         return .failed(
             RetryLaw.Failure(
                 fault: fault, isReused: isReused, isInBudget: table.services[service].allowsRetry,
@@ -49,10 +49,10 @@ extension Forwarder {
     /// The head of a response has come: what that says of the instance.
     @inline(__always)
     mutating func noteHead(_ exchange: ExchangeIndex, _ status: UInt16) {
-        exchanges[exchange].record?.status = status
-        exchanges[exchange].record?.firstByte()
-        ledger.noteHead(&exchanges[exchange].tally, status: status, now: loop.nowNanoseconds)
-        guard let instance = exchanges[exchange].instance else { return }
+        exchanges[exchange].entry.record?.status = status
+        exchanges[exchange].entry.record?.firstByte()
+        ledger.noteHead(&exchanges[exchange].entry.tally, status: status, now: loop.nowNanoseconds)
+        guard let instance = exchanges[exchange].place.instance else { return }
         let instances = table.instances
         instances[instance].answeredAt = loop.now
         let isGood = status < 500

@@ -77,8 +77,9 @@ struct Ledger: ~Copyable {
         if tally.pathRow >= 0 { counters.observe(microseconds: microseconds, row: tally.pathRow) }
     }
 
-    /// The request has ended. `record` is its line for the access log, if there is one.
-    mutating func end(_ tally: Tally, _ outcome: Outcome, _ record: AccessRecord?, id: RequestID, tries: Int) {
+    /// The request has ended, after so many tries.
+    mutating func end(_ entry: borrowing LedgerEntry, _ outcome: Outcome, tries: Int) {
+        let tally = entry.tally
         switch outcome {
         case .answered: counters.add(tally.isOwn ? .answeredByUs : .answeredByInstance)
         case .clientGone: counters.add(.clientGone)
@@ -92,9 +93,9 @@ struct Ledger: ~Copyable {
             end(tally.pathRow, tally, outcome)
         }
         if tally.instanceRow >= 0, !tally.isOwn { end(tally.instanceRow, tally, outcome) }
-        guard let record else { return }
+        guard let record = entry.record else { return }
         record.tries = tries
-        accessLog.add(record, outcome, requestID: id.text)
+        accessLog.add(record, outcome, requestID: entry.id.text)
     }
 
     @inline(__always)

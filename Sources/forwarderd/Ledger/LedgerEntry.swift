@@ -1,3 +1,14 @@
+import Shared
+
+/// What the ledger keeps of one exchange until it ends.
+struct LedgerEntry {
+    /// By what the request is known in logs and errors.
+    var id: RequestID
+    var tally: Tally
+    /// The line for the access log; nil: there is no access log.
+    var record: AccessRecord?
+}
+
 /// What is counted of one request before it ends.
 struct Tally {
     /// When its head was understood, nanoseconds of the monotonic clock.

@@ -1,0 +1,149 @@
+import Shared
+
+/// A request's way from the client to an instance.
+extension Forwarder {
+    /// Hands the request over as far as it is here and the instance takes it, and fetches more of its body.
+    mutating func sendRequest(_ exchange: ExchangeIndex) -> Exchange.Event? {
+        guard let connection = exchanges[exchange].place.connection, pool.connections[connection].phase == .busy else {
+            return nil
+        }
+        var budget = Limits.relayBytesPerTurn
+        while true {
+            guard let moved = handOver(exchange, connection) else {
+                // A response may have come before the end: it is worth more than the error.
+                pool.connections[connection].stream.noteEnd()
+                return receiveResponse(connection, exchange)
+            }
+            budget -= moved
+            if !exchanges[exchange].request.isDrained {
+                if moved == 0 { awaitBytes(exchange) }
+                if moved == 0 || budget <= 0 { return stopSending(exchange, budget) }
+                continue
+            }
+            if exchanges[exchange].request.isComplete { return handedOver(exchange) }
+            if budget <= 0 { return stopSending(exchange, budget) }
+            if let event = fetchBody(exchange) { return event.event }
+        }
+    }
+
+    private mutating func stopSending(_ exchange: ExchangeIndex, _ budget: Int) -> Exchange.Event? {
+        if budget <= 0 {
+            unfinished.append(clients.slab.token(EventKind.client.rawValue, exchanges[exchange].client))
+        }
+        return nil
+    }
+
+    @inline(__always)
+    private mutating func handedOver(_ exchange: ExchangeIndex) -> Exchange.Event {
+        if let service = exchanges[exchange].place.service {
+            if table.services[service].policy.balance == .peakEWMA {
+                exchanges[exchange].sentAt = Clock.monotonicNanoseconds()
+            }
+            setDeadline(exchange, loop.now + table.services[service].policy.firstByteTimeoutMilliseconds)
+        }
+        return .handedOver
+    }
+
+    /// Sends what is here of the request. Returns how many bytes the instance took; nil: it takes nothing more.
+    @inline(__always)
+    mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> Int? {
+        let connections = pool.connections
+        if let bytes = exchanges[exchange].request.unframed {
+            if bytes.isEmpty { return 0 }
+            switch connections[connection].stream.send(bytes) {
+            case .nothing: return 0
+            case .failed: return nil
+            case .bytes(let count):
+                exchanges[exchange].law.noteSent()
+                exchanges[exchange].request.noteSent(count)
+                return count
+            }
+        }
+        return handOverFramed(exchange, connection)
+    }
+
+    /// The same for a body that is sent in chunks: what the instance does not take waits at the connection.
+    private mutating func handOverFramed(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> Int? {
+        let connections = pool.connections
+        var moved = 0
+        if !connections[connection].output.isEmpty {
+            switch connections[connection].stream.send(connections[connection].output.bytes) {
+            case .nothing: return 0
+            case .failed: return nil
+            case .bytes(let count):
+                moved = count
+                connections[connection].output.consume(count)
+            }
+            guard connections[connection].output.isEmpty else { return moved }
+            memory.outputs.giveBack(from: &connections[connection].output)
+            exchanges[exchange].request.hasUnsentFrames = false
+        }
+        if exchanges[exchange].request.isDrained { return moved }
+        memory.outgoing.removeAll()
+        exchanges[exchange].request.frame(into: &memory.outgoing)
+        var sent = 0
+        switch connections[connection].stream.send(memory.outgoing.bytes) {
+        case .nothing: break
+        case .failed: return nil
+        case .bytes(let count):
+            exchanges[exchange].law.noteSent()
+            sent = count
+        }
+        if sent < memory.outgoing.count {
+            connections[connection].output = memory.outputs.lease()
+            guard connections[connection].output.isLeased else {
+                ledger.warn("no buffers are left; a request is cut", kind: "buffers", now: loop.now)
+                return nil
+            }
+            connections[connection].output.append(
+                memory.outgoing.bytes.extracting(sent..<memory.outgoing.count))
+            exchanges[exchange].request.hasUnsentFrames = true
+        }
+        memory.outgoing.removeAll()
+        return moved + sent
+    }
+
+    /// Why sending stops.
+    private struct Stop {
+        let event: Exchange.Event?
+    }
+
+    /// Fetches more of the request's body from the client. Nil: there is more to send.
+    private mutating func fetchBody(_ exchange: ExchangeIndex) -> Stop? {
+        let clients = clients.slab
+        let client = exchanges[exchange].client
+        if clients[client].input.isEmpty {
+            switch receive(client) {
+            case .bytes: exchanges[exchange].request.noteContinue()
+            case .nothing:
+                awaitBody(exchange)
+                return Stop(event: nil)
+            case .end, .failed: return Stop(event: .clientGone)
+            }
+        }
+        if !exchanges[exchange].request.makeRoom() { exchanges[exchange].law.noteDropped() }
+        do throws(HTTPFault) {
+            try takeBody(exchange)
+        } catch {
+            // The body is not what the head has promised. Where part of a response was forwarded, only a reset can say so.
+            let own = OwnAnswer.badRequest(error, wasSent: exchanges[exchange].law.wasSent)
+            return Stop(event: exchanges[exchange].hasForwarded ? .brokenOff : .refused(own))
+        }
+        return nil
+    }
+
+    /// The client is to send more of its body; where it waits for 100 (Continue) the instance is to speak.
+    private mutating func awaitBody(_ exchange: ExchangeIndex) {
+        guard exchanges[exchange].request.isWithheld, let service = exchanges[exchange].place.service else {
+            return awaitBytes(exchange)
+        }
+        setDeadline(exchange, loop.now + table.services[service].policy.firstByteTimeoutMilliseconds)
+    }
+
+    /// The exchange waits for the next piece of a body, in either direction.
+    @inline(__always)
+    mutating func awaitBytes(_ exchange: ExchangeIndex) {
+        guard let service = exchanges[exchange].place.service else { return }
+        setDeadline(exchange, loop.now + table.services[service].policy.idleTimeoutMilliseconds)
+    }
+}
