@@ -132,7 +132,9 @@ import Testing
                 if chance(20) { return .noRoom }
                 let excluded = exchanges[exchange].law.excluded
                 guard let free = (0..<3).first(where: { !excluded.contains(Int32($0)) }) else {
-                    return .refused(.unavailable(after: exchanges[exchange].law.lastFault, wasSent: exchanges[exchange].law.wasSent))
+                    return .refused(
+                        .unavailable(after: exchanges[exchange].law.lastFault, wasSent: exchanges[exchange].law.wasSent)
+                    )
                 }
                 exchanges[exchange].place.instance = Table.Instance(free)
                 return .chosen
