@@ -28,7 +28,7 @@ struct Forwarder: ~Copyable {
     var memory: Memory
     var identity = Identity(name: Process.hostName())
     var random = SplitMix(seed: SystemRandom.word())
-    /// Connections that go on at the end of the turn, behind what came for others.
+    /// Connections to continue at the end of the turn, after the other events.
     var unfinished: [Token] = []
 
     var log: Log { daemon.log }

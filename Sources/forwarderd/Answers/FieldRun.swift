@@ -1,6 +1,6 @@
 import Shared
 
-/// Copies field lines that stand one behind the other, and are canonical already, in one piece.
+/// Copies consecutive field lines that are canonical already in one piece.
 struct FieldRun {
     private var start = 0
     private var end = 0

@@ -1,11 +1,10 @@
 import Shared
 
-/// Writes the canonical request for an instance from what was understood of the client's: nothing else of the client's
-/// bytes gets through.
+/// Writes the canonical request for an instance from the parsed request of the client. No unparsed byte gets through.
 enum ForwardedRequest {
-    /// Appends the head and returns where the value of Host stands. `out` has room for a head of the largest size and what is
-    /// added. `skipping`: bytes of the path that are left out (`strip_prefix`). `upgrade`: the protocols that are offered to the
-    /// instance. `isTrusted`: what the sender says of those it speaks for is kept; `believed`: what that is, if it says so.
+    /// Appends the head and returns the place of the Host value. `out` must have room for the largest head and `Limits.addedHeadBytes`.
+    /// `skipping`: bytes of the path to remove (`strip_prefix`). `upgrade`: the protocols to offer to the instance. `isTrusted`: the
+    /// sender is a trusted proxy; `believed`: what it says of its client, if it does.
     @discardableResult
     static func write(
         _ head: RequestHead, _ bytes: Span<UInt8>, skipping: Int = 0, upgrade: [UInt8] = [], isTrusted: Bool = false,
@@ -16,7 +15,7 @@ enum ForwardedRequest {
         out.append(UInt8(ascii: " "))
         var targetStart = head.targetStart &+ skipping
         var targetCount = head.targetCount &- skipping
-        // Behind a prefix that is taken away a path begins with exactly one slash: `//host/` would name another host.
+        // Without its prefix the path must begin with exactly one slash: `//host/` would name another host.
         while skipping > 0, targetCount > 1, bytes[targetStart] == 0x2f, bytes[targetStart &+ 1] == 0x2f {
             targetStart &+= 1
             targetCount &-= 1
@@ -34,7 +33,7 @@ enum ForwardedRequest {
         let hostCount = out.count &- hostStart
         out.append("\r\n")
         writeFields(head, bytes, isTrusted: isTrusted, &out)
-        // A client of HTTP/1.0 could not be given any.
+        // An HTTP/1.0 client cannot receive trailers.
         let takesTrailers = head.fields.teTrailers && head.minorVersion >= 1
         if !upgrade.isEmpty {
             out.append(
@@ -65,7 +64,7 @@ enum ForwardedRequest {
         return (hostStart, hostCount)
     }
 
-    /// An HTTP/1.0 request may name no host: then the instance's.
+    /// The client's Host, or the instance's for an HTTP/1.0 request without one.
     private static func writeHost(_ head: RequestHead, _ bytes: Span<UInt8>, _ authority: [UInt8], _ out: inout Buffer)
     {
         if let said = head.authority {
@@ -88,17 +87,17 @@ enum ForwardedRequest {
             case .other, .date:
                 if hasNominated, head.fields.isNominated(line, in: bytes) { continue }
             case .trailer:
-                // Without chunks there are none to announce (RFC 9110 6.6.2).
+                // Only chunks can carry trailers (RFC 9110 6.6.2).
                 if head.framing != .chunked || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
             case .disguised: continue
             case .expect:
-                // An HTTP/1.0 client's is ignored (RFC 9110 10.1.1), and what goes on is HTTP/1.1. Named by Connection it goes on
-                // all the same: the client waits for the answer.
+                // Ignored from an HTTP/1.0 client (RFC 9110 10.1.1): the forwarded request is HTTP/1.1. Forwarded even if Connection
+                // names it, because the client waits for the response.
                 if head.minorVersion == 0 { continue }
             case .vouched:
                 if !isTrusted || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
             case .xRequestID:
-                // One goes on: the one that is logged.
+                // Only the logged one is forwarded.
                 if index &- 1 != head.fields.requestIDIndex { continue }
             case .contentLength, .via:
                 break
@@ -126,14 +125,14 @@ enum ForwardedRequest {
         out.append("\r\n")
     }
 
-    /// Max-Forwards counts down at each intermediary (RFC 9110 7.6.2); what is no number is dropped.
+    /// Max-Forwards is decremented at each intermediary (RFC 9110 7.6.2). An invalid value is dropped.
     private static func writeDecremented(_ line: FieldLine, _ bytes: Span<UInt8>, _ out: inout Buffer) {
         var value: UInt64 = 0
         guard line.valueCount > 0 else { return }
         for index in Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount) {
             let digit = bytes[index] &- 0x30
             guard digit <= 9 else { return }
-            // Our own maximum.
+            // The largest value that this forwarder sends.
             value = min(value &* 10 &+ UInt64(digit), UInt64(Int32.max))
         }
         out.append("Max-Forwards: ")
@@ -141,7 +140,7 @@ enum ForwardedRequest {
         out.append("\r\n")
     }
 
-    /// For whom this is asked: the connection's client, and what it asked for; nothing of a host where HTTP/1.0 named none.
+    /// X-Forwarded-* and Forwarded for the connection's client. Without a Host (HTTP/1.0) they name none.
     private static func writeForwarded(peer: [UInt8], host: (start: Int, count: Int), _ out: inout Buffer) {
         out.append("\r\nX-Forwarded-For: ")
         out.append(peer)
@@ -161,7 +160,7 @@ enum ForwardedRequest {
         out.append(";proto=http\r\n")
     }
 
-    /// The same where a trusted sender has said more: both families say what was believed.
+    /// The same for the client that a trusted proxy speaks for. Both field families say the same.
     private static func writeBelieved(
         _ believed: BelievedClient, _ head: RequestHead, _ bytes: Span<UInt8>, peer: [UInt8],
         host: (start: Int, count: Int), _ out: inout Buffer
@@ -206,7 +205,7 @@ enum ForwardedRequest {
         } else {
             for (index, hop) in believed.hops.enumerated() {
                 writeNode(hop, &out)
-                // The first is read as the client's, the last as ours.
+                // Readers take the first element for the client's, the last for this forwarder's.
                 if index == 0 { writeWhat(&out) }
                 out.append(", ")
             }
@@ -228,7 +227,7 @@ enum ForwardedRequest {
         out.append(isBracketed ? "\"" : "]\"")
     }
 
-    /// All values of a field as one list, each with a comma behind it.
+    /// All values of a field as one list, each followed by a comma.
     private static func writeList(_ name: FieldName, _ head: RequestHead, _ bytes: Span<UInt8>, _ out: inout Buffer) {
         for line in head.fields.lines where line.name == name && line.valueCount > 0 {
             out.append(bytes.extracting(Int(line.valueStart)..<Int(line.valueStart) &+ Int(line.valueCount)))

@@ -1,8 +1,8 @@
 import Shared
 
-/// Writes the canonical response for a client from what was understood of the instance's.
+/// Writes the canonical response for a client from the parsed response of an instance.
 enum ForwardedResponse {
-    /// Appends the head of a final or interim response. `out` has room for a head of the largest size and what is added.
+    /// Appends the head of a final or interim response. `out` must have room for the largest head and `Limits.addedHeadBytes`.
     static func write(
         _ head: ResponseHead, _ bytes: Span<UInt8>, framing: BodyEncoder, closes: Bool, keepAliveToHTTP10: Bool,
         identity: Identity, to out: inout Buffer
@@ -20,14 +20,14 @@ enum ForwardedResponse {
             index &+= 1
             switch line.name {
             case .contentLength:
-                // Not beside chunks, not in 1xx and 204 (RFC 9110 8.6).
+                // Not with chunks, not in 1xx and 204 (RFC 9110 8.6).
                 if framing != .asGiven || head.isInterim || head.status == 204 { continue }
             case .via, .date: break
             case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .proxyAuthenticate,
                 .proxyAuthorization, .http2Settings:
                 continue
             case .trailer:
-                // Where no trailers can come it announces none.
+                // Only chunks can carry trailers.
                 if framing != .chunked || hasNominated && head.fields.isNominated(line, in: bytes) { continue }
             case .other, .host, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xRequestID,
                 .expect,
@@ -38,7 +38,7 @@ enum ForwardedResponse {
         }
         run.flush(bytes, &out)
         if head.status == 101 {
-            // The change of protocol is between these two neighbours: the client hears it from us.
+            // Upgrade and Connection are hop-by-hop: the client gets this forwarder's.
             out.append("Connection: upgrade\r\n")
             out.append("Upgrade: ")
             out.append(head.fields.upgrade(in: bytes))
@@ -55,7 +55,7 @@ enum ForwardedResponse {
             if framing == .chunked { out.append("\r\nTransfer-Encoding: chunked") }
             let wanted = head.status == 426 ? UpgradeProtocols.wanted(head.fields.upgrade(in: bytes)) : []
             if !wanted.isEmpty {
-                // What would be accepted must be said (RFC 9110 15.5.22).
+                // A 426 must name the protocols (RFC 9110 15.5.22).
                 out.append("\r\nUpgrade: ")
                 out.append(wanted)
                 out.append("\r\n")

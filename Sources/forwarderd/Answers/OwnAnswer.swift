@@ -1,7 +1,7 @@
 import Shared
 
-/// An answer that this forwarder makes itself: the original's words in a JSON body, the cause in `Proxy-Status` (RFC 9209),
-/// whether the request was sent to an instance, and the request's id.
+/// A response that this forwarder makes itself. Its JSON body has the original program's words, the cause, whether the request was sent to
+/// an instance, and the request's id; `Proxy-Status` (RFC 9209) says the same.
 struct OwnAnswer {
     static let failureWords = "An error occurred while processing your request"
 
@@ -39,14 +39,14 @@ struct OwnAnswer {
     }
 
     static func failed(_ fault: InstanceFault, wasSent: Bool) -> OwnAnswer {
-        // What we ourselves have no more of is no instance's failure.
+        // An exhausted resource of this machine is no failure of an instance.
         if fault.isOurOwn {
             return full("no further connection to an instance is possible here: \(fault.words)", wasSent: wasSent)
         }
         return OwnAnswer(fault.status, failureWords, error: fault.proxyError, cause: fault.words, wasSent: wasSent)
     }
 
-    /// The answer's body.
+    /// The body in JSON.
     func body(requestID: String) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()

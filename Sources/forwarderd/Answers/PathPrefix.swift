@@ -1,10 +1,10 @@
 import Shared
 
-/// What is left of a path when `strip_prefix` has taken the API path away.
+/// The rest of a path after `strip_prefix` has removed the API path.
 enum PathPrefix {
-    /// Whether the rest begins with what programs take for two separators: a backslash, `%2f` or `%5c` behind slashes, or a second slash
-    /// of any kind behind what some of them leave out: path parameters (`;x`), encoded blanks and control bytes. `/\host` and `//host`
-    /// name a host to a program that puts such a path into a Location field.
+    /// Whether the rest begins with two separators in the eyes of some programs, so that a Location field with it would name a host, like
+    /// `//host` and `/\host`: a backslash, `%2f` or `%5c` after slashes, or a second slash after parts that some programs ignore (path
+    /// parameters such as `;x`, encoded blanks and control bytes).
     static func beginsAnotherAuthority(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
         var index = start
         let end = start + count

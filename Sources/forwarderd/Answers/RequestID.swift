@@ -1,10 +1,9 @@
 import Shared
 
-/// By what a request is known in the instance's log, in the access log and in errors: the client's own `X-Request-Id`, or one
-/// that we make.
+/// The id of a request in the instance's log, the access log and error responses: the client's `X-Request-Id`, or a generated one.
 struct RequestID {
     private(set) var made: (UInt64, UInt64) = (0, 0)
-    /// The client's; `givenCount` is 0 where it gave none.
+    /// The client's id; `givenCount` is 0 if it sent none.
     private var given = InlineArray<128, UInt8>(repeating: 0)
     private var givenCount = 0
 
@@ -13,7 +12,7 @@ struct RequestID {
         givenCount = 0
     }
 
-    /// Takes what stands in the request's fields.
+    /// Takes the client's id.
     mutating func take(_ head: RequestHead, _ bytes: Span<UInt8>) {
         guard head.fields.requestIDIndex >= 0 else { return }
         let line = head.fields.lines[head.fields.requestIDIndex]

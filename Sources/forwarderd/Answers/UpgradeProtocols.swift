@@ -2,9 +2,9 @@ import Shared
 
 /// The protocols of an Upgrade field (RFC 9110 7.8).
 enum UpgradeProtocols {
-    /// What of a request's Upgrade is offered to an instance, as one list; empty for nothing, nil where it keeps not to its grammar.
-    /// HTTP/1.1 may offer it with any method and any body, in any number of lines (RFC 9110 7.8, 5.3). HTTP/2 is left out: an
-    /// instance would take it for its own connection's.
+    /// The protocols of a request's Upgrade that are offered to an instance, as one list; empty for none, nil for invalid syntax. Any
+    /// method and body may offer an upgrade, in any number of lines (RFC 9110 7.8, 5.3). HTTP itself is left out: it would change this
+    /// forwarder's connection to the instance, not the client's.
     static func offer(of head: borrowing RequestHead, _ bytes: Span<UInt8>) -> [UInt8]? {
         guard head.minorVersion == 1, head.fields.connectionUpgrade else { return [] }
         var offer: [UInt8] = []
@@ -17,14 +17,14 @@ enum UpgradeProtocols {
         return offer
     }
 
-    /// What a 426 asks for, without what is never offered; empty where nothing is left or it keeps not to its grammar.
+    /// The protocols that a response 426 asks for, without those that are never offered; empty for none or invalid syntax.
     static func wanted(_ value: [UInt8]) -> [UInt8] {
         var wanted: [UInt8] = []
         for member in list(value) ?? [] where !isOurs(member) { append(member, to: &wanted) }
         return wanted
     }
 
-    /// HTTP itself, which each connection has its own of.
+    /// HTTP itself, which is each connection's own.
     private static func isOurs(_ member: ArraySlice<UInt8>) -> Bool {
         let lower = member.map(lowercase)
         return lower.starts(with: "h2".utf8) || lower.starts(with: "http".utf8)
@@ -37,7 +37,7 @@ enum UpgradeProtocols {
 
     private static func lowercase(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }
 
-    /// The members of a list, empty ones left out (RFC 9110 5.6.1); nil when one of them is no protocol.
+    /// The members of a list without empty ones (RFC 9110 5.6.1); nil if one is not a protocol.
     static func list(_ value: [UInt8]) -> [ArraySlice<UInt8>]? {
         let members = value.split(separator: UInt8(ascii: ",")).map { member in
             member.drop { $0 == 0x20 || $0 == 0x09 }.reversed().drop { $0 == 0x20 || $0 == 0x09 }.reversed()[...]
@@ -49,7 +49,7 @@ enum UpgradeProtocols {
         return isValid ? members.map { ArraySlice($0) } : nil
     }
 
-    /// Whether an instance that changed to `chosen` kept to what it was `offered`, whatever the case.
+    /// Whether `offered` contains `chosen`, ignoring case.
     static func allows(_ chosen: [UInt8], offered: [UInt8]) -> Bool {
         let offers = list(offered.map(lowercase)) ?? []
         let choices = list(chosen.map(lowercase)) ?? []

@@ -1,6 +1,6 @@
 import Shared
 
-/// Picks one instance of a group by the service's policy. Pure: what it looks at is given to it.
+/// Picks an instance of a group by the service's policy. Pure.
 enum Balancer {
     /// What a policy looks at.
     struct Load {
@@ -10,7 +10,7 @@ enum Balancer {
         var weight: Int
         /// Its connections are all taken.
         var isFull: Bool
-        /// A moving average, microseconds; 0 with no answer yet.
+        /// Moving average, microseconds; 0: no response yet.
         var latency: Double
         /// Of its name: the same at every forwarder.
         var hash: UInt64
@@ -18,12 +18,12 @@ enum Balancer {
 
     enum Pick: Equatable {
         case instance(Int)
-        /// All that are left have no room.
+        /// Every instance that is not excluded is full.
         case full
         case none
     }
 
-    /// A hashed request goes to its instance as long as that has at most this much of an even share.
+    /// A hashed request goes to its instance while that has at most this percentage of an even share of the requests in flight.
     static let boundedLoadPercent = 125
 
     /// `key`: what the request is hashed by. `turn`: counts the service's requests.
@@ -89,7 +89,7 @@ enum Balancer {
             position -= group.turns[index]
             index += 1
         }
-        // Where that one cannot take it, the next in order.
+        // If that one cannot take the request: the next in order.
         var sawFull = false
         for offset in 0..<group.slots.count {
             let slot = group.slots[(index + offset) % group.slots.count]
@@ -114,7 +114,7 @@ enum Balancer {
                 if pick == .none { pick = .full }
                 continue
             }
-            // Each replaces the one before with its share of the weights so far.
+            // Each instance replaces the pick with the probability of its share of the weights so far.
             if total == 0 { dice.lead(slot) }
             total += UInt64(one.weight)
             let isFirst = total == UInt64(one.weight)
@@ -123,8 +123,8 @@ enum Balancer {
         return pick
     }
 
-    /// Of two at random the one with the shorter expected wait, so that forwarders with old figures do not all run to the same
-    /// one (Mitzenmacher, The Power of Two Choices, 2001); of three and fewer the shortest of all.
+    /// The shorter expected wait of two random instances, so that forwarders with old figures do not all choose the same instance
+    /// (Mitzenmacher, The Power of Two Choices, 2001). Of up to three instances: the shortest wait of all.
     private static func leastWait<D: Dice>(
         _ slots: [Int32], _ excluded: ExclusionSet, _ dice: inout D, _ load: (Int) -> Load
     ) -> Pick {
@@ -164,9 +164,9 @@ enum Balancer {
         return pick
     }
 
-    /// How long a request is expected to wait there, microseconds.
+    /// The expected wait of a request, microseconds.
     static func wait(_ one: Load) -> Double {
-        // One that has never answered is tried once, and before it does only when all others are as unknown.
+        // An instance without a response gets one request. It gets more only if all others have none, either.
         let latency = one.latency == 0 && one.outstanding > 0 ? unknownLatency : one.latency
         return latency * Double(one.outstanding + 1) / Double(one.weight)
     }

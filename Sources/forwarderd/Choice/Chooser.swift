@@ -1,10 +1,9 @@
 import Shared
 
-/// Chooses an instance for one request: from the best group that has one with room. Pure; requests and explanations go
-/// through it alike.
+/// Chooses an instance for a request, from the best group with room. Pure: requests and `explain` use it.
 enum Chooser {
-    /// `percent`: of a hundred requests that would be an instance's, those that it gets (slow start). `load`: with whether an
-    /// instance on trial takes more than one request at a time.
+    /// `percent`: slow start, the percentage of its requests that an instance gets. `load`: called with whether an instance on trial takes
+    /// more than one request at a time.
     @inline(__always)
     static func choose<D: Dice>(
         _ policy: BalancePolicy, _ ranking: Ranking, excluding excluded: ExclusionSet, key: UInt64, turn: inout Int,
@@ -14,14 +13,14 @@ enum Chooser {
         if case .instance(let instance) = result {
             let percent = percent(instance)
             guard percent < 100, !dice.welcomes(percent: percent) else { return result }
-            // One that has just come back gets a growing share of what would be its; the rest goes on to another.
+            // A returned instance gets a growing share of its requests; the rest goes to another one.
             var others = excluded
             others.insert(instance)
             let other = pick(policy, ranking.groups, others, key, &turn, &dice) { load($0, false) }
             if case .instance = other { return other }
             return result
         }
-        // Nobody waits for the trial of an instance while no other has room.
+        // If no other instance has room, an instance on trial takes more than one request.
         if result == .full {
             result = pick(policy, ranking.groups, excluded, key, &turn, &dice) { load($0, true) }
             if result != .none { return result }
@@ -30,7 +29,7 @@ enum Chooser {
         return last == .none ? result : last
     }
 
-    /// From the first group that has one with room.
+    /// Picks from the first group with room.
     @inline(__always)
     private static func pick<D: Dice>(
         _ policy: BalancePolicy, _ groups: [Ranking.Group], _ excluded: ExclusionSet, _ key: UInt64, _ turn: inout Int,

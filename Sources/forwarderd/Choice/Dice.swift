@@ -8,7 +8,7 @@ protocol Dice {
     mutating func lead(_ slot: Int32)
     /// `slot` is as good as the best before it. True: it takes the place, which happens in `weight` of `total` cases.
     mutating func tie(_ slot: Int32, weight: UInt64, of total: UInt64) -> Bool
-    /// Whether an instance that is to get so many percent of its requests gets this one.
+    /// Slow start: whether an instance that gets `percent` of its requests gets this one.
     mutating func welcomes(percent: UInt64) -> Bool
     /// A number from 0 up to `count`.
     mutating func number(below count: UInt64) -> UInt64
@@ -28,7 +28,7 @@ extension SplitMix: Dice {
 
 /// Collects all instances that chance could have picked.
 struct AllOutcomes: Dice {
-    /// Of the contenders the one that is picked, where it is one of them.
+    /// The contender to pick, if it is one.
     let preferred: Int32?
     let welcomesNewcomers: Bool
     private(set) var contenders: [Int32] = []

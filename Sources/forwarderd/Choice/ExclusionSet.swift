@@ -1,4 +1,4 @@
-/// Instances that failed a request: it does not go to them again.
+/// The instances that failed a request. It is not sent to them again.
 struct ExclusionSet {
     private var slots = InlineArray<8, Int32>(repeating: -1)
     private(set) var count = 0

@@ -1,6 +1,6 @@
 import Shared
 
-/// Answers to `ask`: where a request would go now. It takes the way of a request, and is none.
+/// Answers `explain`: where a request would go now. It runs the functions that a request runs, without one.
 extension Forwarder {
     mutating func explain(_ question: ForwarderQuestion) -> [UInt8] {
         let bytes = question.explain.head

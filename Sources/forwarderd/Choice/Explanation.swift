@@ -9,10 +9,10 @@ struct Explanation {
         var load: Balancer.Load
         /// Its ejection is over and nothing has come of it yet: it takes one request at a time.
         var isOnTrial = false
-        /// Slow start: of a hundred requests, those that it gets.
+        /// Slow start: the percentage of its requests that it gets.
         var percent: UInt64 = 100
 
-        /// The chooser's view: with a request under way, one on trial has no room.
+        /// As the chooser sees it: an instance on trial with a request in flight has no room.
         func load(triesFreely: Bool) -> Balancer.Load {
             var load = load
             if isOnTrial, load.outstanding > 0, !triesFreely { load.isFull = true }
@@ -39,7 +39,7 @@ struct Explanation {
 
     /// In the order of the service's instances.
     private(set) var verdicts: [Verdict] = []
-    /// Those that the request may go to: several where chance decides.
+    /// The instances that the request may go to: several if chance decides.
     private(set) var choice: [Int32] = []
     /// Nobody has room, though some could have.
     private(set) var isFull = false
@@ -85,7 +85,7 @@ struct Explanation {
         guard case .instance(let slot) = pick else { return nil }
         choice = dice.contenders
         let first = Int32(truncatingIfNeeded: slot)
-        // Slow start: what an instance does not get that has just come back goes to those that stand in for it.
+        // Slow start: requests that a returned instance does not get go to the next best.
         for newcomer in dice.contenders where bySlot[newcomer]?.percent ?? 100 < 100 {
             var others = AllOutcomes(preferred: newcomer, welcomesNewcomers: false)
             _ = choose(bySlot, &others)

@@ -1,14 +1,14 @@
 import Shared
 
-/// What a request is hashed by, as a number.
+/// The hash that `balance: hash` chooses by.
 enum HashKey {
-    /// Where the request has no such field or cookie: the client's address.
+    /// The hash of the field or cookie, or of the client's address if the request has none.
     static func value(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>, client: [UInt8]) -> UInt64
     {
         named(by, head, bytes) ?? RouteTable.hash(client)
     }
 
-    /// Of the field or cookie; nil where the request has none, or the client's address is what counts.
+    /// The hash of the field or cookie; nil: the request has none, or the policy hashes the client's address.
     static func named(_ by: BalancePolicy.HashKey, _ head: RequestHead, _ bytes: Span<UInt8>) -> UInt64? {
         switch by {
         case .clientAddress: break

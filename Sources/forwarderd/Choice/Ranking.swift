@@ -1,16 +1,16 @@
 import Shared
 
-/// Which instances a request may go to, best first. Pure: the facts of the instances go in, groups come out; they are made
-/// again when a fact changes, and a request only has one picked from the first group with room (Balancer).
+/// The instances that a request may go to, in groups, best first. Pure: made from the instances' facts, and again after a fact has changed.
+/// `Balancer` picks an instance from the first group with room.
 struct Ranking: Equatable {
     /// Instances among which the balance policy picks.
     struct Group: Equatable {
         var slots: [Int32] = []
-        /// For turns: each as often as its weight says, reduced to lowest terms.
+        /// Round robin: the turns of each instance, its weight in lowest terms.
         var turns: [Int] = []
         var totalTurns = 0
-        /// How far a turn goes on: prime to `totalTurns`, so that all come round, and near its golden section, so that an
-        /// instance's turns are spread.
+        /// The step from turn to turn: coprime to `totalTurns`, so that every turn comes, and near its golden section, so that the turns
+        /// of an instance are spread.
         var stride = 1
 
         init(_ members: [(slot: Int32, weight: Int)]) {
@@ -27,9 +27,10 @@ struct Ranking: Equatable {
         }
     }
 
-    /// Candidates: of each priority first the equals, then the rest.
+    /// Candidates: for each priority the equals, then the rest.
     var groups: [Group] = []
-    /// When no candidate is left: never polled yet, then those that only this forwarder's own evidence excludes.
+    /// Used if there is no candidate: instances that were never polled, then those excluded only by this forwarder's own evidence or by
+    /// suspicion.
     var lastResort: [Group] = []
 
     /// What the ranking looks at.

@@ -83,7 +83,7 @@ extension Forwarder {
         return .full("no instance had room for \(time) ms", wasSent: exchanges[exchange].law.wasSent)
     }
 
-    /// Requests that have waited longest go on, as far as there is room.
+    /// Queued requests go to instances with room, in the order of their coming.
     mutating func serveQueues() {
         guard table.hasServicesWithRoom else { return }
         for service in table.takeServicesWithRoom() {
@@ -91,7 +91,7 @@ extension Forwarder {
             while let exchange = table.services[service].queue.entry(index) {
                 switch pick(exchange, service) {
                 case .full:
-                    // A request that has failed at an instance is choosy: those behind it may find room where it cannot go.
+                    // A retried request may not go everywhere: later requests may find room where it must not go.
                     guard exchanges[exchange].law.excluded.count > 0 else { break }
                     index += 1
                     continue

@@ -15,7 +15,7 @@ struct WaitingQueue {
 
     mutating func append(_ exchange: Slab<Exchange>.Index) { entries.append(exchange) }
 
-    /// The exchange goes on, or gives up waiting. Nothing happens where it does not wait.
+    /// Removes an exchange; nothing happens if it is not in the queue.
     mutating func remove(_ exchange: Slab<Exchange>.Index) {
         guard let index = entries[head...].firstIndex(of: exchange) else { return }
         if index > head {

@@ -31,7 +31,7 @@ extension Forwarder {
         }
     }
 
-    /// Accepts all that waits, as far as there is room.
+    /// Accepts every waiting connection while there is room.
     private mutating func acceptAll(_ listener: Descriptor) {
         for _ in 0..<Int(Limits.listenBacklog) where !clients.isFull {
             do {

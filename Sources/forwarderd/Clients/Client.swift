@@ -16,15 +16,15 @@ struct Client: ~Copyable {
     enum Event: CaseIterable {
         /// A request has begun: its head is complete, or it is refused.
         case begun
-        /// Everything that has come was read, and it ends within a head.
+        /// All received bytes were read; they end within a head.
         case headIncomplete
-        /// Everything that has come was read, and nothing of it is left.
+        /// All received bytes were read; nothing is left.
         case drained
-        /// The last exchange has ended, and another request may follow.
+        /// The last exchange has ended. The connection stays open for another request.
         case finished
-        /// The last exchange has ended, and the client may still send what is not read as a request.
+        /// The last exchange has ended. The connection closes, and unread bytes of the client may still come.
         case finishedWithRest
-        /// The last exchange has ended, and the client has nothing more to say.
+        /// The last exchange has ended. The connection closes, and all bytes of the client were read.
         case finishedForGood
         /// The deadline has passed.
         case overdue
@@ -50,7 +50,7 @@ struct Client: ~Copyable {
     }
 
     var stream: Stream
-    /// The client's address: the connection's, or the one that a PROXY header has announced.
+    /// The client's address: of the connection, or from its PROXY header.
     var address: SocketAddress
     private(set) var phase = Phase.idle
     /// It is one of `trusted_proxies`: what it says of the clients it speaks for is believed.
@@ -80,7 +80,7 @@ struct Client: ~Copyable {
         self.address = address
     }
 
-    /// Every phase with every event. Those that cannot come together ask for nothing.
+    /// The transition table. Pairs that cannot happen return `.nothing`.
     mutating func receive(_ event: Event) -> Action {
         switch (phase, event) {
         case (.idle, .begun), (.head, .begun), (.serving, .begun):

@@ -1,6 +1,6 @@
 import Shared
 
-/// What is done on client connections: bytes are received, requests begun, responses sent.
+/// Performs the actions of clients: receives bytes, begins requests, sends responses.
 extension Forwarder {
     typealias ClientIndex = Clients.Index
     typealias ExchangeIndex = Slab<Exchange>.Index
@@ -66,7 +66,7 @@ extension Forwarder {
         if exchanges.holds(exchange, generation) { resumeReceiving(exchange) }
     }
 
-    /// Sends what is in `memory.outgoing`, and `body` behind it; keeps what the client does not take. Nil: all of it is sent or kept.
+    /// Sends `memory.outgoing` and then `body`. What the client does not take now is kept in its output buffer. Nil: success.
     @inline(__always)
     mutating func sendOutgoing(_ exchange: ExchangeIndex, _ body: borrowing Span<UInt8>) -> Exchange.Event? {
         let clients = clients.slab
@@ -181,7 +181,7 @@ extension Forwarder {
         case .awaitRequest:
             clients[client].restedAt = loop.now
             if !clients[client].input.isEmpty || clients[client].stream.mayReceive {
-                // The next request may be here: it goes on at the end of the turn, behind the requests of others.
+                // The next request may have come already: it is served at the end of the turn, after other clients' requests.
                 unfinished.append(clients.token(EventKind.client.rawValue, client))
             }
             guard clients[client].input.isEmpty else { break }

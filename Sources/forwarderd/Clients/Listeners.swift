@@ -1,7 +1,7 @@
 import Shared
 
-/// The listening sockets, which all forwarders share. The kernel wakes one process per connection (EPOLLEXCLUSIVE), and
-/// always the first in line; so whoever has accepted goes to the end of the line by leaving epoll and entering it again.
+/// The listening sockets, which all forwarders share. The kernel wakes one process per connection (EPOLLEXCLUSIVE), always the first
+/// in its list. A forwarder that has accepted moves to the end of the list: it leaves epoll and enters it again.
 struct Listeners {
     private(set) var descriptors: [Descriptor]
     private(set) var isAccepting = false
@@ -9,7 +9,7 @@ struct Listeners {
     private var windowStart: UInt64 = 0
     private var acceptedInWindow = 0
     private var isPaused = false
-    /// Listeners that others have replaced: what waits in their queues is still ours, or closing them would reset it.
+    /// Replaced listeners. Connections in their queues must be accepted before they are closed: closing would reset them.
     private(set) var retiring: [Descriptor] = []
 
     init(_ descriptors: [Descriptor]) { self.descriptors = descriptors }
@@ -24,7 +24,7 @@ struct Listeners {
         try loop.add(descriptors[index], EventKind.listener.token(index), [.readable, .exclusive])
     }
 
-    /// After an accept: to the end of the line, each time at low rates, every 16 at high ones.
+    /// Moves to the end of the kernel's list after an accept: after each one at low rates, after every 16th at high rates.
     mutating func goToEndOfLine(_ index: Int, now: UInt64, _ loop: borrowing EventLoop) throws(Errno) {
         if now != windowStart {
             windowStart = now
@@ -37,7 +37,7 @@ struct Listeners {
         try register(index, loop)
     }
 
-    /// Out of descriptors: the listener stays silent until `resume`.
+    /// Stops accepting until `resume`.
     mutating func pause(_ loop: borrowing EventLoop) {
         isPaused = true
         for descriptor in descriptors { loop.remove(descriptor) }
@@ -49,7 +49,7 @@ struct Listeners {
         for index in descriptors.indices { try register(index, loop) }
     }
 
-    /// Leaves epoll before closing: another process holds the same open file, and its events would keep coming.
+    /// Closes the listeners. They leave epoll first: other processes hold the same open files, so their events would keep coming.
     mutating func close(_ loop: borrowing EventLoop) {
         for descriptor in descriptors {
             if isAccepting, !isPaused { loop.remove(descriptor) }
@@ -59,7 +59,7 @@ struct Listeners {
         isPaused = false
     }
 
-    /// The new ones are heard from now on; the old ones are given back by `takeRetiring`.
+    /// Listens on `new` from now on. `takeRetiring` returns the old listeners.
     mutating func replace(_ new: [Descriptor], _ loop: borrowing EventLoop) throws(Errno) {
         if isAccepting, !isPaused { for descriptor in descriptors { loop.remove(descriptor) } }
         retiring += descriptors
@@ -70,7 +70,7 @@ struct Listeners {
         try start(loop)
     }
 
-    /// Those that have been replaced, for their queues to be emptied; whoever takes them closes them.
+    /// The replaced listeners. The caller empties their queues and closes them.
     mutating func takeRetiring() -> [Descriptor] {
         defer { retiring = [] }
         return retiring

@@ -5,7 +5,7 @@ import Shared
 extension Forwarder {
     mutating func drive(_ exchange: ExchangeIndex, _ first: Exchange.Action) {
         var (exchange, action) = (exchange, first)
-        // Actions that begin anew when those behind them are done.
+        // Actions to repeat after the later ones are done: a stack.
         var postponed: [(exchange: ExchangeIndex, action: Exchange.Action)] = []
         while true {
             if let event = perform(exchange, action, &postponed) {

@@ -127,7 +127,7 @@ struct Exchange: ~Copyable {
     private mutating func handOver() -> Action {
         switch stage {
         case .sending: stage = .awaitingHead
-        // An early response is being relayed already; a tunnel has begun before the request's end.
+        // The response, or the switch of protocols, came before the end of the request.
         case .relaying, .tunnel: break
         case .begun, .queued, .connecting, .awaitingHead, .flushing, .ended: break
         }
@@ -154,7 +154,7 @@ struct Exchange: ~Copyable {
 
     private mutating func complete() -> Action {
         switch stage {
-        // A response of ours is complete at once, whatever the stage.
+        // An own response is complete at once, in any stage.
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying:
             // What is left of the request's body is not read as the next request.
             if !request.isComplete { keepsClient = false }

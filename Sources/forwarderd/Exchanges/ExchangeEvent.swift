@@ -51,7 +51,7 @@ extension Exchange {
         case connect
         /// Connect to the present instance again: on a new connection to the same address, or to another address.
         case reconnect(fresh: Bool)
-        /// Hand the request over as far as it is here and the instance takes it.
+        /// Send the received part of the request, and receive more of it.
         case send
         /// The present try has failed with this fault: collect the evidence and judge it.
         indirect case fail(InstanceFault)
@@ -79,7 +79,7 @@ extension Exchange {
 }
 
 extension Exchange.Action {
-    /// How the exchange has ended; nil: it goes on.
+    /// The outcome, if this action ends the exchange.
     var outcome: Outcome? {
         switch self {
         case .end(let outcome), .endWithClient(let outcome), .cutTunnel(let outcome): outcome

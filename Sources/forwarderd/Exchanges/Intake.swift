@@ -21,7 +21,7 @@ extension Forwarder {
     mutating func refuse(_ client: ClientIndex, _ own: OwnAnswer) {
         let clients = clients.slab
         let bytes = clients[client].input.bytes
-        // An answer to HEAD has no body, whatever else is wrong.
+        // A response to HEAD has no body, even if the request is invalid.
         let isHead = bytes.spells("HEAD ", at: 0) || bytes.spells("\r\nHEAD ", at: 0)
         var id = RequestID()
         id.make(random.next(), random.next())

@@ -1,7 +1,7 @@
 import Shared
 
-/// A request on its way to an instance: its canonical head, and behind it the bytes of its body, unframed. They are kept as long as
-/// the request may have to be sent again, on whatever connection.
+/// A request on its way to an instance: its canonical head and the unframed bytes of its body. Both are kept while the request may have to
+/// be sent again on another connection.
 struct PendingRequest: ~Copyable {
     private enum Body: UInt8 {
         /// The client waits for 100 (Continue) before it sends its body.
@@ -42,7 +42,7 @@ struct PendingRequest: ~Copyable {
         body = decoder.isComplete ? .complete : withholdsBody ? .withheld : .open
     }
 
-    /// A request of which nothing can be known: the bytes behind it are never read as another request.
+    /// An invalid request, whose end is unknown: bytes after it are never read as another request.
     static var unreadable: PendingRequest { PendingRequest(.chunked) }
 
     /// The whole body has come.
@@ -50,7 +50,9 @@ struct PendingRequest: ~Copyable {
     /// The client waits for 100 (Continue).
     var isWithheld: Bool { body == .withheld }
     /// Every byte that is here was handed over.
-    var isDrained: Bool { sent == buffer.count && !hasUnsentFrames && (encoder.isTransparent || !isComplete || hasSentEnd) }
+    var isDrained: Bool {
+        sent == buffer.count && !hasUnsentFrames && (encoder.isTransparent || !isComplete || hasSentEnd)
+    }
     var isHandedOver: Bool { isComplete && isDrained }
     /// Bytes that can be sent as they are.
     var unframed: Span<UInt8>? {
@@ -70,8 +72,8 @@ struct PendingRequest: ~Copyable {
     /// The client does not wait any longer.
     mutating func noteContinue() { if body == .withheld { body = .open } }
 
-    /// Takes over the body that is at the front of `input`, as far as there is room. Returns how many bytes of `input` that were.
-    /// `limit`: the longest body allowed. Throws what makes the request invalid; nothing behind it may be read as a request then.
+    /// Moves body bytes from the front of `input` to the buffer while there is room. Returns the number of bytes taken from `input`.
+    /// `limit`: the longest body allowed. Throws if the body is invalid; bytes after it must not be read as a request then.
     mutating func take(_ input: inout Buffer, limit: UInt64?) throws(HTTPFault) -> Int {
         var taken = 0
         while body != .complete, !input.isEmpty {

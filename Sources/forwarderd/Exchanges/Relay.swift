@@ -6,7 +6,7 @@ struct Relay {
     enum Step: Equatable {
         /// It is in `out`, or there was nothing to write.
         case written
-        /// The bytes of this range go out as they are, behind what is in `out`.
+        /// Send the bytes of this range unchanged, after `out`.
         case direct(start: Int, count: Int)
     }
 
@@ -23,8 +23,8 @@ struct Relay {
 
     var isComplete: Bool { decoder.isComplete }
 
-    /// The next piece at or after `position`, which is moved behind it. `out` must have room for the piece and its frame, and for the
-    /// trailers at the end. Throws what makes the response invalid.
+    /// Moves the piece at `position` to `out` and advances `position`. `out` must have room for the piece with its frame, and for trailers.
+    /// Throws if the response is invalid.
     @inline(__always)
     mutating func next(_ bytes: Span<UInt8>, _ position: inout Int, to out: inout Buffer) throws(HTTPFault) -> Step {
         switch try decoder.next(bytes, &position) {

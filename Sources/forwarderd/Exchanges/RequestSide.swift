@@ -2,7 +2,7 @@ import Shared
 
 /// A request's way from the client to an instance.
 extension Forwarder {
-    /// Hands the request over as far as it is here and the instance takes it, and fetches more of its body.
+    /// Sends the received part of the request while the instance takes it, and receives more of the body from the client.
     mutating func sendRequest(_ exchange: ExchangeIndex) -> Exchange.Event? {
         guard let connection = exchanges[exchange].place.connection, pool.connections[connection].phase == .busy else {
             return nil

@@ -3,7 +3,7 @@ import Shared
 /// A response's way from an instance to the client. What the client does not take at once waits in one buffer, and until that is empty
 /// nothing more is received from the instance.
 extension Forwarder {
-    /// Receives a response and passes it on, as long as something has come and the client keeps up. Nil: it goes on later.
+    /// Receives and forwards a response while bytes come and the client takes them. Nil: more will come.
     mutating func receiveResponse(_ connection: ConnectionIndex, _ exchange: ExchangeIndex) -> Exchange.Event? {
         let connections = pool.connections
         let client = exchanges[exchange].client
@@ -17,7 +17,7 @@ extension Forwarder {
                 unfinished.append(connections.token(EventKind.connection.rawValue, connection))
                 return nil
             }
-            // A head that came in pieces goes on in its own buffer; everything else passes through the common one.
+            // A head that comes in pieces has a buffer of its own; everything else passes through the common one.
             let hasPart = connections[connection].input.isLeased
             var buffer = Buffer.none
             if hasPart {
@@ -70,7 +70,7 @@ extension Forwarder {
         return .starved
     }
 
-    /// Understands what was received and sends it on. Nil: the response goes on.
+    /// Parses and forwards received bytes. Nil: the response is not complete.
     @inline(__always)
     private mutating func take(_ buffer: inout Buffer, _ connection: ConnectionIndex, _ exchange: ExchangeIndex)
         -> Exchange.Event?
@@ -117,7 +117,7 @@ extension Forwarder {
             }
             buffer.consume(memory.responseHead.byteCount)
         }
-        // Interim responses go first: a final head with a full buffer behind it needs all the room.
+        // Interim responses are sent first: a final head and a full buffer of body need all the room.
         if !memory.outgoing.isEmpty, let event = sendOutgoing(exchange, Span()) { return event }
         beginRelay(buffer.bytes, connection, exchange)
         buffer.consume(memory.responseHead.byteCount)
@@ -136,7 +136,7 @@ extension Forwarder {
         }
     }
 
-    /// Forwards a response 101, and what the instance has sent behind it.
+    /// Forwards a response 101 and the bytes after it.
     private mutating func switchProtocol(_ buffer: inout Buffer, _ exchange: ExchangeIndex) -> Exchange.Event {
         ForwardedResponse.write(
             memory.responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false,

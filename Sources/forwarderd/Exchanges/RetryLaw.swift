@@ -58,7 +58,7 @@ struct RetryLaw {
     private(set) var triedAddresses: [SocketAddress] = []
     /// Why the last try failed; nil: none has.
     private(set) var lastFault: InstanceFault?
-    /// Connections that were used or begun for this request.
+    /// Connections that this request was tried on, failed attempts to connect included.
     private(set) var tries = 0
 
     init(isIdempotent: Bool) { self.isIdempotent = isIdempotent }

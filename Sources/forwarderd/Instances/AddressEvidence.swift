@@ -1,13 +1,12 @@
 import Shared
 
-/// What this forwarder has seen of the single addresses of a name that has several: one that refuses or is silent is avoided by
-/// itself, and the others serve. Of an instance with one address all evidence is the instance's (`PassiveHealth`), and nothing is
-/// kept here.
+/// Evidence against single addresses of a name with several: a refusing or silent address is avoided while the others serve. For an
+/// instance with one address all evidence is the instance's (`PassiveHealth`), and nothing is kept here.
 struct AddressEvidence {
     private struct Entry {
         let address: SocketAddress
         var health = PassiveHealth()
-        /// When the head of an answer came last, by the loop's clock.
+        /// When the last response head came, milliseconds of the loop's clock.
         var answeredAt: UInt64 = 0
     }
 
@@ -18,14 +17,14 @@ struct AddressEvidence {
     enum Outcome: Equatable {
         /// There is one address only, or the evidence is not enough.
         case nothing
-        /// The address is avoided for so many milliseconds.
+        /// The address is avoided for this many milliseconds.
         case avoided(UInt64)
-        /// So are all others: it is the instance that fails.
+        /// All addresses are avoided: the instance fails.
         case allAvoided
     }
 
-    /// The address for the next request: in turn those that are neither avoided nor `tried`; where there is none, one that is not
-    /// `tried`. Nil: all have been tried.
+    /// The address for the next request: the next in turn that is neither avoided nor in `tried`, else one that is not in `tried`. Nil: all
+    /// are in `tried`.
     mutating func next(_ addresses: [SocketAddress], tried: [SocketAddress], now: UInt64) -> SocketAddress? {
         if addresses.count <= 1 { return addresses.first.flatMap { tried.contains($0) ? nil : $0 } }
         var fallback: SocketAddress?
@@ -73,7 +72,7 @@ struct AddressEvidence {
         return span.map(Outcome.avoided) ?? .nothing
     }
 
-    /// It answers 5xx, or not in time. Never more than half of the addresses are avoided for that.
+    /// The address responds 5xx, or not in time. At most half of the addresses are avoided for that.
     mutating func weakened(
         _ address: SocketAddress, _ weakness: PassiveHealth.Weakness, of addresses: [SocketAddress], now: UInt64,
         random: inout SplitMix
@@ -86,7 +85,7 @@ struct AddressEvidence {
         return failed(address, of: addresses, now: now, random: &random)
     }
 
-    /// The head of an answer has come from it. `isGood`: it is no 5xx.
+    /// A response head has come from the address. `isGood`: not 5xx.
     mutating func answered(_ address: SocketAddress, of addresses: [SocketAddress], isGood: Bool, now: UInt64) {
         guard addresses.count > 1 else { return }
         let index = place(address)
@@ -96,13 +95,13 @@ struct AddressEvidence {
         entries[index].health.succeeded()
     }
 
-    /// When it has answered last, by the loop's clock; nil: the instance has one address only.
+    /// When the address last responded, milliseconds of the loop's clock; nil: the instance has one address only.
     func answeredAt(_ address: SocketAddress, of addresses: [SocketAddress]) -> UInt64? {
         guard addresses.count > 1 else { return nil }
         return entries.first { $0.address == address }?.answeredAt ?? 0
     }
 
-    /// The name has these addresses from now on: what is known of others is forgotten.
+    /// The name has these addresses from now on: evidence of others is forgotten.
     mutating func keep(_ addresses: [SocketAddress]) {
         if addresses.count <= 1 { entries = [] } else { entries.removeAll { !addresses.contains($0.address) } }
     }

@@ -139,7 +139,7 @@ extension Forwarder {
             // No request of the next table could go there.
             && instance.serviceIndex >= 0 && !instance.state.draining
             && instance.state.addresses.contains(connections[connection].address)
-            // Bytes behind a response are never a response: where the last receive may have left some, look.
+            // Bytes after a response are never a response: ask the system if the last receive may have left some.
             && (!connections[connection].stream.mayReceive || connections[connection].stream.isQuiet())
     }
 }

@@ -1,8 +1,8 @@
 import Shared
 
-/// What this forwarder has seen of an instance itself: taken as evidence, acted upon here, and reported to discoveryd.
+/// Evidence of this forwarder's own requests: collected when a try fails, acted upon here, and reported to discoveryd.
 extension Forwarder {
-    /// The try on `connection` has failed. Its evidence is collected before it is judged.
+    /// The try on `connection` has failed: closes it and collects the evidence. The returned event is judged by `RetryLaw`.
     mutating func failure(_ exchange: ExchangeIndex, _ fault: InstanceFault, _ connection: ConnectionIndex)
         -> Exchange.Event
     {
@@ -29,8 +29,8 @@ extension Forwarder {
         if fault.accuses, !isReused { accuse(instance, address, fault) }
         if fault == .closed, !isReused, !hasForwarded { weakenAddress(instance, address) }
         if fault == .timeout, !hasForwarded {
-            // What was answered while the request was being sent says nothing of the time since: the first tenth of the wait does not
-            // count.
+            // Responses to other requests prove that the instance works, except those that came while this request was being sent: the
+            // first tenth of the wait does not count.
             let waited = table.services[service].policy.firstByteTimeoutMilliseconds
             let since = loop.now - min(loop.now, waited - waited / 10)
             let answeredAt =

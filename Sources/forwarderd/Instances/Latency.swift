@@ -5,15 +5,14 @@ struct LatencyAverage {
 
     static let forgettingMilliseconds = 10_000.0
 
-    /// Microseconds; 0 before the first answer. A peak is forgotten by time alone too: an instance that is avoided for it comes
-    /// back.
+    /// Microseconds; 0 before the first response. Time alone lowers a peak, too, so that an avoided instance is used again.
     func value(now: UInt64) -> Double { value * kept(now) }
 
     mutating func observe(microseconds: Double, now: UInt64) {
         let present = value(now: now)
         let kept = kept(now)
         stamp = now
-        // Not 0, which stands for no answer yet.
+        // Never 0, which means no response yet.
         value = max(1, microseconds >= present ? microseconds : value * kept + microseconds * (1 - kept))
     }
 

@@ -1,24 +1,24 @@
 import Shared
 
-/// What this forwarder has seen of an instance itself: evidence that ejects it for a while, longer each time.
+/// Evidence of this forwarder's own requests against an instance. Enough of it ejects the instance for a while, longer each time.
 struct PassiveHealth {
     /// Ejections in a row; a success ends the row.
     private(set) var ejections = 0
     /// Milliseconds of the loop's clock; nil when not ejected.
     private(set) var ejectedUntil: UInt64?
-    /// Its ejection is over and nothing has come of it yet: one request at a time tries it.
+    /// Its ejection is over and no request has succeeded since: it gets one request at a time.
     private(set) var isOnTrial = false
-    /// Bad answers and time-outs since the last good answer.
+    /// 5xx responses and time-outs since the last good response.
     private var badInRow = 0
 
     var isEjected: Bool { ejectedUntil != nil }
 
-    /// What speaks against an instance without proving that it is gone.
+    /// Evidence that does not prove that the instance is gone.
     enum Weakness: Int {
         case serverError = 1
-        /// Weighs more: it has cost somebody a long wait.
+        /// Weighs more: a client has waited for long.
         case timeout = 2
-        /// A time-out, and since that request was sent it has answered no other either: it hangs.
+        /// A time-out, with no other response since that request was sent: the instance hangs.
         case silence = 100
     }
 
@@ -47,7 +47,7 @@ struct PassiveHealth {
         ejectedUntil = nil
     }
 
-    /// A good answer came.
+    /// A good response came.
     @inline(__always)
     mutating func succeeded() {
         if badInRow != 0 { badInRow = 0 }

@@ -36,7 +36,7 @@ struct Pool {
             candidate = connections[index].ofInstance.older
             if connections[index].address != address { continue }
             if isIdempotent { return index }
-            // A request that must not run twice goes only where a silent end is unlikely.
+            // A non-idempotent request uses only connections that the instance is unlikely to have closed.
             let idle = now &- connections[index].idleSince
             let announced = connections[index].announcedTimeoutMilliseconds
             let isFresh =

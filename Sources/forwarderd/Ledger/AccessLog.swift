@@ -1,32 +1,32 @@
 import Shared
 
-/// One line per exchange, gathered and written in large pieces between turns of the loop. Whole lines only, so that several
-/// forwarders may share a file; what cannot be written is dropped and counted, never waited for.
+/// One line per exchange. Lines are gathered and written in large pieces between turns of the loop, always whole, so that several
+/// forwarders may share a file. Lines that cannot be written at once are dropped and counted.
 struct AccessLog {
     private(set) var target = AccessLogTarget.off
     private var format = Log.Format.text
     private var descriptor = Descriptor.none
     private var isRegularFile = false
     private var pending: [UInt8] = []
-    /// Lines since the last warning that were not written.
+    /// Lines dropped since the last warning.
     private var dropped = 0
-    /// Said once per trouble, not per line.
+    /// A warning was logged for the present failure.
     private var isInTrouble = false
     private let log: Log
     private let standardError: Descriptor
 
-    /// `standardError`: the supervisor's own, since ours is read by it.
+    /// `standardError`: the supervisor's. This process's own is a pipe that the supervisor reads.
     init(log: Log, standardError: Descriptor = .standardError) {
         self.log = log
         self.standardError = standardError
     }
 
-    /// What a pipe takes whole (pipe(7), PIPE_BUF).
+    /// Bytes that a write to a pipe keeps together (pipe(7), PIPE_BUF).
     static let pipeBytes = 4096
 
     var isOn: Bool { target != .off }
     var hasPending: Bool { !pending.isEmpty }
-    /// Enough for a write without waiting for the timer.
+    /// The gathered lines are enough for a write before the timer fires.
     var isLarge: Bool { pending.count >= Limits.accessLogWriteBytes }
 
     mutating func configure(_ settings: ForwarderSettings) {
@@ -55,7 +55,7 @@ struct AccessLog {
         pending.append(contentsOf: line)
     }
 
-    /// Writes what has been gathered, as far as it can be written without waiting.
+    /// Writes the gathered lines without waiting.
     mutating func flush() {
         guard hasPending else { return }
         if !descriptor.isOpen { open() }
@@ -79,7 +79,7 @@ struct AccessLog {
         }
     }
 
-    /// As many whole lines as fit; at least one.
+    /// The byte count of as many whole lines as fit, at least one.
     private func wholeLines(_ limit: Int) -> Int {
         if pending.count <= limit { return pending.count }
         if let last = pending[..<limit].lastIndex(of: 0x0a) { return last + 1 }
@@ -91,7 +91,7 @@ struct AccessLog {
         pending.removeAll()
     }
 
-    /// The file has been renamed, or somebody says that it has.
+    /// Opens the path again: the file was renamed, or a signal says so.
     mutating func reopen() {
         flush()
         guard case .file(let path) = target else { return }
@@ -109,7 +109,7 @@ struct AccessLog {
         isRegularFile = (try? Files.status(of: file).kind) == .file
     }
 
-    /// Looks whether the path names another file now: whoever rotates logs need not tell.
+    /// Reopens the log if its path names another file now, so that log rotation needs no signal.
     mutating func checkRename() {
         guard case .file(let path) = target, descriptor.isOpen, isRegularFile else { return }
         do throws(Errno) {
@@ -118,7 +118,7 @@ struct AccessLog {
         } catch .noEntry {
             reopen()
         } catch {
-            // It may be there all the same: what is open goes on.
+            // The file may still exist: keep writing to the open one.
         }
     }
 

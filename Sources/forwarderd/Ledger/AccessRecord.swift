@@ -1,6 +1,6 @@
 import Shared
 
-/// What the access log says of one exchange. Made only where there is an access log.
+/// The fields of one line of the access log. Exists only if there is an access log.
 final class AccessRecord {
     private let startedAt = Clock.wallMilliseconds()
     private let start = Clock.monotonicNanoseconds()
@@ -14,7 +14,7 @@ final class AccessRecord {
     var instance = ""
     var tries = 0
     var status: UInt16 = 0
-    /// Why the answer is ours, or was cut; empty for an instance's answer.
+    /// Why this forwarder responded itself, or why the response was cut; empty for an instance's response.
     var cause = ""
     private var receivedBytes = 0
     private var sentBytes = 0
@@ -27,7 +27,7 @@ final class AccessRecord {
 
     private var elapsed: UInt64 { Clock.monotonicNanoseconds() &- start }
 
-    /// A line of it fits into what a pipe takes whole, however much has to be escaped.
+    /// Shortens the fields so that the line fits a single write to a pipe, even if every byte has to be escaped.
     func shorten() {
         if target.count > 300 { target = target[..<300] + Array("...".utf8) }
         if route.utf8.count > 200 { route = String(decoding: route.utf8.prefix(200), as: UTF8.self) + "..." }
@@ -41,7 +41,7 @@ final class AccessRecord {
     func connected() { connectedAfter = elapsed }
     func firstByte() { if firstByteAfter == 0 { firstByteAfter = elapsed } }
 
-    /// One line with its line break.
+    /// The line, with its line break.
     func line(_ format: Log.Format, _ outcome: Outcome, requestID id: String) -> [UInt8] {
         // Each part begins where the one before ended.
         let total = elapsed
@@ -107,7 +107,7 @@ final class AccessRecord {
     /// With three decimals at most.
     private static func milliseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds / 1000) / 1000 }
 
-    /// What a client sent must not look like more than one word, or like another line.
+    /// Escapes a client's bytes so that they stay one word on one line.
     private static func append(_ bytes: [UInt8], to line: inout [UInt8], keepsSpaces: Bool = false) {
         for byte in bytes {
             if byte < 0x20 || byte >= 0x7f || byte == 0x22 || byte == 0x5c || byte == 0x20 && !keepsSpaces {

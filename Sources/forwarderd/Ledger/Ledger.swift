@@ -77,7 +77,7 @@ struct Ledger: ~Copyable {
         if tally.pathRow >= 0 { counters.observe(microseconds: microseconds, row: tally.pathRow) }
     }
 
-    /// The request has ended, after so many tries.
+    /// Counts and logs the end of a request. `tries`: connections it was tried on.
     mutating func end(_ entry: borrowing LedgerEntry, _ outcome: Outcome, tries: Int) {
         let tally = entry.tally
         switch outcome {

@@ -1,6 +1,6 @@
 import Shared
 
-/// An instance as this forwarder knows it; it outlives snapshots as long as they name it, and its connections with it.
+/// An instance as this forwarder knows it. It stays, with its connections, while snapshots name it.
 struct InstanceSlot {
     let service: String
     let url: String
@@ -9,28 +9,28 @@ struct InstanceSlot {
     var weight: Int
     var state: InstanceState
     var passive = PassiveHealth()
-    /// Why it was ejected last, and when (the loop's clock).
+    /// Why and when it was last ejected (milliseconds of the loop's clock).
     var evidence: (words: String, at: UInt64)?
-    /// Requests chosen for it, connecting or exchanging.
+    /// Requests in flight.
     var outstanding = 0
     /// Connections that are kept for another request.
     var idle = Pool.Chain()
     var latency = LatencyAverage()
-    /// When the head of an answer came last, by the loop's clock.
+    /// When the last response head came, milliseconds of the loop's clock.
     var answeredAt: UInt64 = 0
-    /// Of its url: the same at every forwarder.
+    /// Hash of its url: the same at every forwarder.
     let hash: UInt64
-    /// Of its service and url: what it is found by, in the table and in the counters.
+    /// Hash of its service and url: its key in the table and in the counters.
     let key: UInt64
-    /// Which snapshot has named it last.
+    /// The number of the last snapshot that named it.
     var namedBy: UInt32 = 0
     /// Its row in the counters; -1 before its first request.
     var counterRow: Int32 = -1
-    /// When it came back after it had been down; 0 for never.
+    /// When it last came up after it had been down; 0: never.
     var returnedAt: UInt64 = 0
-    /// Of its single addresses, where it has several.
+    /// Evidence against its single addresses, if it has several.
     var addresses = AddressEvidence()
-    /// Its place among the services of the present table; -1 when the table no longer names it.
+    /// The index of its service; -1 if the table no longer names it.
     var serviceIndex = -1
 
     init(service: String, _ instance: SnapshotInstance, key: UInt64) {
@@ -53,14 +53,14 @@ struct InstanceSlot {
             hash: hash)
     }
 
-    /// Of a hundred requests that would be its, those that it gets: fewer when it has just come back.
+    /// Slow start: the percentage of its requests that an instance gets, less than 100 after its return.
     func percentWelcome(now: UInt64) -> UInt64 {
         let back = now &- returnedAt
         guard returnedAt != 0, back < Limits.slowStartMilliseconds else { return 100 }
         return max(Limits.slowStartPercent, back * 100 / Limits.slowStartMilliseconds)
     }
 
-    /// Fit to be chosen, as far as polling and this forwarder's own evidence go.
+    /// Neither polls nor this forwarder's own evidence speak against it.
     var isCandidate: Bool {
         state.status == .up && !state.suspect && !state.draining && !passive.isEjected && !state.addresses.isEmpty
     }

@@ -67,7 +67,7 @@ struct RouteTable {
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
 
-    /// The route of a path, which stands at `offset` of `bytes`; nil when no service claims it.
+    /// The route of the path at `offset` of `bytes`; nil if no service claims it.
     func route(_ bytes: Span<UInt8>, _ offset: Int, _ count: Int) -> Route? {
         var best = root
         var hash = Self.start

@@ -1,12 +1,12 @@
 import Shared
 
-/// The last snapshot that a discoveryd has left in its state directory.
+/// The last snapshot that discoveryd has saved in its state directory.
 struct SavedSnapshot {
     let path: String
     /// The digest of the configuration that it must be of; nil: any.
     let configuration: String?
 
-    /// Why it cannot be used.
+    /// Why the file cannot be used.
     struct Fault: Error {
         let reason: String
     }

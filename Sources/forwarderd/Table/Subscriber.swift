@@ -1,20 +1,21 @@
 import Shared
 
-/// The connection to discoveryd: snapshots in, evidence out. Lost, it is begun anew; meanwhile the last snapshot holds.
+/// The connection to discoveryd: snapshots come in, evidence goes out. A lost connection is re-established; until then the last snapshot
+/// is used.
 struct Subscriber: ~Copyable {
     let path: String
     let index: Int?
     var channel: LineChannel?
     var assembler = SnapshotAssembler()
     var delay = Limits.reconnectMilliseconds
-    /// What to begin with where discoveryd does not answer.
+    /// The snapshot to use if discoveryd does not answer at the start.
     var savedSnapshot: SavedSnapshot?
     /// When the next slice of a snapshot may be taken over, and how many requests there had been at the last one.
     var sliceAt: UInt64 = 0
     var acceptedAtSlice: UInt64 = 0
     /// The version last reported to the supervisor.
     private var reportedVersion: SnapshotVersion?
-    /// Said once per loss, not per attempt.
+    /// A warning was logged for the present loss.
     var hasComplained = false
     /// The socket may have more to read; lines may be here that no turn has had the time for.
     var mayReceive = false
@@ -59,7 +60,7 @@ extension Forwarder {
         }
     }
 
-    /// Nobody has sent a snapshot in time: the last one that was saved, or 503.
+    /// No snapshot has come in time: uses the saved one, or responds 503 until one comes.
     mutating func beginWithoutDiscoveryd() {
         let waited = "no snapshot from discoveryd after \(Limits.firstSnapshotWaitMilliseconds) ms"
         guard let savedSnapshot = subscriber.savedSnapshot else {
@@ -96,9 +97,8 @@ extension Forwarder {
 
     var hasSnapshotWork: Bool { subscriber.hasMore || table.isBuilding }
 
-    /// What discoveryd has sent is read at the end of the turn in which it came. A snapshot that takes longer than that goes on in
-    /// slices, and leaves most of the time to requests while there are any: a process that is always busy is also put behind others
-    /// by the scheduler.
+    /// Reads what discoveryd has sent, at the end of the turn. A large snapshot is taken over in slices, with most of the time left to
+    /// requests while there are any: the scheduler also delays a process that is always busy.
     mutating func workOnSnapshot() {
         guard loop.now >= subscriber.sliceAt else { return }
         if subscriber.hasMore { readSubscriber() }
@@ -130,7 +130,7 @@ extension Forwarder {
         snapshotApplied(version)
     }
 
-    /// Reads lines for a while. While a snapshot becomes the table, what comes behind it waits.
+    /// Reads lines for `Limits.sliceNanoseconds`. Lines after a snapshot wait until it is placed.
     mutating func readSubscriber() {
         let end = Clock.monotonicNanoseconds() + Limits.sliceNanoseconds
         subscriber.hasMore = false
@@ -159,7 +159,7 @@ extension Forwarder {
     }
 
     private mutating func lose(_ reason: String) {
-        // One that drains comes back too: what it still has under way is waited for by drains and reloads.
+        // A draining forwarder reconnects, too: `drain --wait` and reloads ask it for its requests in flight.
         if !subscriber.hasComplained, !phase.isDraining {
             log.warning("the connection to discoveryd is lost: \(reason); the last snapshot holds")
         }
@@ -199,13 +199,13 @@ extension Forwarder {
         say(SubscriberLines.applied(version))
     }
 
-    /// Passive evidence, at once.
+    /// Reports evidence at once.
     mutating func observed(_ instance: Table.Instance, _ cause: String) {
         let slot = table.instances[instance]
         say(SubscriberLines.observed(service: slot.service, instance: slot.url, cause: cause))
     }
 
-    /// What discoveryd does not take now and does not read for long is not worth memory.
+    /// Drops the line if discoveryd has not read `Limits.subscriberBufferBytes` of earlier ones.
     private mutating func say(_ line: [UInt8]) {
         guard let pending = subscriber.channel?.pendingBytes, pending < Limits.subscriberBufferBytes else { return }
         subscriber.channel?.queue(line)

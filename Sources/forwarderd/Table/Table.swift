@@ -69,10 +69,10 @@ struct Table: ~Copyable {
         return isSwapped
     }
 
-    /// Some instances of the next service; behind its last one, its paths.
+    /// Places some instances of the next service, and after the last one its paths.
     private mutating func placeSome(_ pool: inout Pool, _ ledger: inout Ledger, now: UInt64) {
         guard var work = build else { return }
-        // One owner, or each write would copy it all.
+        // A single owner, or each write would copy everything.
         build = nil
         defer { build = work }
         let service = work.snapshot.services[work.service]
@@ -140,7 +140,7 @@ struct Table: ~Copyable {
         return slot
     }
 
-    /// The slot of an instance. Two names with one hash, should there ever be such, stand behind each other.
+    /// The slot of an instance. Instances with equal hashes are at consecutive keys.
     private func find(_ key: UInt64, _ service: String, _ url: String) -> Instance? {
         var place = key
         while let slot = instanceByKey[place] {

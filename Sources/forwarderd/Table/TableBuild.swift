@@ -5,11 +5,11 @@ struct TableBuild {
     enum Phase {
         /// Instances are given their slots.
         case placing
-        /// The table is in use; slots from here on are looked through for those that it does not name.
+        /// The table is in use; slots from `next` on are searched for instances that it does not name.
         case retiring(next: Int)
     }
 
-    /// What has been taken over is given up at once: freeing all of it together would be a pause, too.
+    /// Services that were taken over are freed at once: freeing all of them together would take long, too.
     private(set) var snapshot: Snapshot
     /// Written into each slot that this one names.
     let number: UInt32
@@ -18,7 +18,7 @@ struct TableBuild {
     private(set) var service = 0
     private(set) var instance = 0
 
-    /// What becomes the table. The services by their place among the forwarder's.
+    /// The services of the new table, by their index in `Table.services`.
     private(set) var lists: [(index: Int, policy: ServicePolicy, instances: [Slab<InstanceSlot>.Index])] = []
     var instanceByID: [Slab<InstanceSlot>.Index] = []
     var routes = RouteTable()
