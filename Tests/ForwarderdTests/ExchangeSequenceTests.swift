@@ -61,7 +61,8 @@ import Testing
         // MARK: Events
 
         static let events = [
-            "refused", "chosen", "noRoom", "connecting", "connected", "handedOver", "head", "switched", "complete",
+            "refused", "chosen", "noRoom", "connecting", "connected", "handedOver", "forwarding", "switched",
+            "complete",
             "taken", "failed", "brokenOff", "starved", "tunnelOver", "overdue", "crowdedOut", "clientGone", "stopped",
         ]
 
@@ -83,17 +84,18 @@ import Testing
                     ]
                 case .sending:
                     [
-                        "refused", "handedOver", "head", "switched", "complete", "failed", "overdue", "crowdedOut",
+                        "refused", "handedOver", "forwarding", "switched", "complete", "failed", "overdue",
+                        "crowdedOut",
                         "starved", "clientGone", "stopped",
                     ]
                 case .awaitingHead:
                     [
-                        "refused", "head", "switched", "complete", "failed", "overdue", "crowdedOut", "starved",
+                        "refused", "forwarding", "switched", "complete", "failed", "overdue", "crowdedOut", "starved",
                         "clientGone", "stopped",
                     ]
                 case .relaying:
                     [
-                        "handedOver", "head", "complete", "taken", "failed", "brokenOff", "overdue", "crowdedOut",
+                        "handedOver", "forwarding", "complete", "taken", "failed", "brokenOff", "overdue", "crowdedOut",
                         "starved", "clientGone", "stopped",
                     ]
                 case .flushing: ["taken", "overdue", "starved", "clientGone", "stopped"]
@@ -315,7 +317,7 @@ import Testing
                 for _ in 0..<10 { input.append(mark) }
             }
             outgoing.removeAll()
-            if !exchanges[exchange].request.makeRoom() { exchanges[exchange].law.noteDropped() }
+            if exchanges[exchange].request.dropSentIfFull() { exchanges[exchange].law.noteDropped() }
             if (try? exchanges[exchange].request.take(&input, limit: nil)) == nil {
                 faults.append("its own body refused")
             }
@@ -339,7 +341,7 @@ import Testing
                 let encoder = BodyEncoder.forClient(of: source, isHTTP10: exchanges[exchange].clientIsHTTP10)
                 exchanges[exchange].relay = Relay(source, to: encoder)
                 pool.connections[connection].keepsAlive = source != .untilClose && chance(80)
-                _ = receive(exchange, .head)
+                _ = receive(exchange, .forwarding)
                 if exchanges[exchange].relay?.isComplete == true { happen(exchange, .complete) }
             case .relaying:
                 if chance(5) { return drive(exchange, .fail([.closed, .reset][pick(2)])) }
@@ -370,7 +372,7 @@ import Testing
             }
             check(outgoing.bytes.array(0, outgoing.count), exchange, "a response")
             exchanges[exchange].relay = relay
-            _ = receive(exchange, .head)
+            _ = receive(exchange, .forwarding)
             if chance(10) { _ = receive(exchange, .taken) }
             if chance(1) { return happen(exchange, .starved) }
             if relay.isComplete { happen(exchange, .complete) }

@@ -21,16 +21,16 @@ import Testing
 
     private static let ways: [Stage: [Exchange.Event]] = [
         .begun: [], .queued: [.noRoom], .connecting: [.connecting], .sending: [.connected],
-        .awaitingHead: [.connected, .handedOver], .relaying: [.connected, .handedOver, .head],
-        .flushing: [.connected, .handedOver, .head, .complete], .tunnel: [.connected, .handedOver, .switched],
-        .ended: [.connected, .handedOver, .head, .complete, .taken],
+        .awaitingHead: [.connected, .handedOver], .relaying: [.connected, .handedOver, .forwarding],
+        .flushing: [.connected, .handedOver, .forwarding, .complete], .tunnel: [.connected, .handedOver, .switched],
+        .ended: [.connected, .handedOver, .forwarding, .complete, .taken],
     ]
 
     /// An exchange that has come to a stage.
     static func make(in stage: Stage) -> Exchange {
         var exchange = make()
         for event in ways[stage] ?? [] {
-            if case .head = event { exchange.relay = Relay(.length(9), to: .asGiven) }
+            if case .forwarding = event { exchange.relay = Relay(.length(9), to: .asGiven) }
             _ = exchange.receive(event)
         }
         return exchange
@@ -38,7 +38,8 @@ import Testing
 
     private static let events: [(name: String, event: Exchange.Event)] = [
         ("refused", .refused(OwnAnswer(404, "x", error: nil))), ("chosen", .chosen), ("noRoom", .noRoom),
-        ("connecting", .connecting), ("connected", .connected), ("handedOver", .handedOver), ("head", .head),
+        ("connecting", .connecting), ("connected", .connected), ("handedOver", .handedOver),
+        ("forwarding", .forwarding),
         ("switched", .switched), ("complete", .complete), ("taken", .taken),
         ("failed", .failed(RetryLaw.Failure(fault: .connect(.connectionRefused)))), ("brokenOff", .brokenOff),
         ("starved", .starved), ("tunnelOver", .tunnelOver), ("overdue", .overdue), ("crowdedOut", .crowdedOut),
@@ -65,13 +66,14 @@ import Testing
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .sending: [
-            "refused": (.sending, "answer"), "handedOver": (.awaitingHead, "wait"), "head": (.relaying, "wait"),
+            "refused": (.sending, "answer"), "handedOver": (.awaitingHead, "wait"), "forwarding": (.relaying, "wait"),
             "switched": (.tunnel, "relayTunnel"), "complete": (.flushing, "finish"), "failed": (.begun, "choose"),
             "overdue": (.sending, "fail"), "crowdedOut": (.sending, "refuseHalfClosed"), "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .awaitingHead: [
-            "refused": (.awaitingHead, "answer"), "head": (.relaying, "wait"), "switched": (.tunnel, "relayTunnel"),
+            "refused": (.awaitingHead, "answer"), "forwarding": (.relaying, "wait"),
+            "switched": (.tunnel, "relayTunnel"),
             "complete": (.flushing, "finish"), "failed": (.begun, "choose"), "overdue": (.awaitingHead, "fail"),
             "crowdedOut": (.awaitingHead, "refuseHalfClosed"), "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
@@ -127,7 +129,7 @@ import Testing
             var exchange = Self.make(isHTTP10: true)
             _ = exchange.receive(.connected)
             exchange.relay = Relay(.chunked, to: .untilClose)
-            _ = exchange.receive(.head)
+            _ = exchange.receive(.forwarding)
             expect(Self.name(exchange.receive(event)) == "reset", "\(event)")
         }
     }

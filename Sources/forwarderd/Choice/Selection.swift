@@ -1,13 +1,13 @@
 import Shared
 
-/// An instance for an exchange: chosen, waited for, or taken over from an exchange whose client seems to have given up.
+/// Finds an instance for an exchange: chooses one, queues the request, or ends the exchange of a half-closed client for its place.
 extension Forwarder {
     /// Finds an instance that may take the request and has room.
     mutating func choose(_ exchange: ExchangeIndex) -> Exchange.Event {
         guard let service = exchanges[exchange].place.service else { return .clientGone }
         let fault = exchanges[exchange].law.lastFault
         if fault == nil, !table.services[service].queue.isEmpty {
-            // Nobody overtakes requests that wait; at the end of the turn they go on in their order.
+            // A new request does not overtake queued ones; they are served at the end of the turn.
             table.noteRoom(service)
             return .noRoom
         }
@@ -116,7 +116,7 @@ extension Forwarder {
     // A client that has ended its side may still want its response, but more likely it has given up. Under pressure its place goes to a
     // request whose client has not.
 
-    /// A half-closed exchange in the queue that this exchange finds full.
+    /// A half-closed exchange in this exchange's queue, if that is full.
     func halfClosedInFullQueue(_ exchange: ExchangeIndex) -> ExchangeIndex? {
         guard let service = exchanges[exchange].place.service, table.services[service].queue.isFull else { return nil }
         for index in 0..<table.services[service].queue.count {

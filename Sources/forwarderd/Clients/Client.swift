@@ -1,6 +1,6 @@
 import Shared
 
-/// One client connection. What it is asked for is in its exchanges; between requests it holds no buffer.
+/// One client connection. Its requests are `exchanges`; between requests it holds no buffer.
 struct Client: ~Copyable {
     enum Phase: UInt8, CaseIterable {
         /// Between requests; nothing of the next one has come.
@@ -53,7 +53,7 @@ struct Client: ~Copyable {
     /// The client's address: of the connection, or from its PROXY header.
     var address: SocketAddress
     private(set) var phase = Phase.idle
-    /// It is one of `trusted_proxies`: what it says of the clients it speaks for is believed.
+    /// The peer is one of `trusted_proxies`: its `Forwarded` and `X-Forwarded-*` fields are believed.
     var isTrusted = false
     /// The connection begins with a PROXY header, which has not come yet.
     var awaitsProxyHeader = false
@@ -61,7 +61,7 @@ struct Client: ~Copyable {
     var isRefused = false
     /// At least one request has been answered.
     private(set) var hasServed = false
-    /// Received and not yet understood, or body not yet taken over by the exchange.
+    /// Received bytes that are not parsed yet, or body that is not moved to the exchange yet.
     var input = Buffer.none
     /// Bytes that the client has not taken yet.
     var output = Buffer.none
@@ -72,7 +72,7 @@ struct Client: ~Copyable {
     var deadline: UInt64 = 0
     /// When it came to be between requests.
     var restedAt: UInt64 = 0
-    /// When bytes that still come are no longer discarded.
+    /// When lingering ends at the latest.
     var lingersUntil: UInt64 = 0
 
     init(_ descriptor: Descriptor, address: SocketAddress) {

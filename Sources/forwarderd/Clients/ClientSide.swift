@@ -42,7 +42,7 @@ extension Forwarder {
 
     // MARK: Sending
 
-    /// Sends what waits for the client, and lets what has waited for that go on.
+    /// Sends the output buffer. When it is empty, the exchange goes on.
     private mutating func flush(_ client: ClientIndex) {
         let clients = clients.slab
         switch clients[client].stream.send(clients[client].output.bytes) {
@@ -211,7 +211,7 @@ extension Forwarder {
         arm(exchanges[exchange].client, deadline)
     }
 
-    /// The timer of a connection fires at `deadline` or before. It is only moved when it would fire too late.
+    /// The timer of a connection fires at `deadline` or before: it is only moved to an earlier time.
     @inline(__always)
     private mutating func arm(_ client: ClientIndex, _ deadline: UInt64) {
         let clients = clients.slab

@@ -1,11 +1,11 @@
 import Shared
 
-/// Performs what exchanges ask for. Each action returns the event that it leads to, and that event's action is performed next: no action
-/// is performed from within another.
+/// Performs the actions of exchanges. An action returns the event that it leads to, and the exchange turns that into the next action. The
+/// loop never recurses: no action is performed from within another.
 extension Forwarder {
     mutating func drive(_ exchange: ExchangeIndex, _ first: Exchange.Action) {
         var (exchange, action) = (exchange, first)
-        // Actions to repeat after the later ones are done: a stack.
+        // Actions to perform again after a half-closed exchange has given up its place; last in, first out.
         var postponed: [(exchange: ExchangeIndex, action: Exchange.Action)] = []
         while true {
             if let event = perform(exchange, action, &postponed) {
@@ -48,8 +48,8 @@ extension Forwarder {
                 return nil
             }
             noteRetry(exchange)
-            if case .reconnect(let isFresh) = action { return connect(exchange, isFresh: isFresh, isAgain: true) }
-            return connect(exchange, isFresh: false, isAgain: false)
+            if case .reconnect(let isFresh) = action { return connect(exchange, isFresh: isFresh) }
+            return connect(exchange, isFresh: false)
         case .send: return sendRequest(exchange)
         case .fail(let fault): return fail(exchange, fault)
         case .answer(let own): return answer(exchange, own)
@@ -99,7 +99,7 @@ extension Forwarder {
 
     // MARK: Ends
 
-    /// The response is complete: the instance is free for others. What the client has not taken yet is waited for.
+    /// The response is complete, or was cut: releases the instance, and waits until the client has taken the rest.
     private mutating func finish(_ exchange: ExchangeIndex) -> Exchange.Event? {
         release(exchange, keepsConnection: true)
         guard clients.slab[exchanges[exchange].client].output.isEmpty else {
@@ -153,7 +153,7 @@ extension Forwarder {
         closeClient(client)
     }
 
-    /// The exchange's one end: it is counted, gives everything back, and its place is free.
+    /// Ends the exchange: releases what it occupies, counts its outcome, frees its slot.
     @inline(__always)
     mutating func forget(_ exchange: ExchangeIndex, _ outcome: Outcome) {
         release(exchange, keepsConnection: false)
@@ -162,8 +162,7 @@ extension Forwarder {
         _ = exchanges.remove(exchange)
     }
 
-    /// The process ends while exchanges are in progress: each is counted and logged, and no client takes a part of a response for the
-    /// whole.
+    /// Ends all exchanges when the process ends: each is counted and logged, and a client with a partial response sees that it is incomplete.
     mutating func cutUnfinished() {
         for client in clients.slab.indices {
             while let exchange = clients.slab[client].exchanges.first {

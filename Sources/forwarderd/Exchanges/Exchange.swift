@@ -1,11 +1,11 @@
 import Shared
 
-/// One request, from its head to its one outcome. It decides and performs nothing: `receive` takes what has happened and returns what
-/// is to be done.
+/// One request, from its head to its one outcome. It only decides: `receive` takes what has happened and returns what is to be done, and
+/// `Driver` performs it.
 struct Exchange: ~Copyable {
     /// What the exchange occupies. `Driver` gives it back.
     struct Place {
-        /// The service, while the request counts among its active ones.
+        /// The service; nil when the request no longer counts in its `active`.
         var service: Int?
         /// It is in the service's queue.
         var isQueued = false
@@ -32,7 +32,7 @@ struct Exchange: ~Copyable {
     var deadline: UInt64 = 0
     /// What the request is hashed by, where its service balances by hash.
     var key: UInt64 = 0
-    /// When it was handed over, nanoseconds of the monotonic clock; 0 where nothing depends on it.
+    /// When the whole request had been sent, nanoseconds of the monotonic clock; 0: the service's policy does not need it.
     var sentAt: UInt64 = 0
     var entry: LedgerEntry
 
@@ -49,7 +49,7 @@ struct Exchange: ~Copyable {
         self.entry = entry
     }
 
-    /// Part of a final response was forwarded.
+    /// Part of a final response was forwarded, or the exchange has ended: nothing may be tried again.
     var hasForwarded: Bool {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead: false
@@ -69,29 +69,29 @@ struct Exchange: ~Copyable {
 
     mutating func receive(_ event: borrowing Event) -> Action {
         switch event {
-        case .refused(let answer): refuse(answer)
-        case .chosen: choose()
-        case .noRoom: stand(in: .queued, after: .begun, .enqueue)
-        case .connecting: stand(in: .connecting, after: .begun, .wait)
-        case .connected: connect()
-        case .handedOver: handOver()
-        case .head: forwardHead()
-        case .switched: switchProtocol()
-        case .complete: complete()
+        case .refused(let answer): onRefused(answer)
+        case .chosen: onChosen()
+        case .noRoom: move(from: .begun, to: .queued, .enqueue)
+        case .connecting: move(from: .begun, to: .connecting, .wait)
+        case .connected: onConnected()
+        case .handedOver: onHandedOver()
+        case .forwarding: onForwarding()
+        case .switched: onSwitched()
+        case .complete: onComplete()
         case .taken: stage == .flushing ? end(outcome) : .wait
-        case .failed(let failure): judge(failure)
-        case .brokenOff: breakOff()
-        case .starved: starve()
+        case .failed(let failure): onFailed(failure)
+        case .brokenOff: onBrokenOff()
+        case .starved: onStarved()
         case .tunnelOver: stage == .tunnel ? endWithClient(.answered) : .wait
-        case .overdue: expire()
-        case .crowdedOut: crowdOut()
-        case .clientGone: loseClient()
-        case .stopped: stop()
+        case .overdue: onOverdue()
+        case .crowdedOut: onCrowdedOut()
+        case .clientGone: onClientGone()
+        case .stopped: onStopped()
         }
     }
 
-    /// A response of this forwarder takes the place of the instance's as long as nothing of that was forwarded.
-    private mutating func refuse(_ answer: OwnAnswer) -> Action {
+    /// If no part of the instance's response was forwarded, this forwarder sends its own.
+    private mutating func onRefused(_ answer: OwnAnswer) -> Action {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead: .answer(answer)
         case .relaying: cut()
@@ -99,23 +99,23 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func choose() -> Action {
+    private mutating func onChosen() -> Action {
         switch stage {
         case .begun, .queued:
             stage = .begun
             return .connect
-        // It has an instance, or needs none.
+        // An instance is chosen already, or no longer needed.
         case .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel, .ended: return .wait
         }
     }
 
-    private mutating func stand(in next: Stage, after: Stage, _ action: Action) -> Action {
-        guard stage == after else { return .wait }
+    private mutating func move(from present: Stage, to next: Stage, _ action: Action) -> Action {
+        guard stage == present else { return .wait }
         stage = next
         return action
     }
 
-    private mutating func connect() -> Action {
+    private mutating func onConnected() -> Action {
         switch stage {
         case .begun, .connecting:
             stage = .sending
@@ -124,7 +124,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func handOver() -> Action {
+    private mutating func onHandedOver() -> Action {
         switch stage {
         case .sending: stage = .awaitingHead
         // The response, or the switch of protocols, came before the end of the request.
@@ -134,7 +134,7 @@ struct Exchange: ~Copyable {
         return .wait
     }
 
-    private mutating func forwardHead() -> Action {
+    private mutating func onForwarding() -> Action {
         switch stage {
         case .sending, .awaitingHead: stage = .relaying
         case .begun, .queued, .connecting, .relaying, .flushing, .tunnel, .ended: break
@@ -142,7 +142,7 @@ struct Exchange: ~Copyable {
         return .wait
     }
 
-    private mutating func switchProtocol() -> Action {
+    private mutating func onSwitched() -> Action {
         switch stage {
         case .sending, .awaitingHead:
             stage = .tunnel
@@ -152,9 +152,9 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func complete() -> Action {
+    private mutating func onComplete() -> Action {
         switch stage {
-        // An own response is complete at once, in any stage.
+        // An own response is complete at once: every stage before `.flushing` is allowed.
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying:
             // What is left of the request's body is not read as the next request.
             if !request.isComplete { keepsClient = false }
@@ -164,7 +164,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func judge(_ failure: RetryLaw.Failure) -> Action {
+    private mutating func onFailed(_ failure: RetryLaw.Failure) -> Action {
         switch stage {
         case .begun, .connecting, .sending, .awaitingHead, .relaying: break
         // No instance is being tried.
@@ -188,7 +188,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func breakOff() -> Action {
+    private mutating func onBrokenOff() -> Action {
         switch stage {
         case .tunnel:
             stage = .ended
@@ -200,7 +200,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func starve() -> Action {
+    private mutating func onStarved() -> Action {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
             stage = .ended
@@ -209,12 +209,12 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func expire() -> Action {
+    private mutating func onOverdue() -> Action {
         switch stage {
         case .queued: return .refuseQueued
         case .connecting: return .fail(.connectTimeout)
         case .sending:
-            // The instance is not to blame where it has all that has come of the request and the client owes the rest.
+            // If the instance has every byte received so far, the client is late.
             return request.isDrained && !request.isWithheld ? .refuseSlowBody : .fail(.timeout)
         case .awaitingHead, .relaying: return .fail(.timeout)
         case .flushing: return endWithClient(.clientGone)
@@ -227,7 +227,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func crowdOut() -> Action {
+    private mutating func onCrowdedOut() -> Action {
         switch stage {
         case .queued, .connecting, .sending, .awaitingHead: .refuseHalfClosed
         case .relaying: endWithClient(.clientGone)
@@ -235,7 +235,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func loseClient() -> Action {
+    private mutating func onClientGone() -> Action {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying: return endWithClient(.clientGone)
         case .flushing: return endWithClient(outcome == .answered ? .clientGone : outcome)
@@ -246,7 +246,7 @@ struct Exchange: ~Copyable {
         }
     }
 
-    private mutating func stop() -> Action {
+    private mutating func onStopped() -> Action {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
             let isSeen = stage != .tunnel && !endsWithConnection
@@ -256,8 +256,8 @@ struct Exchange: ~Copyable {
         }
     }
 
-    /// The rest of a response will not come. Where its end is the connection's, only a reset tells; otherwise the client gets what has
-    /// come, which a reset would destroy.
+    /// The rest of a response will not come. If the response ends with the connection, only a reset shows that. Otherwise the client gets
+    /// the received part, which a reset would destroy.
     private mutating func cut() -> Action {
         outcome = .cut
         keepsClient = false
@@ -265,7 +265,7 @@ struct Exchange: ~Copyable {
         return endsWithConnection ? .reset : .finish
     }
 
-    /// The client takes the end of its connection for the end of the response.
+    /// The response to the client is delimited by the end of the connection.
     private var endsWithConnection: Bool { relay?.encoder == .untilClose }
 
     private mutating func end(_ outcome: Outcome) -> Action {

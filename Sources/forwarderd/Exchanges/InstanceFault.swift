@@ -13,7 +13,7 @@ enum InstanceFault: Equatable, Sendable {
     case closed
     /// The instance reset an established connection.
     case reset
-    /// The instance did not respond in time.
+    /// The instance did not respond in time, or a response made no progress for `timeouts.idle`.
     case timeout
     /// The response was not valid HTTP; the text says how.
     case malformed(String)

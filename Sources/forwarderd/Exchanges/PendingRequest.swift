@@ -42,7 +42,7 @@ struct PendingRequest: ~Copyable {
         body = decoder.isComplete ? .complete : withholdsBody ? .withheld : .open
     }
 
-    /// An invalid request, whose end is unknown: bytes after it are never read as another request.
+    /// A request whose head is invalid: bytes after it are never parsed as a request.
     static var unreadable: PendingRequest { PendingRequest(.chunked) }
 
     /// The whole body has come.
@@ -77,7 +77,7 @@ struct PendingRequest: ~Copyable {
     mutating func take(_ input: inout Buffer, limit: UInt64?) throws(HTTPFault) -> Int {
         var taken = 0
         while body != .complete, !input.isEmpty {
-            // Another instance's Host may have to be put in.
+            // Leave room for a longer Host value.
             let room = buffer.free - (host != nil ? Limits.authorityBytes : 0)
             guard room > 0 else { return taken }
             noteContinue()
@@ -145,15 +145,15 @@ struct PendingRequest: ~Copyable {
         }
     }
 
-    /// Makes room for more of the body where little is left. False: what was sent before can no longer be sent again.
-    mutating func makeRoom() -> Bool {
+    /// Drops the bytes that were sent if there is little room for more of the body. True: they can no longer be sent again.
+    mutating func dropSentIfFull() -> Bool {
         guard buffer.free < Limits.requestRoomBytes + (host != nil ? Limits.authorityBytes : 0), sent == buffer.count
-        else { return true }
+        else { return false }
         buffer.removeAll()
         sent = 0
         headBytes = 0
         host = nil
-        return false
+        return true
     }
 
     /// The request is not needed any longer.

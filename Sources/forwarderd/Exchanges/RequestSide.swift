@@ -9,13 +9,15 @@ extension Forwarder {
         }
         var budget = Limits.relayBytesPerTurn
         while true {
-            guard let moved = handOver(exchange, connection) else {
-                // A response may have come before the end: it is worth more than the error.
+            switch handOver(exchange, connection) {
+            case .starved: return .starved
+            case .failed:
+                // The instance may have responded before it closed the connection: read that response first.
                 pool.connections[connection].stream.noteEnd()
                 return receiveResponse(connection, exchange)
-            }
-            budget -= moved
-            if !exchanges[exchange].request.isDrained {
+            case .bytes(let moved):
+                budget -= moved
+                if exchanges[exchange].request.isDrained { break }
                 if moved == 0 { awaitBytes(exchange) }
                 if moved == 0 || budget <= 0 { return stopSending(exchange, budget) }
                 continue
@@ -44,47 +46,56 @@ extension Forwarder {
         return .handedOver
     }
 
-    /// Sends what is here of the request. Returns how many bytes the instance took; nil: it takes nothing more.
-    @inline(__always)
-    mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> Int? {
-        let connections = pool.connections
-        if let bytes = exchanges[exchange].request.unframed {
-            if bytes.isEmpty { return 0 }
-            switch connections[connection].stream.send(bytes) {
-            case .nothing: return 0
-            case .failed: return nil
-            case .bytes(let count):
-                exchanges[exchange].law.noteSent()
-                exchanges[exchange].request.noteSent(count)
-                return count
-            }
-        }
-        return handOverFramed(exchange, connection)
+    /// What a send to an instance has done.
+    enum HandedOver {
+        /// The instance took this many bytes; 0: it takes none now.
+        case bytes(Int)
+        /// The instance takes nothing more.
+        case failed
+        /// No buffer is free for bytes that the instance does not take now.
+        case starved
     }
 
-    /// The same for a body that is sent in chunks: what the instance does not take waits at the connection.
-    private mutating func handOverFramed(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> Int? {
+    /// Sends the received part of the request.
+    @inline(__always)
+    mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
+        let connections = pool.connections
+        guard let bytes = exchanges[exchange].request.unframed else { return handOverFramed(exchange, connection) }
+        if bytes.isEmpty { return .bytes(0) }
+        switch connections[connection].stream.send(bytes) {
+        case .nothing: return .bytes(0)
+        case .failed: return .failed
+        case .bytes(let count):
+            exchanges[exchange].law.noteSent()
+            exchanges[exchange].request.noteSent(count)
+            return .bytes(count)
+        }
+    }
+
+    /// The same for a chunked body. Framed bytes that the instance does not take now wait at the connection.
+    private mutating func handOverFramed(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
         let connections = pool.connections
         var moved = 0
         if !connections[connection].output.isEmpty {
             switch connections[connection].stream.send(connections[connection].output.bytes) {
-            case .nothing: return 0
-            case .failed: return nil
+            case .nothing: return .bytes(0)
+            case .failed: return .failed
             case .bytes(let count):
+                exchanges[exchange].law.noteSent()
                 moved = count
                 connections[connection].output.consume(count)
             }
-            guard connections[connection].output.isEmpty else { return moved }
+            guard connections[connection].output.isEmpty else { return .bytes(moved) }
             memory.outputs.giveBack(from: &connections[connection].output)
             exchanges[exchange].request.hasUnsentFrames = false
         }
-        if exchanges[exchange].request.isDrained { return moved }
+        if exchanges[exchange].request.isDrained { return .bytes(moved) }
         memory.outgoing.removeAll()
         exchanges[exchange].request.frame(into: &memory.outgoing)
         var sent = 0
         switch connections[connection].stream.send(memory.outgoing.bytes) {
         case .nothing: break
-        case .failed: return nil
+        case .failed: return .failed
         case .bytes(let count):
             exchanges[exchange].law.noteSent()
             sent = count
@@ -93,14 +104,14 @@ extension Forwarder {
             connections[connection].output = memory.outputs.lease()
             guard connections[connection].output.isLeased else {
                 ledger.warn("no buffers are left; a request is cut", kind: "buffers", now: loop.now)
-                return nil
+                return .starved
             }
             connections[connection].output.append(
                 memory.outgoing.bytes.extracting(sent..<memory.outgoing.count))
             exchanges[exchange].request.hasUnsentFrames = true
         }
         memory.outgoing.removeAll()
-        return moved + sent
+        return .bytes(moved + sent)
     }
 
     /// Why sending stops.
@@ -121,7 +132,7 @@ extension Forwarder {
             case .end, .failed: return Stop(event: .clientGone)
             }
         }
-        if !exchanges[exchange].request.makeRoom() { exchanges[exchange].law.noteDropped() }
+        if exchanges[exchange].request.dropSentIfFull() { exchanges[exchange].law.noteDropped() }
         do throws(HTTPFault) {
             try takeBody(exchange)
         } catch {
@@ -132,7 +143,7 @@ extension Forwarder {
         return nil
     }
 
-    /// The client is to send more of its body; where it waits for 100 (Continue) the instance is to speak.
+    /// Waits for more of the client's body, or for the instance's 100 (Continue) if the client waits for that.
     private mutating func awaitBody(_ exchange: ExchangeIndex) {
         guard exchanges[exchange].request.isWithheld, let service = exchanges[exchange].place.service else {
             return awaitBytes(exchange)

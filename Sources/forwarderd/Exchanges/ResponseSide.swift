@@ -83,7 +83,7 @@ extension Forwarder {
         return relayBody(&buffer, connection, exchange)
     }
 
-    /// Reads interim responses and the head of the final one. Nil, and still no relay: the head is not complete.
+    /// Reads interim responses and the head of the final one. Returns nil with `relay` nil if the head is incomplete.
     private mutating func takeHead(_ buffer: inout Buffer, _ connection: ConnectionIndex, _ exchange: ExchangeIndex)
         -> Exchange.Event?
     {
@@ -159,7 +159,7 @@ extension Forwarder {
             source, to: encoder,
             excluding: memory.responseHead.fields.nominated.isEmpty
                 ? [] : memory.responseHead.fields.nominatedNames(in: bytes), maxFields: table.settings.headFields)
-        // A response before the request's end: the rest of the request is not wanted.
+        // The connection cannot serve another request if its end delimits the response, if the request is not complete yet, or in a drain.
         if encoder == .untilClose || !exchanges[exchange].request.isComplete || phase.isDraining {
             exchanges[exchange].keepsClient = false
         }
@@ -211,7 +211,7 @@ extension Forwarder {
     /// Sends a part of the final response: from here on no other response can take its place.
     @inline(__always)
     private mutating func forward(_ exchange: ExchangeIndex, _ body: borrowing Span<UInt8>) -> Exchange.Event? {
-        _ = exchanges[exchange].receive(.head)
+        _ = exchanges[exchange].receive(.forwarding)
         return sendOutgoing(exchange, body)
     }
 
@@ -227,7 +227,7 @@ extension Forwarder {
                 return .complete
             }
         }
-        // An exhausted resource of this machine accuses nobody.
+        // An exhausted resource of this machine is not evidence: it counts as a closed connection.
         let fault: InstanceFault = error.map { $0.isOurOwn ? .closed : .reset } ?? .closed
         return failure(exchange, fault, connection)
     }

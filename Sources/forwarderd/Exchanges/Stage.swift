@@ -1,6 +1,6 @@
 /// How far an exchange has come. `Exchange.receive` holds every stage with every event.
 enum Stage: UInt8, CaseIterable {
-    /// The request's head is understood, and no instance has been chosen.
+    /// No connection to an instance is established or being established. Also between two tries.
     case begun
     /// All instances are full; the request waits for one with room.
     case queued

@@ -24,11 +24,12 @@ extension Forwarder {
         while exchanges[exchange].tunnel.fromClient != .passedOn {
             // An instance may switch the protocol before it has the whole request: the rest of that is still framed.
             if !exchanges[exchange].request.isHandedOver {
-                guard let moved = handOver(exchange, connection) else {
-                    return instanceTakesNoMore(exchange, connection)
-                }
-                budget -= moved
-                if !exchanges[exchange].request.isDrained {
+                switch handOver(exchange, connection) {
+                case .starved: return .starved
+                case .failed: return instanceTakesNoMore(exchange, connection)
+                case .bytes(let moved):
+                    budget -= moved
+                    if exchanges[exchange].request.isDrained { break }
                     if moved == 0 { return nil }
                     continue
                 }
@@ -36,7 +37,7 @@ extension Forwarder {
                     exchanges[exchange].request.giveBack(to: &memory.requests)
                     continue
                 }
-                _ = exchanges[exchange].request.makeRoom()
+                _ = exchanges[exchange].request.dropSentIfFull()
                 do throws(HTTPFault) {
                     try takeBody(exchange)
                 } catch {

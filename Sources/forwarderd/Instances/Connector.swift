@@ -1,10 +1,10 @@
 import Shared
 
-/// Connections for exchanges: idle ones are taken again, new ones established, and what is left of them is kept or closed.
+/// Gives exchanges a connection: an idle one or a new one. After use, connections are kept idle or closed.
 extension Forwarder {
-    /// Begins a try at the exchange's instance, on an idle connection if there is one. `isFresh`: on a new connection to the address of
-    /// the try before. `isAgain`: the instance has been tried before.
-    mutating func connect(_ exchange: ExchangeIndex, isFresh: Bool, isAgain: Bool) -> Exchange.Event {
+    /// Begins a try at the exchange's instance, on an idle connection if there is one. `isFresh`: on a new connection to the address of the
+    /// try before.
+    mutating func connect(_ exchange: ExchangeIndex, isFresh: Bool) -> Exchange.Event {
         let instances = table.instances
         guard let instance = exchanges[exchange].place.instance else { return .clientGone }
         ledger.noteTry(exchanges[exchange].entry.tally)
@@ -45,8 +45,8 @@ extension Forwarder {
         return nil
     }
 
-    /// Whether nothing has come on an idle connection. The events of this turn tell. An end that has come since would fail the request:
-    /// where that cannot be repeated, the system is asked.
+    /// Whether an idle connection has received nothing. For an idempotent request this turn's events suffice. Any other request could not be
+    /// retried if the instance has closed the connection since, so the system is asked.
     @inline(__always)
     private func isGood(_ connection: ConnectionIndex, _ isIdempotent: Bool) -> Bool {
         if isIdempotent, !pool.connections[connection].stream.mayReceive { return true }
@@ -136,7 +136,7 @@ extension Forwarder {
         let instance = table.instances[connections[connection].instance]
         return connections[connection].keepsAlive && !connections[connection].stream.hasEndAhead
             && instance.idle.count < Limits.idleConnectionsPerInstance
-            // No request of the next table could go there.
+            // Its instance or address must still be in the table and in use.
             && instance.serviceIndex >= 0 && !instance.state.draining
             && instance.state.addresses.contains(connections[connection].address)
             // Bytes after a response are never a response: ask the system if the last receive may have left some.

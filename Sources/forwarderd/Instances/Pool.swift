@@ -1,7 +1,7 @@
 import Shared
 
-/// All connections to instances, and which of them are kept for another request. When there is no room for one more, the connection
-/// that has been idle longest goes, whatever its instance.
+/// All connections to instances, and the idle ones among them. When the limit of all idle connections is reached, the one that has been
+/// idle longest is closed, whatever its instance.
 struct Pool {
     typealias Index = Slab<InstanceConnection>.Index
 

@@ -22,10 +22,3 @@ struct Tally {
     var bytesReceived: UInt64
     var bytesSent: UInt64 = 0
 }
-
-/// How a request ended.
-enum Outcome: String {
-    case answered
-    case clientGone = "client_gone"
-    case cut
-}
