@@ -14,7 +14,7 @@ import Testing
         #expect(Set(first.prefix(3)) == Set(addresses) && first.prefix(3) == first.suffix(3))
     }
 
-    @Test func whatWasTriedIsNotTriedAgain() {
+    @Test func aTriedAddressIsNotTriedAgain() {
         var evidence = AddressEvidence()
         #expect(evidence.next(addresses, tried: [addresses[0], addresses[2]], now: 0) == addresses[1])
         #expect(evidence.next(addresses, tried: addresses, now: 0) == nil)
@@ -22,7 +22,7 @@ import Testing
         #expect(evidence.next([], tried: [], now: 0) == nil)
     }
 
-    @Test mutating func oneThatRefusesIsAvoidedUntilItsTimeIsOverAndTheOthersServe() {
+    @Test mutating func aRefusingAddressIsAvoidedForAWhile() {
         var evidence = AddressEvidence()
         var span: UInt64?
         for _ in 0..<20 where span == nil {
@@ -48,7 +48,7 @@ import Testing
         #expect(!outcomes.prefix(10).contains(.allAvoided))
     }
 
-    @Test mutating func errorsInItsAnswersTakeAwayAtMostHalf() {
+    @Test mutating func atMostHalfOfTheAddressesAreAvoidedFor5xx() {
         var evidence = AddressEvidence()
         for address in addresses {
             for _ in 0..<50 {
@@ -59,7 +59,7 @@ import Testing
         #expect(served.count == 2)
     }
 
-    @Test mutating func whatIsKnownOfAnAddressGoesWithIt() {
+    @Test mutating func evidenceIsForgottenWithItsAddress() {
         var evidence = AddressEvidence()
         for _ in 0..<5 { _ = evidence.failed(addresses[0], of: addresses, now: 0, random: &random) }
         evidence.keep([addresses[1], addresses[2]])
@@ -68,7 +68,7 @@ import Testing
     }
 
     /// Of an instance with one address nothing is kept here: its evidence is the instance's.
-    @Test mutating func aSingleAddressIsNoCaseOfThis() {
+    @Test mutating func noEvidenceIsKeptForASingleAddress() {
         var evidence = AddressEvidence()
         let one = [addresses[0]]
         for _ in 0..<20 { #expect(evidence.failed(one[0], of: one, now: 0, random: &random) == .nothing) }

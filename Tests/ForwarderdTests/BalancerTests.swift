@@ -51,7 +51,7 @@ import Testing
         #expect(counts[2] + counts[3] == 200)
     }
 
-    @Test(arguments: policies) func fullnessIsToldFromThereBeingNobody(_ policy: BalancePolicy) {
+    @Test(arguments: policies) func aFullGroupIsToldFromAnEmptyOne(_ policy: BalancePolicy) {
         var turn = 0
         var random = SplitMix(seed: 1)
         func pick(_ members: [(slot: Int32, weight: Int)], _ excluded: ExclusionSet) -> Balancer.Pick {

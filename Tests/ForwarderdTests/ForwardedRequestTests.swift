@@ -25,7 +25,7 @@ import Testing
                 == "GET /p?q HTTP/1.1\r\nHost: a\r\nx-B: 2\r\nX-a: 1\r\nx-B: 3\r\n" + added + "\r\n")
     }
 
-    @Test func hopByHopFieldsAndThoseThatConnectionNamesEndHere() throws {
+    @Test func hopByHopFieldsAreRemoved() throws {
         let text = try forward(
             "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Secret, Host, Content-Length, X-Forwarded-For, Via\r\nKeep-Alive: 5\r\nX-Secret: 1\r\nTE: gzip\r\nUpgrade: x\r\nProxy-Authorization: y\r\nProxy-Connection: z\r\nContent-Length: 0\r\nVia: 1.0 other\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nHTTP2-Settings: q\r\n\r\n"
         )

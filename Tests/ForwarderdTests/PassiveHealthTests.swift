@@ -55,7 +55,7 @@ import Testing
         #expect(!isFull(false) && !slot.passive.isOnTrial)
     }
 
-    @Test func whoHasComeBackIsWelcomedSlowly() {
+    @Test func aReturnedInstanceStartsSlowly() {
         var slot = InstanceSlot(
             service: "s",
             SnapshotInstance(

@@ -56,7 +56,7 @@ import Testing
                 ])
     }
 
-    @Test func theNeverPolledAndThenTheDoubtedAreTheLastResort() {
+    @Test func neverPolledAndThenExcludedInstancesAreTheLastResort() {
         let ranking = rank([
             facts(candidate: false, ejected: true), facts(candidate: false, status: .unknown),
             facts(candidate: false, status: .down),

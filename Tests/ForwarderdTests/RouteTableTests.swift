@@ -30,7 +30,7 @@ import Testing
         #expect(service(table, "/%66irst") == nil)
     }
 
-    @Test func theRootTakesWhatNobodyElseClaims() {
+    @Test func theRootServiceGetsUnclaimedPaths() {
         let table = makeTable([["/"], ["/a"]])
         #expect(service(table, "/") == 0)
         #expect(service(table, "/b/c") == 0)

@@ -4,7 +4,7 @@ import Testing
 @testable import forwarderd
 
 @Suite struct UpgradeProtocolsTests {
-    @Test func onlyWhatWasOfferedMayBeChosen() {
+    @Test func onlyOfferedProtocolsAreAccepted() {
         let offered = Array("websocket, foo/2".utf8)
         #expect(UpgradeProtocols.allows(Array("WebSocket".utf8), offered: offered))
         #expect(UpgradeProtocols.allows(Array("foo/2".utf8), offered: offered))

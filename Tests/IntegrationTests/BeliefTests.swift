@@ -143,7 +143,7 @@ import Testing
         "Content_Length", "Transfer_Encoding", "CONTENT_TYPE", "X!Forwarded!For",
     ]
 
-    @Test func whatNobodyVouchesForDoesNotReachAnInstance() throws {
+    @Test func unvouchedFieldsDoNotReachAnInstance() throws {
         for (trusted, isPassed) in [("192.0.2.1", false), ("127.0.0.1", true)] {
             let stub = try StubInstance { _, _ in .bytes(Self.ok) }
             let serverpy = try Serverpy(

@@ -51,7 +51,7 @@ import Testing
             ("GET /a HTTP/1.1\r\n" + String(repeating: "X: \(String(repeating: "y", count: 995))\r\n", count: 65), 431),
         ]
 
-    @Test func whatCouldBeReadTwoWaysIsAnsweredOnceAndTheConnectionEnds() throws {
+    @Test func anAmbiguousRequestIsAnsweredOnceAndItsConnectionCloses() throws {
         try with { _, stub, serverpy in
             for (request, status) in Self.refused {
                 let text = try all(serverpy, request + Self.smuggled)
@@ -200,7 +200,7 @@ import Testing
         }
     }
 
-    @Test func whoPromisesAndSendsNothingLosesItsPlaceInTime() throws {
+    @Test func aClientThatSendsNothingTimesOut() throws {
         let policy = ", \"max_connections\": 1, \"timeouts\": {\"idle\": 0.3, \"queue\": 20}"
         try with(policy: policy, general: ", \"timeouts\": {\"head\": 0.3}") { client, stub, serverpy in
             try client.send("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
@@ -238,7 +238,7 @@ import Testing
         }
     }
 
-    @Test func whatIsBetweenTheInstanceAndUsEndsHere() throws {
+    @Test func hopByHopFieldsAreRemoved() throws {
         let answer =
             "HTTP/1.0 200 OK\r\nConnection: X-Own, Via\r\nX-Own: 1\r\nProxy-Connection: x\r\nTE: x\r\nUpgrade: x\r\n"
             + "Proxy-Authenticate: x\r\nProxy-Authorization: x\r\nKeep-Alive: x\r\nX-Kept : caf\u{e9}\r\n"
@@ -259,7 +259,7 @@ import Testing
         }
     }
 
-    @Test func whatAnInstanceMustKnowOfUpgradesAndTrailersComesThrough() throws {
+    @Test func upgradeOf426AndTEAreForwarded() throws {
         let required =
             "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: a/1, b\r\nContent-Length: 0\r\n\r\n"
         try with({ head, _ in .bytes(head.contains("/426") ? required : Self.ok) }) { client, stub, _ in
@@ -291,7 +291,7 @@ import Testing
         }
     }
 
-    @Test func whatWeSetCannotBeRemovedByNamingIt() throws {
+    @Test func fieldsOfTheForwarderCannotBeRemovedByConnection() throws {
         try with { client, stub, _ in
             try client.succeeds(
                 "GET /a HTTP/1.1\r\nHost: h\r\nConnection: X-Request-Id, Host, Via, X-Forwarded-For, Content-Length\r\n"

@@ -115,7 +115,7 @@ import Testing
     }
 
     /// When the time for a drain is over, nobody takes a part of an answer for the whole, and each exchange has its line.
-    @Test func whatIsCutAtTheEndIsSeenToBeCut() throws {
+    @Test func aClientSeesThatADrainHasCutItsResponse() throws {
         let part = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
         let stub = try StubInstance { head, _ in
             head.contains("/a/tunnel")

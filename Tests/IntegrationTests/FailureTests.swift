@@ -28,7 +28,7 @@ import Testing
         #expect(stubs.map(\.received.count).reduce(0, +) == 1)
     }
 
-    @Test func whoAnswersWithErrorsInARowIsLeftAloneButNeverMoreThanHalf() throws {
+    @Test func errorsInARowEjectAtMostHalfOfTheInstances() throws {
         let bad = try StubInstance { _, _ in .bytes("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n") }
         let good = try StubInstance { _, _ in .bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
         let serverpy = try start([bad, good], policy: ", \"balance\": \"round_robin\"")
@@ -116,7 +116,7 @@ import Testing
 
     /// With a length or chunks the loss shows by itself: what had come is not eaten by a reset.
     @Test(arguments: ["Content-Length: 4000000", "Transfer-Encoding: chunked"])
-    func whatAnInstanceSentBeforeItDiedArrives(_ framing: String) throws {
+    func bytesThatAnInstanceSentBeforeItDiedArrive(_ framing: String) throws {
         let body = String(repeating: "z", count: 2_000_000)
         let head = "HTTP/1.1 200 OK\r\n\(framing)\r\n\r\n"
         let chunk = framing.hasPrefix("T") ? "1e8480\r\n\(body)\r\n" : body
@@ -146,7 +146,7 @@ import Testing
 
     /// An instance that stops right behind an answer hangs all the same; one that goes on answering has one slow request.
     @Test(arguments: [false, true])
-    func oneTimeOutEjectsWhoIsSilentAndNotWhoIsSlow(_ isAlive: Bool) throws {
+    func oneTimeOutEjectsASilentInstanceButNotASlowOne(_ isAlive: Bool) throws {
         let stubs = try (0..<2).map { _ in
             try StubInstance { head, _ in
                 let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -50,7 +50,7 @@ import Testing
     }
 
     /// Where every connection is at work, the answer says what is full, with the number.
-    @Test func whereAllAreAtWorkTheWordsAreTrue() throws {
+    @Test func a503NamesTheLimitThatIsReached() throws {
         let stub = try StubInstance { _, _ in .pieces([Self.ok]) }
         let serverpy = try start(service("one", stub.port), descriptors: 256)
         var clients: [Client] = []

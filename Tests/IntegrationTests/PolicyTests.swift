@@ -99,7 +99,7 @@ import Testing
 
     // MARK: Room at instances
 
-    @Test func whatAnInstanceHasNoRoomForWaitsItsTurn() throws {
+    @Test func requestsBeyondAnInstancesLimitWaitInOrder() throws {
         let stub = try StubInstance { _, _ in .pieces([Self.ok]) }
         let serverpy = try start([stub], policy: ", \"max_connections\": 1, \"queue\": 2")
         let clients = try (0..<4).map { _ in try Client(port: serverpy.requests) }
@@ -120,7 +120,7 @@ import Testing
             stub.received.compactMap { $0.split(separator: " ").dropFirst().first } == ["/a?0", "/a?1", "/a?2"])
     }
 
-    @Test func whoWaitsForAServiceThatIsRemovedIsToldSo() throws {
+    @Test func requestsThatWaitForARemovedServiceAreRefused() throws {
         let stub = try StubInstance { _, _ in .pieces([Self.ok]) }
         let serverpy = try start([stub], policy: ", \"max_connections\": 1, \"queue\": 2")
         let clients = try (0..<2).map { _ in try Client(port: serverpy.requests) }
@@ -137,7 +137,7 @@ import Testing
         #expect(try Client.get(serverpy.requests, "/a").status == 404)
     }
 
-    @Test func nobodyOvertakesThoseWhoWait() throws {
+    @Test func queuedRequestsAreNotOvertaken() throws {
         let stub = try StubInstance { _, _ in .bytes(Self.ok) }
         let gate = try StubInstance { _, _ in .pieces([Self.ok]) }
         let serverpy = try Serverpy(
@@ -157,7 +157,7 @@ import Testing
         for _ in 0..<20 { gate.release() }
     }
 
-    @Test func whoeverCannotGoWhereThereIsRoomHoldsNobodyUp() throws {
+    @Test func aRequestThatMayNotUseTheFreeInstanceBlocksNoOther() throws {
         let first = try StubInstance { head, _ in head.contains("fails") ? .close : .pieces([Self.ok]) }
         let second = try StubInstance { _, _ in .pieces([Self.ok]) }
         let polling = "\"method\": \"health\", \"endpoint\": \"/health\""

@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    @Test func whereAllAddressesRefuseTheNextInstanceServes() throws {
+    @Test func theNextInstanceServesIfAllAddressesOfOneRefuse() throws {
         let stub = try StubInstance { _, _ in .bytesAndClose(Self.ok) }
         try with([[try refusing(), try refusing(), try refusing()], [.loopback(port: stub.port)]]) { port throws in
             for _ in 0..<20 { #expect(try Client.get(port, "/a").status == 200) }

@@ -56,7 +56,7 @@ import Testing
         ("digest", { $0.replacingOccurrences(of: "\"/a\"", with: "\"/b\"") }),
     ]
 
-    @Test(arguments: spoilt.indices) func whatIsNoSnapshotOfThisConfigurationIsNotUsed(_ index: Int) throws {
+    @Test(arguments: spoilt.indices) func aSavedSnapshotOfAnotherConfigurationIsNotUsed(_ index: Int) throws {
         let (reason, spoil) = Self.spoilt[index]
         let (serverpy, _) = try start()
         let file = try snapshotFile(serverpy)
@@ -77,7 +77,7 @@ import Testing
         ("pipe", "not a regular file"), ("link", "Too many levels of symbolic links"),
         ("directory", "not a regular file"),
     ])
-    func whatHasThePlaceOfTheSavedSnapshotIsNotUsed(_ plant: String, _ reason: String) throws {
+    func aPipeLinkOrDirectoryIsNotUsedAsSavedSnapshot(_ plant: String, _ reason: String) throws {
         let (serverpy, _) = try start()
         let file = try snapshotFile(serverpy)
         #expect(Eventually.holds { (try? Files.status(file).size) ?? 0 > 0 })

@@ -149,7 +149,7 @@ import Testing
     @Test(arguments: [
         ("h2c", ""), ("a/1, h2c, b", "a/1, b"), ("HTTP/2.0, TLS/1.0", "TLS/1.0"), ("H2", ""), ("a b", ""), ("", ""),
     ])
-    func whatA426AsksForIsWhatCanBeOffered(_ wanted: String, _ passed: String) throws {
+    func a426NamesOnlyProtocolsThatCanBeOffered(_ wanted: String, _ passed: String) throws {
         let required =
             "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: \(wanted)\r\nContent-Length: 0\r\n\r\n"
         try with({ head, _ in .bytes(head.contains("/426") ? required : Self.plain) }) { client, _, _ in
