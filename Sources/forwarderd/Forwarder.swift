@@ -83,8 +83,8 @@ struct Forwarder: ~Copyable {
         return ExitCode.done
     }
 
-    /// Every connection to an instance knows what has come on it before any request of this turn uses it: bytes on an idle connection
-    /// would become the response to another client's request.
+    /// Before any request of this turn uses a connection to an instance, the connection knows what the turn's events say of it: bytes on an
+    /// idle connection would become the response to another client's request.
     @inline(__always)
     private func noteInstanceEvents() {
         let connections = pool.connections
@@ -159,7 +159,9 @@ struct Forwarder: ~Copyable {
         unfinished.removeAll(keepingCapacity: true)
         for token in tokens {
             if token.kind == EventKind.client.rawValue {
-                if let client = clients.slab.index(of: token) { readClient(client) }
+                guard let client = clients.slab.index(of: token) else { continue }
+                clients.slab[client].isUnfinished = false
+                readClient(client)
             } else if let connection = pool.connections.index(of: token),
                 let exchange = pool.connections[connection].exchanges.first
             {
@@ -236,6 +238,7 @@ struct Forwarder: ~Copyable {
     }
 
     private mutating func finishDraining() {
+        guard phase.accepts else { return }
         phase = .finishing
         closeListeners()
         let limit = loop.now + Limits.drainIdleMilliseconds

@@ -318,7 +318,7 @@ import Testing
             }
             outgoing.removeAll()
             if exchanges[exchange].request.dropSentIfFull() { exchanges[exchange].law.noteDropped() }
-            if (try? exchanges[exchange].request.take(&input, limit: nil)) == nil {
+            if (try? exchanges[exchange].request.take(&input)) == nil {
                 faults.append("its own body refused")
             }
             requests.giveBack(input)

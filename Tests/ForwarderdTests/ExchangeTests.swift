@@ -89,7 +89,7 @@ import Testing
         ],
         .tunnel: [
             "brokenOff": (.ended, "cutTunnel"), "tunnelOver": (.ended, "endWithClient"),
-            "overdue": (.ended, "cutTunnel"), "starved": (.ended, "reset"), "clientGone": (.ended, "cutTunnel"),
+            "overdue": (.ended, "cutTunnel"), "starved": (.ended, "cutTunnel"), "clientGone": (.ended, "cutTunnel"),
             "stopped": (.ended, "reset"),
         ],
         .ended: [:],
@@ -134,10 +134,13 @@ import Testing
         }
     }
 
-    @Test func aCutIsCountedAsACutEvenIfTheClientGoesBeforeItHasTakenTheRest() {
-        var exchange = Self.make(in: .relaying)
-        _ = exchange.receive(.failed(RetryLaw.Failure(fault: .closed)))
-        expect(exchange.receive(.clientGone).outcome == .cut)
+    @Test func aCutIsCountedAsACutEvenIfTheClientDoesNotTakeTheRest() {
+        for event in [Exchange.Event.clientGone, .overdue] {
+            var exchange = Self.make(in: .relaying)
+            _ = exchange.receive(.failed(RetryLaw.Failure(fault: .closed)))
+            expect(!exchange.keepsConnection)
+            expect(exchange.receive(event).outcome == .cut, "\(event)")
+        }
     }
 
     @Test func aSlowBodyIsTheClientsFaultAndASilentInstanceIsTheInstances() {

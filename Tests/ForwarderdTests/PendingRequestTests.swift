@@ -40,7 +40,7 @@ import Testing
     @Test func aBodyOfALengthGoesOutBehindItsHead() throws {
         var request = make(.length(5))
         var buffer = input("helloGET / ")
-        expect(try request.take(&buffer, limit: nil) == 5)
+        expect(try request.take(&buffer) == 5)
         expect(buffer.count == 6, "the next request stays")
         expect(request.isComplete && !request.isHandedOver)
         expect(send(&request) == "HEAD hello" && request.isHandedOver)
@@ -50,10 +50,10 @@ import Testing
     @Test func aChunkedBodyIsFramedForEachConnectionAnew() throws {
         var request = make(.chunked)
         var first = input("2;e=1\r\nhe\r\n")
-        _ = try request.take(&first, limit: nil)
+        _ = try request.take(&first)
         expect(send(&request) == "HEAD 2\r\nhe\r\n" && !request.isHandedOver)
         var rest = input("3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\nGET /")
-        _ = try request.take(&rest, limit: nil)
+        _ = try request.take(&rest)
         expect(rest.count == 5)
         expect(send(&request) == "3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n" && request.isHandedOver)
         request.rewind(authority: [])
@@ -66,7 +66,7 @@ import Testing
         var request = make(.chunked)
         expect(send(&request) == "HEAD ")
         var end = input("0\r\n\r\n")
-        _ = try request.take(&end, limit: nil)
+        _ = try request.take(&end)
         expect(!request.isDrained)
         expect(send(&request) == "0\r\n\r\n" && request.isHandedOver && send(&request).isEmpty)
     }
@@ -91,7 +91,7 @@ import Testing
         var request = make(.length(5), withholdsBody: true)
         expect(request.isWithheld && !request.isComplete)
         var buffer = input("he")
-        _ = try request.take(&buffer, limit: nil)
+        _ = try request.take(&buffer)
         expect(!request.isWithheld)
     }
 
@@ -101,7 +101,7 @@ import Testing
         buffer.append("Host: old:1|")
         request.begin(&buffer, host: (6, 5))
         var body = input("ab")
-        _ = try request.take(&body, limit: nil)
+        _ = try request.take(&body)
         request.rewind(authority: Array("longer.example:8080".utf8))
         expect(send(&request) == "Host: longer.example:8080|ab")
         request.rewind(authority: Array("x".utf8))
@@ -116,7 +116,7 @@ import Testing
             var piece = input(String(repeating: "x", count: min(10_000, 100_000 - got)))
             while !piece.isEmpty {
                 if request.dropSentIfFull() { isReplayable = false }
-                got += try request.take(&piece, limit: nil)
+                got += try request.take(&piece)
                 sent += send(&request).utf8.count
             }
         }

@@ -103,6 +103,21 @@ import Testing
         }
     }
 
+    /// Whatever they are, they are not the response to another request.
+    @Test(arguments: ["x", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"])
+    func aConnectionWithBytesAfterItsResponseIsNotUsedAgain(_ rest: String) throws {
+        try with({ head, _ in
+            .bytes("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood" + (head.contains("/more") ? rest : ""))
+        }) { stub, serverpy in
+            let client = try Client(port: serverpy.requests)
+            for path in ["/a", "/a/more", "/a", "/a"] {
+                try client.send("GET \(path) HTTP/1.1\r\nHost: h\r\n\r\n")
+                #expect(try client.read().text == "good")
+            }
+            #expect(stub.ordinals.suffix(3) == [1, 0, 1] || stub.ordinals.suffix(3) == [0, 0, 1], "\(stub.ordinals)")
+        }
+    }
+
     @Test func bytesThatComeTogetherWithTheNextRequestAreSeenBeforeTheConnectionIsUsed() throws {
         try with({ head, _ in
             head.contains("/poison")
@@ -122,6 +137,12 @@ import Testing
             // While it stands still, the next request arrives first and the stray bytes right behind it: one turn sees both.
             let forwarder = try #require(try serverpy.pids("forwarderd").first)
             Signal(SIGSTOP).send(to: forwarder)
+            // The signal is sent, not yet obeyed.
+            #expect(
+                Eventually.holds {
+                    (try? Files.read("/proc/\(forwarder)/stat", maxBytes: 4096))
+                        .map { String(decoding: $0, as: UTF8.self).contains(") T ") } == true
+                })
             try second.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
             stub.release()
             #expect(stub.waitForPiece())

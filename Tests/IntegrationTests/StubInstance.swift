@@ -20,6 +20,7 @@ final class StubInstance: Sendable {
     /// What the threads share; the stub itself only closes the listener when the test lets go of it.
     private final class Core: Sendable {
         let heads = Mutex<[String]>([])
+        let ordinals = Mutex<[Int]>([])
         let trailers = Mutex<[String]>([])
         let bodies = Mutex<[[UInt8]]>([])
         let gate = DispatchSemaphore(value: 0)
@@ -41,6 +42,9 @@ final class StubInstance: Sendable {
 
     /// Heads of requests other than polls, in order.
     var received: [String] { core.heads.withLock { $0 } }
+
+    /// For each of them how many requests came before it on its connection.
+    var ordinals: [Int] { core.ordinals.withLock { $0 } }
 
     /// Bodies of the same requests.
     var bodies: [[UInt8]] { core.bodies.withLock { $0 } }
@@ -84,6 +88,7 @@ final class StubInstance: Sendable {
         defer { descriptor.close() }
         var input: [UInt8] = []
         var head = RequestHead()
+        var ordinal = 0
         while true {
             while (try? head.parse(input.span)) != true { guard receive(descriptor, &input) else { return } }
             let text = String(decoding: input[..<head.byteCount], as: UTF8.self)
@@ -111,6 +116,8 @@ final class StubInstance: Sendable {
                 core.trailers.withLock { $0.append(String(decoding: trailers, as: UTF8.self)) }
             }
             core.bodies.withLock { $0.append(body) }
+            core.ordinals.withLock { $0.append(ordinal) }
+            ordinal += 1
             core.heads.withLock { $0.append(text) }
             core.arrived.signal()
             switch core.handler(text, body) {

@@ -45,6 +45,52 @@ import Testing
         }
     }
 
+    /// One side has ended properly and then resets: nothing is received from it any more, and its tunnel ends all the same.
+    @Test(arguments: ["client", "instance"]) func aResetAfterAnEndEndsTheTunnel(_ side: String) throws {
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        try listener.setNonBlocking(false)
+        defer { Socket.shutdownBoth(listener) }
+        let port = try #require(try Socket.localAddress(listener)?.port)
+        let serverpy = try Serverpy(
+            "\"s\": {\"servers\": [\"127.0.0.1:\(port)\"], \"polling\": {\"method\": \"ping\"}, \"apis\": [\"/a\"]}",
+            forwarders: 1
+        ).ready()
+        let client = try Client(port: serverpy.requests)
+        try client.send(offer)
+        /// The connection that the request comes on: polls come, too.
+        func accept() throws -> Descriptor {
+            while true {
+                let (peer, _) = try Socket.accept(listener)
+                try peer.setNonBlocking(false)
+                var bytes = [UInt8](repeating: 0, count: 4096)
+                var span = bytes.mutableSpan
+                let count = peer.receive(into: &span).count ?? 0
+                if String(decoding: bytes[..<count], as: UTF8.self).hasPrefix("GET /a ") { return peer }
+                peer.close()
+            }
+        }
+        let peer = try accept()
+        try peer.writeAll(Array(Self.changed.utf8))
+        _ = try client.readSome(until: "\r\n\r\n")
+        let forwarder = try #require(try serverpy.pids("forwarderd").first)
+        let before = try Files.list("/proc/\(forwarder)/fd").count
+        if side == "client" {
+            client.endSending()
+            var byte = [UInt8](repeating: 0, count: 1)
+            var span = byte.mutableSpan
+            #expect(peer.receive(into: &span).count == 0, "the end has been passed on")
+            Socket.resetOnClose(client.descriptor)
+            client.close()
+        } else {
+            Socket.shutdownWrite(peer)
+            #expect(try client.readToEnd().isEmpty, "the end has been passed on")
+            Socket.resetOnClose(peer)
+            peer.close()
+        }
+        #expect(Eventually.holds { (try? Files.list("/proc/\(forwarder)/fd").count) == before - 2 })
+        if side == "client" { peer.close() }
+    }
+
     @Test func aGreatDealGoesBothWaysThroughBoundedMemory() throws {
         try with({ _, _ in .echo(Self.changed) }) { client, _, serverpy in
             try client.send(offer)

@@ -80,6 +80,9 @@ public struct EventLoop: ~Copyable {
         return Event(token: Token(rawValue: token), readiness: readiness)
     }
 
+    /// More events than one turn takes may be waiting.
+    public var isTurnFull: Bool { ready >= Limits.eventsPerTurn }
+
     /// All events of this turn, those that `nextEvent` has returned included.
     @inline(__always)
     public func forEachEvent(_ body: (Event) -> Void) {

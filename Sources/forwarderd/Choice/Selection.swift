@@ -2,21 +2,21 @@ import Shared
 
 /// Finds an instance for an exchange: chooses one, queues the request, or ends the exchange of a half-closed client for its place.
 extension Forwarder {
-    /// Finds an instance that may take the request and has room.
-    mutating func choose(_ exchange: ExchangeIndex) -> Exchange.Event {
-        guard let service = exchanges[exchange].place.service else { return .clientGone }
+    /// Finds an instance that may take the request and has room. `isFull`: all instances that may take it are full.
+    mutating func choose(_ exchange: ExchangeIndex) -> (event: Exchange.Event, isFull: Bool) {
+        guard let service = exchanges[exchange].place.service else { return (.clientGone, false) }
         let fault = exchanges[exchange].law.lastFault
         if fault == nil, !table.services[service].queue.isEmpty {
             // A new request does not overtake queued ones; they are served at the end of the turn.
             table.noteRoom(service)
-            return .noRoom
+            return (.noRoom, false)
         }
         switch pick(exchange, service) {
         case .instance(let slot):
             occupy(exchange, Table.Instance(slot))
-            return .chosen
-        case .full: return .noRoom
-        case .none: return .refused(.unavailable(after: fault, wasSent: exchanges[exchange].law.wasSent))
+            return (.chosen, false)
+        case .full: return (.noRoom, true)
+        case .none: return (.refused(.unavailable(after: fault, wasSent: exchanges[exchange].law.wasSent)), false)
         }
     }
 

@@ -66,6 +66,8 @@ struct Client: ~Copyable {
     /// Bytes that the client has not taken yet.
     var output = Buffer.none
     var exchanges = ExchangeList()
+    /// It goes on at the end of the turn.
+    var isUnfinished = false
     var timer = TimerWheel.ID.none
     var timerAt: UInt64 = 0
     /// When the present wait ends, milliseconds of the loop's clock.

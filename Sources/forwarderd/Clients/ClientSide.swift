@@ -10,7 +10,13 @@ extension Forwarder {
         let generation = clients.generation(client)
         // An error, or both directions are closed: whatever is being done for this client is cancelled. Only a tunnel still relays
         // what came before.
-        if !readiness.isDisjoint(with: [.error, .hangUp]), !hasTunnel(client) { return closeClient(client) }
+        if !readiness.isDisjoint(with: [.error, .hangUp]) {
+            guard let exchange = tunnel(client) else { return closeClient(client) }
+            if readiness.contains(.error), exchanges[exchange].tunnel.fromClient == .passedOn {
+                // Nothing is received from that side any more, so no receive would return the error.
+                return drive(exchange, exchanges[exchange].receive(.brokenOff))
+            }
+        }
         clients[client].stream.note(readiness)
         if readiness.contains(.writable), !clients[client].output.isEmpty {
             flush(client)
@@ -35,9 +41,10 @@ extension Forwarder {
         }
     }
 
-    private func hasTunnel(_ client: ClientIndex) -> Bool {
-        guard let exchange = clients.slab[client].exchanges.first else { return false }
-        return exchanges[exchange].stage == .tunnel
+    /// The exchange of a connection that is a tunnel.
+    private func tunnel(_ client: ClientIndex) -> ExchangeIndex? {
+        guard let exchange = clients.slab[client].exchanges.first else { return nil }
+        return exchanges[exchange].stage == .tunnel ? exchange : nil
     }
 
     // MARK: Sending
@@ -96,12 +103,21 @@ extension Forwarder {
         return nil
     }
 
+    /// Goes on with this client at the end of the turn.
+    mutating func resumeLater(_ client: ClientIndex) {
+        guard !clients.slab[client].isUnfinished else { return }
+        clients.slab[client].isUnfinished = true
+        unfinished.append(clients.slab.token(EventKind.client.rawValue, client))
+    }
+
     // MARK: Requests
 
     /// Reads and begins requests until the client has no more for now, or one is in progress.
     mutating func serve(_ client: ClientIndex) {
         let clients = clients.slab
         let generation = clients.generation(client)
+        self.clients.served = client
+        defer { self.clients.served = nil }
         var served = 0
         while clients.holds(client, generation) {
             switch clients[client].phase {
@@ -115,7 +131,7 @@ extension Forwarder {
                 if !clients[client].awaitsProxyHeader, !clients[client].input.isEmpty, beginRequest(client) {
                     served += 1
                     guard served >= Limits.requestsPerTurn, clients.holds(client, generation) else { continue }
-                    return unfinished.append(clients.token(EventKind.client.rawValue, client))
+                    return resumeLater(client)
                 }
             }
             switch receive(client) {
@@ -180,14 +196,13 @@ extension Forwarder {
         case .awaitHead: setDeadline(client, loop.now + table.settings.headTimeoutMilliseconds)
         case .awaitRequest:
             clients[client].restedAt = loop.now
-            if !clients[client].input.isEmpty || clients[client].stream.mayReceive {
-                // The next request may have come already: it is served at the end of the turn, after other clients' requests.
-                unfinished.append(clients.token(EventKind.client.rawValue, client))
-            }
-            guard clients[client].input.isEmpty else { break }
-            memory.requests.giveBack(from: &clients[client].input)
             let idle = table.settings.clientIdleTimeoutMilliseconds
             setDeadline(client, loop.now + (phase.accepts ? idle : min(idle, Limits.drainIdleMilliseconds)))
+            if clients[client].input.isEmpty { memory.requests.giveBack(from: &clients[client].input) }
+            // The next request may have come already: it is served at the end of the turn, after other clients' requests.
+            if !clients[client].input.isEmpty || clients[client].stream.mayReceive, self.clients.served != client {
+                resumeLater(client)
+            }
         case .refuseSlowHead:
             refuse(client, OwnAnswer(408, "The request's head took too long", error: "http_request_error"))
         case .expireExchange: expireExchanges(client)
@@ -234,6 +249,8 @@ extension Forwarder {
         if clients[client].phase == .serving {
             next = .max
             for exchange in clients[client].exchanges.all { next = min(next, exchanges[exchange].deadline) }
+            // The wait that is about to begin schedules the timer again.
+            if next == .max { return }
         }
         if next > loop.now { return arm(client, next) }
         perform(client, clients[client].receive(.overdue))

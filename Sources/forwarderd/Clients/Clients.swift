@@ -9,6 +9,8 @@ struct Clients {
     var eviction = Eviction()
     /// Connections over the limit that are being told so.
     var refused = 0
+    /// The client whose requests are being read one after another.
+    var served: Index?
     /// When a search found no half-closed client whose place could be taken.
     var nothingHalfClosedAt: UInt64 = 0
 

@@ -21,7 +21,7 @@ struct Eviction {
         if nothingAt == now { return nil }
         // A connection that has not said anything yet may do so any moment; after a while it is as idle as others.
         let silentSince = now - min(now, Limits.silentClientMilliseconds)
-        for client in clients.indices where clients[client].phase == .idle {
+        for client in clients.indices where clients[client].phase == .idle && clients[client].input.isEmpty {
             guard clients[client].hasServed || clients[client].restedAt < silentSince else { continue }
             candidates.append(
                 Candidate(
@@ -40,7 +40,7 @@ struct Eviction {
         while let candidate = candidates.popLast() {
             let client = candidate.client
             if clients.holds(client, candidate.generation), clients[client].phase == .idle,
-                clients[client].restedAt == candidate.restedAt,
+                clients[client].restedAt == candidate.restedAt, clients[client].input.isEmpty,
                 // Its next request may be here already.
                 clients[client].stream.isQuiet()
             {

@@ -10,7 +10,7 @@ extension Forwarder {
         clients[client].stream.endSending()
         setDeadline(client, loop.now + Limits.lingerSilenceMilliseconds)
         clients[client].stream.noteMore()
-        unfinished.append(clients.token(EventKind.client.rawValue, client))
+        resumeLater(client)
     }
 
     /// Discards what the client still sends, until it ends, is silent, or has had its time.
@@ -30,6 +30,6 @@ extension Forwarder {
             return setDeadline(client, min(loop.now + Limits.lingerSilenceMilliseconds, clients[client].lingersUntil))
         }
         if loop.now >= clients[client].lingersUntil { return closeClient(client) }
-        unfinished.append(clients.token(EventKind.client.rawValue, client))
+        resumeLater(client)
     }
 }

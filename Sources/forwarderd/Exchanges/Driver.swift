@@ -28,9 +28,8 @@ extension Forwarder {
         case .choose(let crowdsOut):
             noteRetry(exchange)
             leaveInstance(exchange)
-            let event = choose(exchange)
-            guard case .noRoom = event, crowdsOut, let other = halfClosed(service: exchanges[exchange].place.service)
-            else {
+            let (event, isFull) = choose(exchange)
+            guard isFull, crowdsOut, let other = halfClosed(service: exchanges[exchange].place.service) else {
                 return event
             }
             postponed.append((exchange, .choose(crowdsOut: false)))
@@ -42,7 +41,7 @@ extension Forwarder {
             postponed.append((other, crowdOut(other)))
             return nil
         case .connect, .reconnect:
-            if pool.isFull, !pool.closeOldest(table.instances), let other = halfClosed(service: nil) {
+            if pool.isFull, pool.oldest == nil, let other = halfClosed(service: nil) {
                 postponed.append((exchange, action))
                 postponed.append((other, crowdOut(other)))
                 return nil
@@ -101,7 +100,7 @@ extension Forwarder {
 
     /// The response is complete, or was cut: releases the instance, and waits until the client has taken the rest.
     private mutating func finish(_ exchange: ExchangeIndex) -> Exchange.Event? {
-        release(exchange, keepsConnection: true)
+        release(exchange, keepsConnection: exchanges[exchange].keepsConnection)
         guard clients.slab[exchanges[exchange].client].output.isEmpty else {
             setDeadline(exchange, loop.now + Limits.betweenBytesTimeoutMilliseconds)
             return nil

@@ -28,8 +28,8 @@ struct Exchange: ~Copyable {
     var relay: Relay?
     var tunnel = Tunnel()
     private var outcome = Outcome.answered
-    /// When the present wait ends, milliseconds of the loop's clock.
-    var deadline: UInt64 = 0
+    /// When the present wait ends, milliseconds of the loop's clock; `.max`: no wait has begun.
+    var deadline: UInt64 = .max
     /// What the request is hashed by, where its service balances by hash.
     var key: UInt64 = 0
     /// When the whole request had been sent, nanoseconds of the monotonic clock; 0: the service's policy does not need it.
@@ -56,6 +56,9 @@ struct Exchange: ~Copyable {
         case .relaying, .flushing, .tunnel, .ended: true
         }
     }
+
+    /// The response was not cut: its connection may serve another request.
+    var keepsConnection: Bool { outcome == .answered }
 
     /// More of the request's body is to be read from the client, for the instance.
     var wantsBody: Bool {
@@ -202,9 +205,12 @@ struct Exchange: ~Copyable {
 
     private mutating func onStarved() -> Action {
         switch stage {
-        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing:
             stage = .ended
             return .reset
+        case .tunnel:
+            stage = .ended
+            return .cutTunnel(.cut)
         case .ended: return .wait
         }
     }
@@ -217,7 +223,7 @@ struct Exchange: ~Copyable {
             // If the instance has every byte received so far, the client is late.
             return request.isDrained && !request.isWithheld ? .refuseSlowBody : .fail(.timeout)
         case .awaitingHead, .relaying: return .fail(.timeout)
-        case .flushing: return endWithClient(.clientGone)
+        case .flushing: return endWithClient(outcome == .answered ? .clientGone : outcome)
         case .tunnel:
             stage = .ended
             entry.record?.cause = "nothing came for the time of a tunnel"

@@ -166,9 +166,12 @@ extension Forwarder {
         let clients = clients.slab
         let client = exchanges[exchange].client
         guard !exchanges[exchange].request.isComplete, !clients[client].input.isEmpty else { return }
-        let taken = try exchanges[exchange].request.take(&clients[client].input, limit: table.settings.bodyBytes)
-        exchanges[exchange].entry.record?.received(taken)
-        exchanges[exchange].entry.tally.bytesReceived &+= UInt64(taken)
+        var taken = 0
+        defer {
+            exchanges[exchange].entry.record?.received(taken)
+            exchanges[exchange].entry.tally.bytesReceived &+= UInt64(taken)
+        }
+        try exchanges[exchange].request.take(&clients[client].input, limit: table.settings.bodyBytes, &taken)
     }
 }
 

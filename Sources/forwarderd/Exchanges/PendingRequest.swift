@@ -72,20 +72,18 @@ struct PendingRequest: ~Copyable {
     /// The client does not wait any longer.
     mutating func noteContinue() { if body == .withheld { body = .open } }
 
-    /// Moves body bytes from the front of `input` to the buffer while there is room. Returns the number of bytes taken from `input`.
+    /// Moves body bytes from the front of `input` to the buffer while there is room, and adds to `taken` how many bytes of `input` that were.
     /// `limit`: the longest body allowed. Throws if the body is invalid; bytes after it must not be read as a request then.
-    mutating func take(_ input: inout Buffer, limit: UInt64?) throws(HTTPFault) -> Int {
-        var taken = 0
+    mutating func take(_ input: inout Buffer, limit: UInt64?, _ taken: inout Int) throws(HTTPFault) {
         while body != .complete, !input.isEmpty {
             // Leave room for a longer Host value.
             let room = buffer.free - (host != nil ? Limits.authorityBytes : 0)
-            guard room > 0 else { return taken }
+            guard room > 0 else { return }
             noteContinue()
             let position = try takePiece(input.bytes.extracting(first: room), limit: limit)
             input.consume(position)
             taken &+= position
         }
-        return taken
     }
 
     /// Takes over the next piece of the body. Returns how many of the bytes that were.

@@ -8,6 +8,8 @@ extension Forwarder {
             return nil
         }
         var budget = Limits.relayBytesPerTurn
+        // The deadline of the connect, or of an earlier wait, ends here: a body that keeps coming is never late.
+        if !exchanges[exchange].request.isComplete { awaitBytes(exchange) }
         while true {
             switch handOver(exchange, connection) {
             case .starved: return .starved
@@ -30,7 +32,8 @@ extension Forwarder {
 
     private mutating func stopSending(_ exchange: ExchangeIndex, _ budget: Int) -> Exchange.Event? {
         if budget <= 0 {
-            unfinished.append(clients.slab.token(EventKind.client.rawValue, exchanges[exchange].client))
+            awaitBytes(exchange)
+            resumeLater(exchanges[exchange].client)
         }
         return nil
     }
@@ -56,20 +59,26 @@ extension Forwarder {
         case starved
     }
 
-    /// Sends the received part of the request.
+    /// Sends bytes of the request. The one place where the instance gets a byte of it.
     @inline(__always)
-    mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
-        let connections = pool.connections
-        guard let bytes = exchanges[exchange].request.unframed else { return handOverFramed(exchange, connection) }
-        if bytes.isEmpty { return .bytes(0) }
-        switch connections[connection].stream.send(bytes) {
+    private func send(_ bytes: Span<UInt8>, _ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
+        switch pool.connections[connection].stream.send(bytes) {
         case .nothing: return .bytes(0)
         case .failed: return .failed
         case .bytes(let count):
-            exchanges[exchange].law.noteSent()
-            exchanges[exchange].request.noteSent(count)
+            if count > 0 { exchanges[exchange].law.noteSent() }
             return .bytes(count)
         }
+    }
+
+    /// Sends the received part of the request.
+    @inline(__always)
+    mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
+        guard let bytes = exchanges[exchange].request.unframed else { return handOverFramed(exchange, connection) }
+        if bytes.isEmpty { return .bytes(0) }
+        let result = send(bytes, exchange, connection)
+        if case .bytes(let count) = result { exchanges[exchange].request.noteSent(count) }
+        return result
     }
 
     /// The same for a chunked body. Framed bytes that the instance does not take now wait at the connection.
@@ -77,29 +86,19 @@ extension Forwarder {
         let connections = pool.connections
         var moved = 0
         if !connections[connection].output.isEmpty {
-            switch connections[connection].stream.send(connections[connection].output.bytes) {
-            case .nothing: return .bytes(0)
-            case .failed: return .failed
-            case .bytes(let count):
-                exchanges[exchange].law.noteSent()
-                moved = count
-                connections[connection].output.consume(count)
-            }
-            guard connections[connection].output.isEmpty else { return .bytes(moved) }
+            let result = send(connections[connection].output.bytes, exchange, connection)
+            guard case .bytes(let count) = result else { return result }
+            connections[connection].output.consume(count)
+            guard connections[connection].output.isEmpty else { return result }
+            moved = count
             memory.outputs.giveBack(from: &connections[connection].output)
             exchanges[exchange].request.hasUnsentFrames = false
         }
         if exchanges[exchange].request.isDrained { return .bytes(moved) }
         memory.outgoing.removeAll()
         exchanges[exchange].request.frame(into: &memory.outgoing)
-        var sent = 0
-        switch connections[connection].stream.send(memory.outgoing.bytes) {
-        case .nothing: break
-        case .failed: return .failed
-        case .bytes(let count):
-            exchanges[exchange].law.noteSent()
-            sent = count
-        }
+        let result = send(memory.outgoing.bytes, exchange, connection)
+        guard case .bytes(let sent) = result else { return result }
         if sent < memory.outgoing.count {
             connections[connection].output = memory.outputs.lease()
             guard connections[connection].output.isLeased else {
@@ -129,6 +128,7 @@ extension Forwarder {
             case .nothing:
                 awaitBody(exchange)
                 return Stop(event: nil)
+            case .failed(.outOfMemory): return Stop(event: .starved)
             case .end, .failed: return Stop(event: .clientGone)
             }
         }

@@ -23,6 +23,9 @@ extension Forwarder {
         var budget = Limits.relayBytesPerTurn
         while exchanges[exchange].tunnel.fromClient != .passedOn {
             // An instance may switch the protocol before it has the whole request: the rest of that is still framed.
+            if exchanges[exchange].request.isHandedOver {
+                exchanges[exchange].request.giveBack(to: &memory.requests)
+            }
             if !exchanges[exchange].request.isHandedOver {
                 switch handOver(exchange, connection) {
                 case .starved: return .starved
@@ -66,7 +69,7 @@ extension Forwarder {
                 return exchanges[exchange].tunnel.isOver ? .tunnelOver : nil
             }
             if budget <= 0 {
-                unfinished.append(clients.token(EventKind.client.rawValue, client))
+                resumeLater(client)
                 return nil
             }
             switch receive(client) {

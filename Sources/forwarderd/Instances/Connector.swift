@@ -49,7 +49,7 @@ extension Forwarder {
     /// retried if the instance has closed the connection since, so the system is asked.
     @inline(__always)
     private func isGood(_ connection: ConnectionIndex, _ isIdempotent: Bool) -> Bool {
-        if isIdempotent, !pool.connections[connection].stream.mayReceive { return true }
+        if isIdempotent, !pool.connections[connection].stream.mayReceive, !loop.isTurnFull { return true }
         return pool.connections[connection].stream.isQuiet()
     }
 

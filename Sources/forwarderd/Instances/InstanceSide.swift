@@ -43,6 +43,10 @@ extension Forwarder {
     ) {
         let connections = pool.connections
         let generation = exchanges.generation(exchange)
+        if readiness.contains(.error), exchanges[exchange].tunnel.fromInstance == .passedOn {
+            // Nothing is received from that side any more, so no receive would return the error.
+            return drive(exchange, exchanges[exchange].receive(.brokenOff))
+        }
         if connections[connection].stream.mayReceive, !connections[connection].isPaused {
             receiveFromInstance(connection, exchange)
         }
