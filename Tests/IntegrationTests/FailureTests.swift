@@ -173,4 +173,50 @@ import Testing
         #expect(serverpy.stop() == 0)
         #expect(serverpy.running.errors.contains { $0.contains("ejected for") } == !isAlive)
     }
+
+    /// Further moves of requests count in the budget as long as they are in flight: a broken service is not asked twice as much.
+    @Test func retriesBeyondTheBudgetAreRefused() throws {
+        let broken = try (0..<4).map { _ in try BrokenListener() }
+        let slow = try StubInstance { _, _ in .pieces(["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]) }
+        let servers = (broken.map(\.port) + [slow.port]).map { "\"127.0.0.1:\($0)\"" }.joined(separator: ",")
+        let serverpy = try Serverpy(
+            "\"s\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"ping\", \"frequency\": 60}, \"apis\": [\"/a\"]}",
+            forwarders: 1
+        ).ready()
+        let clients = try (0..<40).map { _ in try Client(port: serverpy.requests) }
+        for client in clients { try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n") }
+        for _ in clients { slow.release() }
+        let statuses = try clients.map { try $0.read().status }
+        #expect(statuses.allSatisfy { $0 == 200 || $0 == 502 }, "\(statuses)")
+        #expect(statuses.contains(200) && statuses.contains(502), "\(statuses)")
+        // What was counted is given back: later requests have a budget again.
+        for _ in 0..<3 {
+            slow.release()
+            #expect(try Client.get(serverpy.requests, "/a").status == 200)
+        }
+    }
+
+    /// Takes each request and resets its connection.
+    private final class BrokenListener {
+        let port: UInt16
+        private let listener: Descriptor
+
+        init() throws {
+            let listener = try Socket.listen(on: .loopback(port: 0))
+            try listener.setNonBlocking(false)
+            self.listener = listener
+            port = try Socket.localAddress(listener)?.port ?? 0
+            Thread.detachNewThread {
+                while let (peer, _) = try? Socket.accept(listener) {
+                    try? peer.setNonBlocking(false)
+                    var bytes = [UInt8](repeating: 0, count: 4096)
+                    var span = bytes.mutableSpan
+                    if peer.receive(into: &span).count ?? 0 > 0 { Socket.resetOnClose(peer) }
+                    peer.close()
+                }
+            }
+        }
+
+        deinit { Socket.shutdownBoth(listener) }
+    }
 }

@@ -337,4 +337,63 @@ import Testing
             #expect(try client.read().text == "ok")
         }
     }
+
+    /// Whatever an instance does not take at once waits, framed or not, and reaches it in order.
+    @Test(arguments: [true, false]) func anUploadToAnInstanceThatReadsLateArrivesWhole(_ isChunked: Bool) throws {
+        let listener = try Socket.listen(on: .loopback(port: 0))
+        try listener.setNonBlocking(false)
+        defer { Socket.shutdownBoth(listener) }
+        let port = try #require(try Socket.localAddress(listener)?.port)
+        let (pieces, size) = (600, 20_000)
+        let isSent = DispatchSemaphore(value: 0)
+        Thread.detachNewThread {
+            while let (peer, _) = try? Socket.accept(listener) {
+                try? peer.setNonBlocking(false)
+                var (input, head, total, position) = ([UInt8](), RequestHead(), 0, 0)
+                var decoder: BodyDecoder?
+                var isRight = true
+                var chunk = [UInt8](repeating: 0, count: 1 << 16)
+                while decoder?.isComplete != true {
+                    var span = chunk.mutableSpan
+                    guard let count = peer.receive(into: &span).count, count > 0 else { break }
+                    input += chunk[..<count]
+                    if decoder == nil {
+                        guard (try? head.parse(input.span)) == true else { continue }
+                        decoder = BodyDecoder(head.framing, status: 400)
+                        position = head.byteCount
+                        // Until the forwarder has nowhere to put more.
+                        _ = isSent.wait(timeout: .now() + 0.5)
+                    }
+                    while position < input.count, decoder?.isComplete == false {
+                        guard case .data(let start, let count) = try? decoder?.next(input.span, &position) else {
+                            continue
+                        }
+                        for index in start..<start + count {
+                            isRight = isRight && input[index] == UInt8(truncatingIfNeeded: total / size)
+                            total += 1
+                        }
+                    }
+                    input.removeAll(keepingCapacity: true)
+                    position = 0
+                }
+                let text = isRight ? "\(total)" : "wrong"
+                try? peer.writeAll(Array("HTTP/1.1 200 OK\r\nContent-Length: \(text.utf8.count)\r\n\r\n\(text)".utf8))
+                peer.close()
+            }
+        }
+        let serverpy = try Serverpy(
+            "\"s\": {\"servers\": [\"127.0.0.1:\(port)\"], \"polling\": {\"method\": \"ping\"}, \"apis\": [\"/a\"]}",
+            forwarders: 1
+        ).ready()
+        let client = try Client(port: serverpy.requests)
+        let framing = isChunked ? "Transfer-Encoding: chunked" : "Content-Length: \(pieces * size)"
+        try client.send("POST /a HTTP/1.1\r\nHost: h\r\n\(framing)\r\n\r\n")
+        for number in 0..<pieces {
+            let piece = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: size)
+            try client.send(isChunked ? Array("4e20\r\n".utf8) + piece + [0x0d, 0x0a] : piece)
+        }
+        if isChunked { try client.send("0\r\n\r\n") }
+        isSent.signal()
+        #expect(try client.read().text == "\(pieces * size)")
+    }
 }
