@@ -7,20 +7,30 @@ import Testing
     private static let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     private static let request = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
+    /// Keeps more requests of one connection in flight than its buffer holds, until `isOver`, so that the next request is always here; `between` is called
+    /// every 64 requests.
+    private func pipeline(_ port: UInt16, until isOver: (Int) -> Bool, between: () throws -> Void = {}) throws {
+        let client = try Client(port: port)
+        let batch = String(repeating: Self.request, count: 64)
+        for _ in 0..<40 { try client.send(batch) }
+        var batches = 0
+        while !isOver(batches) {
+            try client.send(batch)
+            try between()
+            for _ in 0..<64 { #expect(try client.read().status == 200) }
+            batches += 1
+        }
+        for _ in 0..<40 * 64 { #expect(try client.read().status == 200) }
+    }
+
     /// A connection whose next request is always here is never idle, and has no deadline of a head.
     @Test func aClientThatPipelinesWithoutAPauseIsNotTimedOut() throws {
         let stub = try StubInstance { _, _ in .bytes(Self.ok) }
         let serverpy = try Serverpy(
             StubInstance.service([stub.port]), forwarders: 1, general: ", \"timeouts\": {\"head\": 1}"
         ).ready()
-        let client = try Client(port: serverpy.requests)
-        let batch = String(repeating: Self.request, count: 8)
-        try client.send(batch)
         let end = Date(timeIntervalSinceNow: 2.5)
-        while Date() < end {
-            try client.send(batch)
-            for _ in 0..<8 { #expect(try client.read().status == 200) }
-        }
+        try pipeline(serverpy.requests, until: { _ in Date() > end })
     }
 
     /// A connection between two of its requests makes no room for a new one.
@@ -29,14 +39,9 @@ import Testing
         let serverpy = try Serverpy(
             StubInstance.service([stub.port]), forwarders: 1, general: ", \"limits\": {\"connections\": 1}"
         ).ready()
-        let client = try Client(port: serverpy.requests)
-        for _ in 0..<60 {
-            try client.send(String(repeating: Self.request, count: 16))
-            #expect(try client.read().status == 200)
-            let newcomer = try Client(port: serverpy.requests)
-            for _ in 0..<15 { #expect(try client.read().status == 200) }
-            newcomer.close()
-        }
+        try pipeline(
+            serverpy.requests, until: { $0 >= 80 },
+            between: { for _ in 0..<6 { try Client(port: serverpy.requests).close() } })
     }
 
     @Test func everyRequestOfALongBurstIsAnsweredInOrder() throws {
