@@ -29,7 +29,7 @@ import Testing
             let found = eviction.next(clients, now: 1000)
             let next = try #require(found)
             #expect(next == pairs[expected].client)
-            var gone = clients.remove(next)
+            let gone = clients.remove(next)
             gone.stream.close()
         }
         expect(eviction.next(clients, now: 1000) == nil)
