@@ -135,6 +135,26 @@ import Testing
         #expect(serverpy.stop() == 0)
     }
 
+    /// The client has stopped reading and keeps its connection: the line does not wait for it.
+    @Test func aCutIsLoggedWhenItHappens() throws {
+        let directory = try Serverpy.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let path = directory + "/access.log"
+        let body = String(repeating: "x", count: 20_000_000)
+        let stub = try StubInstance { _, _ in
+            .bytes("HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n" + body)
+        }
+        let serverpy = try Serverpy(
+            StubInstance.service([stub.port], policy: ", \"timeouts\": {\"idle\": 1}"), forwarders: 1,
+            general: ", \"access_log\": \"\(path)\""
+        ).ready()
+        let client = try Client(port: serverpy.requests)
+        try client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        let line = try #require(try lines(path, 1).first)
+        #expect(line.contains(" 200 cut ") && line.contains("cause=\"timed out\""), "\(line)")
+        withExtendedLifetime(client) {}
+    }
+
     @Test func operationalMessagesAreJSONToo() throws {
         let serverpy = try start(try stub(), ", \"log_format\": \"json\"")
         try serverpy.configure("\"x\": 1")

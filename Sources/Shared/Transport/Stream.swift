@@ -15,7 +15,7 @@ public struct Stream {
 
     /// What a receive has found.
     public enum Received {
-        /// So many bytes; at least one.
+        /// This many bytes, at least one.
         case bytes(Int)
         /// Nothing now; an event will say when there is more.
         case nothing
@@ -26,7 +26,7 @@ public struct Stream {
 
     /// What a send has done.
     public enum Sent {
-        /// So many bytes; possibly fewer than given.
+        /// This many bytes, possibly fewer than given.
         case bytes(Int)
         /// Nothing now; an event will say when there is room.
         case nothing
@@ -40,10 +40,10 @@ public struct Stream {
         if !readiness.isDisjoint(with: .endOfReceiving) { noteEnd() }
     }
 
-    /// There may be more to receive, whatever the events have said.
+    /// A receive may find more, though no event has said so.
     public mutating func noteMore() { mayReceive = true }
 
-    /// The end is near, whatever the events have said: what can still be received comes before it.
+    /// Receive until the end, though no event has announced it.
     public mutating func noteEnd() {
         mayReceive = true
         hasEndAhead = true

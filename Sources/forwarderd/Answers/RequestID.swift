@@ -17,7 +17,7 @@ struct RequestID {
         guard head.fields.requestIDIndex >= 0 else { return }
         let line = head.fields.lines[head.fields.requestIDIndex]
         let start = Int(line.valueStart)
-        givenCount = min(Int(line.valueCount), Limits.requestIDBytes)
+        givenCount = min(Int(line.valueCount), given.count)
         for index in 0..<givenCount { given[index] = bytes[start + index] }
     }
 

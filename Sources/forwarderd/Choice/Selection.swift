@@ -140,8 +140,4 @@ extension Forwarder {
         clients.nothingHalfClosedAt = loop.now
         return nil
     }
-
-    mutating func crowdOut(_ exchange: ExchangeIndex) -> Exchange.Action {
-        exchanges[exchange].receive(.crowdedOut)
-    }
 }

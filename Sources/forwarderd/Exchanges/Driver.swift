@@ -33,17 +33,17 @@ extension Forwarder {
                 return event
             }
             postponed.append((exchange, .choose(crowdsOut: false)))
-            postponed.append((other, crowdOut(other)))
+            postponed.append((other, exchanges[other].receive(.crowdedOut)))
             return nil
         case .enqueue:
             guard let other = halfClosedInFullQueue(exchange) else { return enqueue(exchange) }
             postponed.append((exchange, action))
-            postponed.append((other, crowdOut(other)))
+            postponed.append((other, exchanges[other].receive(.crowdedOut)))
             return nil
         case .connect, .reconnect:
             if pool.isFull, pool.oldest == nil, let other = halfClosed(service: nil) {
                 postponed.append((exchange, action))
-                postponed.append((other, crowdOut(other)))
+                postponed.append((other, exchanges[other].receive(.crowdedOut)))
                 return nil
             }
             noteRetry(exchange)
@@ -101,6 +101,8 @@ extension Forwarder {
     /// The response is complete, or was cut: releases the instance, and waits until the client has taken the rest.
     private mutating func finish(_ exchange: ExchangeIndex) -> Exchange.Event? {
         release(exchange, keepsConnection: exchanges[exchange].keepsConnection)
+        // A cut is counted when it happens, not when the client has taken the rest.
+        if !exchanges[exchange].keepsConnection { close(exchange, .cut) }
         guard clients.slab[exchanges[exchange].client].output.isEmpty else {
             setDeadline(exchange, loop.now + Limits.betweenBytesTimeoutMilliseconds)
             return nil
@@ -156,9 +158,17 @@ extension Forwarder {
     @inline(__always)
     mutating func forget(_ exchange: ExchangeIndex, _ outcome: Outcome) {
         release(exchange, keepsConnection: false)
-        ledger.end(exchanges[exchange].entry, outcome, tries: exchanges[exchange].law.tries)
+        close(exchange, outcome)
         clients.slab[exchanges[exchange].client].exchanges.remove(exchange)
         _ = exchanges.remove(exchange)
+    }
+
+    /// Counts and logs the outcome, once.
+    @inline(__always)
+    private mutating func close(_ exchange: ExchangeIndex, _ outcome: Outcome) {
+        guard !exchanges[exchange].entry.isClosed else { return }
+        exchanges[exchange].entry.isClosed = true
+        ledger.end(exchanges[exchange].entry, outcome, tries: exchanges[exchange].law.tries)
     }
 
     /// Ends all exchanges when the process ends: each is counted and logged, and a client with a partial response sees that it is incomplete.

@@ -36,10 +36,7 @@ extension Forwarder {
                     if moved == 0 { return nil }
                     continue
                 }
-                if exchanges[exchange].request.isComplete {
-                    exchanges[exchange].request.giveBack(to: &memory.requests)
-                    continue
-                }
+                if exchanges[exchange].request.isComplete { continue }
                 _ = exchanges[exchange].request.dropSentIfFull()
                 do throws(HTTPFault) {
                     try takeBody(exchange)

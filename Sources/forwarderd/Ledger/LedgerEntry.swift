@@ -7,6 +7,8 @@ struct LedgerEntry {
     var tally: Tally
     /// The line for the access log; nil: there is no access log.
     var record: AccessRecord?
+    /// The outcome was counted and logged.
+    var isClosed = false
 }
 
 /// What is counted of one request before it ends.
