@@ -169,13 +169,15 @@ import Testing
         }
         for round in 0..<6 {
             try configure(round % 2 == 0 ? "0.0.0.0" : "127.0.0.1")
+            let before = results.withLock { $0.count }
             let result = try serverpy.reload()
             #expect(result.status == 0, "\(result.errors)")
+            // Each listener has served some when the next one takes its place, however slow the machine is.
+            #expect(Eventually.holds { results.withLock { $0.count } >= before + 10 })
         }
         isOver.withLock { $0 = true }
         for _ in 0..<4 { finished.wait() }
         let all = results.withLock { $0 }
-        #expect(all.count > 50)
         #expect(all.filter { $0 != "200" } == [])
     }
 
