@@ -212,13 +212,15 @@ import Testing
                 return nil
             }
             if chance(20) { return nil }
+            let exchanges = exchanges
             outgoing.removeAll()
-            let taken = Self.copy(exchanges[exchange].request, to: &outgoing)
-            if let taken {
-                let part = chance(70) ? taken : min(taken, pick(8))
+            if exchanges[exchange].instanceCodec.isTransparent {
+                outgoing.append(exchanges[exchange].request.unsent)
+                let unsent = outgoing.count
+                let part = chance(70) ? unsent : min(unsent, pick(8))
                 exchanges[exchange].request.noteSent(part)
             } else if !exchanges[exchange].request.isDrained {
-                exchanges[exchange].request.frame(into: &outgoing)
+                exchanges[exchange].instanceCodec.write(&exchanges[exchange].request, to: &outgoing)
             }
             if !outgoing.isEmpty {
                 exchanges[exchange].law.noteSent()
@@ -227,12 +229,6 @@ import Testing
             }
             outgoing.removeAll()
             return exchanges[exchange].request.isHandedOver ? .handedOver : nil
-        }
-
-        static func copy(_ request: borrowing PendingRequest, to out: inout Buffer) -> Int? {
-            guard let bytes = request.unframed else { return nil }
-            out.append(bytes)
-            return bytes.count
         }
 
         /// Bytes from 0x80 on are somebody's; frames have none.
@@ -284,9 +280,7 @@ import Testing
             let isIdempotent = chance(60)
             let exchange = exchanges.insert(
                 Exchange(
-                    client: Slab<Client>.Index(0), isHead: false, clientIsHTTP10: chance(10), keepsClient: true,
-                    isIdempotent: isIdempotent, request: PendingRequest(framing, withholdsBody: chance(10)),
-                    entry: LedgerEntry(id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil)))
+                    isIdempotent: isIdempotent, framing, withholdsBody: chance(10), isHTTP10: chance(10)))
             numbers[exchange] = begun
             fates[begun] = Fate(isIdempotent: isIdempotent)
             if chance(3) { return happen(exchange, .refused(OwnAnswer(404, "x", error: nil))) }
@@ -305,7 +299,7 @@ import Testing
             }
             var input = requests.lease()
             let mark = mark(exchange)
-            if case .none = Self.copy(exchanges[exchange].request, to: &outgoing) {
+            if !exchanges[exchange].instanceCodec.isTransparent {
                 if chance(50) {
                     input.append("5\r\n")
                     for _ in 0..<5 { input.append(mark) }
@@ -316,9 +310,8 @@ import Testing
             } else {
                 for _ in 0..<10 { input.append(mark) }
             }
-            outgoing.removeAll()
             if exchanges[exchange].request.dropSentIfFull() { exchanges[exchange].law.noteDropped() }
-            if (try? exchanges[exchange].request.take(&input)) == nil {
+            if (try? exchanges[exchange].request.take(&input, &exchanges[exchange].clientCodec)) == nil {
                 faults.append("its own body refused")
             }
             requests.giveBack(input)
@@ -338,11 +331,10 @@ import Testing
                     return drive(exchange, .fail([.closed, .reset, .malformed("x")][pick(3)]))
                 }
                 let source: BodyFraming = [.none, .length(60), .chunked, .untilClose][pick(4)]
-                let encoder = BodyEncoder.forClient(of: source, isHTTP10: exchanges[exchange].clientIsHTTP10)
-                exchanges[exchange].relay = Relay(source, to: encoder)
+                exchanges[exchange].begin(source)
                 pool.connections[connection].keepsAlive = source != .untilClose && chance(80)
                 _ = receive(exchange, .forwarding)
-                if exchanges[exchange].relay?.isComplete == true { happen(exchange, .complete) }
+                if exchanges[exchange].instanceCodec.isComplete { happen(exchange, .complete) }
             case .relaying:
                 if chance(5) { return drive(exchange, .fail([.closed, .reset][pick(2)])) }
                 relay(exchange)
@@ -353,29 +345,31 @@ import Testing
         mutating func relay(_ exchange: Slab<Exchange>.Index) {
             var bytes: [UInt8] = []
             let mark = mark(exchange)
-            guard var relay = exchanges[exchange].relay else { return }
-            if relay.encoder == .untilClose || relay.encoder == .chunked, chance(30) {
+            var source = exchanges[exchange].instanceCodec
+            let target = exchanges[exchange].clientCodec
+            let isChunked = !source.isUnframed
+            if isChunked || source.endsWithConnection, chance(30) {
                 outgoing.removeAll()
-                if relay.end(to: &outgoing) { return happen(exchange, .complete) }
+                if Relay.end(from: source, to: target, &outgoing) { return happen(exchange, .complete) }
                 bytes = Array("0\r\n\r\n".utf8)
-            } else if relay.encoder == .asGiven {
-                bytes = [UInt8](repeating: mark, count: 30)
-            } else {
+            } else if isChunked {
                 bytes = Array("14\r\n".utf8) + [UInt8](repeating: mark, count: 20) + [0x0d, 0x0a]
+            } else {
+                bytes = [UInt8](repeating: mark, count: 30)
             }
             var position = 0
             outgoing.removeAll()
-            while position < bytes.count, !relay.isComplete {
-                guard (try? relay.next(bytes.span, &position, to: &outgoing)) != nil else {
+            while position < bytes.count, !source.isComplete {
+                guard (try? Relay.next(bytes.span, &position, from: &source, to: target, &outgoing)) != nil else {
                     return drive(exchange, .fail(.malformed("x")))
                 }
             }
             check(outgoing.bytes.array(0, outgoing.count), exchange, "a response")
-            exchanges[exchange].relay = relay
+            exchanges[exchange].instanceCodec = source
             _ = receive(exchange, .forwarding)
             if chance(10) { _ = receive(exchange, .taken) }
             if chance(1) { return happen(exchange, .starved) }
-            if relay.isComplete { happen(exchange, .complete) }
+            if source.isComplete { happen(exchange, .complete) }
         }
 
         mutating func step() {

@@ -9,9 +9,7 @@ import Testing
         isIdempotent: Bool = true, framing: BodyFraming = .none, withholdsBody: Bool = false, isHTTP10: Bool = false
     ) -> Exchange {
         var exchange = Exchange(
-            client: Slab<Client>.Index(0), isHead: false, clientIsHTTP10: isHTTP10, keepsClient: true,
-            isIdempotent: isIdempotent, request: PendingRequest(framing, withholdsBody: withholdsBody),
-            entry: LedgerEntry(id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil))
+            isIdempotent: isIdempotent, framing, withholdsBody: withholdsBody, isHTTP10: isHTTP10)
         var buffer = Buffer(capacity: Limits.requestBufferBytes)
         buffer.append("head")
         exchange.request.begin(&buffer, host: nil)
@@ -30,7 +28,7 @@ import Testing
     static func make(in stage: Stage) -> Exchange {
         var exchange = make()
         for event in ways[stage] ?? [] {
-            if case .forwarding = event { exchange.relay = Relay(.length(9), to: .asGiven) }
+            if case .forwarding = event { exchange.begin(.length(9)) }
             _ = exchange.receive(event)
         }
         return exchange
@@ -128,7 +126,7 @@ import Testing
         for event in [Exchange.Event.failed(RetryLaw.Failure(fault: .closed)), .stopped, .starved] {
             var exchange = Self.make(isHTTP10: true)
             _ = exchange.receive(.connected)
-            exchange.relay = Relay(.chunked, to: .untilClose)
+            exchange.begin(.chunked)
             _ = exchange.receive(.forwarding)
             expect(Self.name(exchange.receive(event)) == "reset", "\(event)")
         }

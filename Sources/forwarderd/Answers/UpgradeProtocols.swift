@@ -49,6 +49,17 @@ enum UpgradeProtocols {
         return isValid ? members.map { ArraySlice($0) } : nil
     }
 
+    /// An instance switches only to a protocol that the client has offered (RFC 9110 7.8). Throws for any other response 101.
+    static func check(_ head: ResponseHead, _ bytes: Span<UInt8>, offered: [UInt8]) throws(HTTPFault) {
+        guard !offered.isEmpty else { throw HTTPFault(502, "101 without an upgrade") }
+        guard head.fields.upgradeIndex >= 0, head.fields.connectionUpgrade else {
+            throw HTTPFault(502, "101 without Upgrade and Connection: upgrade")
+        }
+        guard allows(head.fields.upgrade(in: bytes), offered: offered) else {
+            throw HTTPFault(502, "101 with a protocol that was not offered")
+        }
+    }
+
     /// Whether `offered` contains `chosen`, ignoring case.
     static func allows(_ chosen: [UInt8], offered: [UInt8]) -> Bool {
         let offers = list(offered.map(lowercase)) ?? []

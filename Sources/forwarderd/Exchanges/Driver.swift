@@ -91,7 +91,7 @@ extension Forwarder {
         memory.outgoing.removeAll()
         own.write(
             requestID: exchanges[exchange].entry.id.text, isHead: exchanges[exchange].isHead,
-            keepsClient: exchanges[exchange].keepsClient, clientIsHTTP10: exchanges[exchange].clientIsHTTP10,
+            keepsClient: exchanges[exchange].keepsClient, clientIsHTTP10: exchanges[exchange].clientCodec.isHTTP10,
             identity: identity, to: &memory.outgoing)
         return sendOutgoing(exchange, Span()) ?? .complete
     }

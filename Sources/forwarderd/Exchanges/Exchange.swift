@@ -19,13 +19,13 @@ struct Exchange: ~Copyable {
     private(set) var stage = Stage.begun
     /// The request was HEAD: its response has no body.
     let isHead: Bool
-    let clientIsHTTP10: Bool
     /// The client's connection stays open for another request.
     var keepsClient: Bool
     var place = Place()
     var law: RetryLaw
     var request: PendingRequest
-    var relay: Relay?
+    var clientCodec: ClientCodec
+    var instanceCodec: InstanceCodec
     var tunnel = Tunnel()
     private var outcome = Outcome.answered
     /// When the present wait ends, milliseconds of the loop's clock; `.max`: no wait has begun.
@@ -37,15 +37,16 @@ struct Exchange: ~Copyable {
     var entry: LedgerEntry
 
     init(
-        client: Slab<Client>.Index, isHead: Bool, clientIsHTTP10: Bool, keepsClient: Bool, isIdempotent: Bool,
-        request: consuming PendingRequest, entry: LedgerEntry
+        client: Slab<Client>.Index, isHead: Bool, keepsClient: Bool, isIdempotent: Bool,
+        request: consuming PendingRequest, clientCodec: ClientCodec, instanceCodec: InstanceCodec, entry: LedgerEntry
     ) {
         self.client = client
         self.isHead = isHead
-        self.clientIsHTTP10 = clientIsHTTP10
         self.keepsClient = keepsClient
         law = RetryLaw(isIdempotent: isIdempotent)
         self.request = request
+        self.clientCodec = clientCodec
+        self.instanceCodec = instanceCodec
         self.entry = entry
     }
 
@@ -272,7 +273,7 @@ struct Exchange: ~Copyable {
     }
 
     /// The response to the client is delimited by the end of the connection.
-    private var endsWithConnection: Bool { relay?.encoder == .untilClose }
+    private var endsWithConnection: Bool { clientCodec.endsWithConnection }
 
     private mutating func end(_ outcome: Outcome) -> Action {
         stage = .ended

@@ -6,9 +6,10 @@ extension Forwarder {
     mutating func beginRequest(_ client: ClientIndex) -> Bool {
         let clients = clients.slab
         do throws(HTTPFault) {
-            guard try memory.requestHead.parse(clients[client].input.bytes, bounds: table.requestBounds) else {
-                return false
-            }
+            guard
+                try ClientCodec.readHead(
+                    clients[client].input.bytes, to: &memory.requestHead, table.requestBounds)
+            else { return false }
         } catch {
             refuse(client, OwnAnswer(error.status, "Bad request: \(error.reason)", error: "http_request_error"))
             return true
@@ -20,16 +21,15 @@ extension Forwarder {
     /// Responds to a request whose head is not understood, or not read.
     mutating func refuse(_ client: ClientIndex, _ own: OwnAnswer) {
         let clients = clients.slab
-        let bytes = clients[client].input.bytes
         // A response to HEAD has no body, even if the request is invalid.
-        let isHead = bytes.spells("HEAD ", at: 0) || bytes.spells("\r\nHEAD ", at: 0)
+        let isHead = ClientCodec.isHead(clients[client].input.bytes)
         var id = RequestID()
         id.make(random.next(), random.next())
         let record = ledger.accessLog.isOn ? AccessRecord(client: peer(client)) : nil
         let exchange = insert(
             Exchange(
-                client: client, isHead: isHead, clientIsHTTP10: false, keepsClient: false, isIdempotent: false,
-                request: .unreadable,
+                client: client, isHead: isHead, keepsClient: false, isIdempotent: false,
+                request: PendingRequest(hasBody: true), clientCodec: .unreadable, instanceCodec: InstanceCodec(.none),
                 entry: LedgerEntry(
                     id: id, tally: ledger.begin(bytes: 0, now: loop.nowNanoseconds), record: record)))
         drive(exchange, exchanges[exchange].receive(.refused(own)))
@@ -54,12 +54,7 @@ extension Forwarder {
     private mutating func begin(_ client: ClientIndex) {
         let clients = clients.slab
         let bytes = clients[client].input.bytes
-        let isHTTP10 = memory.requestHead.minorVersion == 0
-        let request = PendingRequest(
-            memory.requestHead.framing,
-            excluding: memory.requestHead.fields.nominated.isEmpty
-                ? [] : memory.requestHead.fields.nominatedNames(in: bytes),
-            maxFields: table.settings.headFields, withholdsBody: memory.requestHead.fields.expects && !isHTTP10)
+        let codec = ClientCodec(memory.requestHead, bytes, maxFields: table.settings.headFields)
         var id = RequestID()
         id.make(random.next(), random.next())
         if memory.requestHead.fields.requestIDIndex >= 0 { id.take(memory.requestHead, bytes) }
@@ -69,9 +64,12 @@ extension Forwarder {
             ? BelievedClient.of(memory.requestHead.fields, bytes, sender: peer, table.settings) : nil
         let exchange = insert(
             Exchange(
-                client: client, isHead: memory.requestHead.method == .head, clientIsHTTP10: isHTTP10,
+                client: client, isHead: memory.requestHead.method == .head,
                 keepsClient: memory.requestHead.keepsAlive && !phase.isDraining,
-                isIdempotent: memory.requestHead.method.isIdempotent, request: request,
+                isIdempotent: memory.requestHead.method.isIdempotent,
+                request: PendingRequest(
+                    hasBody: !codec.isComplete, withholdsBody: memory.requestHead.fields.expects && !codec.isHTTP10),
+                clientCodec: codec, instanceCodec: InstanceCodec(memory.requestHead.framing),
                 entry: LedgerEntry(
                     id: id, tally: ledger.begin(bytes: memory.requestHead.byteCount, now: loop.nowNanoseconds),
                     record: ledger.accessLog.isOn ? record(client, believed?.address ?? peer) : nil)))
@@ -98,7 +96,9 @@ extension Forwarder {
         let clients = clients.slab
         let client = exchanges[exchange].client
         clients[client].input.consume(memory.requestHead.byteCount)
-        exchanges[exchange].request.discard(&clients[client].input)
+        if exchanges[exchange].clientCodec.discard(&clients[client].input) {
+            exchanges[exchange].request.noteDiscarded()
+        }
         drive(exchange, exchanges[exchange].receive(.refused(own)))
     }
 
@@ -171,7 +171,8 @@ extension Forwarder {
             exchanges[exchange].entry.record?.received(taken)
             exchanges[exchange].entry.tally.bytesReceived &+= UInt64(taken)
         }
-        try exchanges[exchange].request.take(&clients[client].input, limit: table.settings.bodyBytes, &taken)
+        try exchanges[exchange].request.take(
+            &clients[client].input, &exchanges[exchange].clientCodec, limit: table.settings.bodyBytes, &taken)
     }
 }
 

@@ -74,14 +74,14 @@ extension Forwarder {
     /// Sends the received part of the request.
     @inline(__always)
     mutating func handOver(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
-        guard let bytes = exchanges[exchange].request.unframed else { return handOverFramed(exchange, connection) }
-        if bytes.isEmpty { return .bytes(0) }
-        let result = send(bytes, exchange, connection)
+        guard exchanges[exchange].instanceCodec.isTransparent else { return handOverFramed(exchange, connection) }
+        if exchanges[exchange].request.unsent.isEmpty { return .bytes(0) }
+        let result = send(exchanges[exchange].request.unsent, exchange, connection)
         if case .bytes(let count) = result { exchanges[exchange].request.noteSent(count) }
         return result
     }
 
-    /// The same for a chunked body. Framed bytes that the instance does not take now wait at the connection.
+    /// The same for a body that the codec frames. Framed bytes that the instance does not take now wait at the connection.
     private mutating func handOverFramed(_ exchange: ExchangeIndex, _ connection: ConnectionIndex) -> HandedOver {
         let connections = pool.connections
         var moved = 0
@@ -96,7 +96,7 @@ extension Forwarder {
         }
         if exchanges[exchange].request.isDrained { return .bytes(moved) }
         memory.outgoing.removeAll()
-        exchanges[exchange].request.frame(into: &memory.outgoing)
+        exchanges[exchange].instanceCodec.write(&exchanges[exchange].request, to: &memory.outgoing)
         let result = send(memory.outgoing.bytes, exchange, connection)
         guard case .bytes(let sent) = result else { return result }
         if sent < memory.outgoing.count {

@@ -76,71 +76,62 @@ extension Forwarder {
         -> Exchange.Event?
     {
         memory.outgoing.removeAll()
-        if exchanges[exchange].relay == nil {
-            if let event = takeHead(&buffer, connection, exchange) { return event }
-            if exchanges[exchange].relay == nil { return nil }
+        if !exchanges[exchange].instanceCodec.hasHead {
+            if let event = takeHeads(&buffer, connection, exchange) { return event }
+            if !exchanges[exchange].instanceCodec.hasHead { return nil }
         }
         return relayBody(&buffer, connection, exchange)
     }
 
-    /// Reads interim responses and the head of the final one. Returns nil with `relay` nil if the head is incomplete.
-    private mutating func takeHead(_ buffer: inout Buffer, _ connection: ConnectionIndex, _ exchange: ExchangeIndex)
+    /// Reads interim responses and the head of the final one. Returns nil without a final head if that is incomplete.
+    private mutating func takeHeads(_ buffer: inout Buffer, _ connection: ConnectionIndex, _ exchange: ExchangeIndex)
         -> Exchange.Event?
     {
-        let settings = table.settings
         while true {
+            let head: InstanceCodec.Head
             do throws(HTTPFault) {
-                guard
-                    try memory.responseHead.parse(
-                        buffer.bytes, maxBytes: settings.headBytes, maxFields: settings.headFields)
-                else {
-                    // Interim responses that came before go out.
-                    return memory.outgoing.isEmpty ? nil : sendOutgoing(exchange, Span())
-                }
-                if memory.responseHead.status == 101 {
-                    try checkUpgrade(buffer.bytes, exchange)
-                    return switchProtocol(&buffer, exchange)
-                }
+                head = try exchanges[exchange].instanceCodec.readHead(
+                    buffer.bytes, to: &memory.responseHead, table.settings,
+                    offeredUpgrade: exchanges[exchange].request.offeredUpgrade)
             } catch {
                 return failure(exchange, .malformed(error.reason), connection)
             }
-            guard memory.responseHead.isInterim else { break }
-            exchanges[exchange].request.noteContinue()
-            // Not to HTTP/1.0 clients (RFC 9110 15.2).
-            if !exchanges[exchange].clientIsHTTP10 {
-                guard memory.outgoing.free > settings.headBytes + Limits.addedHeadBytes else {
-                    return failure(exchange, .malformed("too many interim answers at once"), connection)
-                }
-                ForwardedResponse.write(
-                    memory.responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false,
-                    identity: identity, to: &memory.outgoing)
+            switch head {
+            case .incomplete:
+                // Interim responses that came before go out.
+                return memory.outgoing.isEmpty ? nil : sendOutgoing(exchange, Span())
+            case .interim:
+                if let event = takeInterim(buffer.bytes, connection, exchange) { return event }
+                buffer.consume(memory.responseHead.byteCount)
+            case .switched: return switchProtocol(&buffer, exchange)
+            case .final:
+                // Interim responses are sent first: a final head and a full buffer of body need all the room.
+                if !memory.outgoing.isEmpty, let event = sendOutgoing(exchange, Span()) { return event }
+                beginRelay(buffer.bytes, connection, exchange)
+                buffer.consume(memory.responseHead.byteCount)
+                return nil
             }
-            buffer.consume(memory.responseHead.byteCount)
         }
-        // Interim responses are sent first: a final head and a full buffer of body need all the room.
-        if !memory.outgoing.isEmpty, let event = sendOutgoing(exchange, Span()) { return event }
-        beginRelay(buffer.bytes, connection, exchange)
-        buffer.consume(memory.responseHead.byteCount)
-        return nil
     }
 
-    /// An instance switches only to a protocol that the client has offered (RFC 9110 7.8).
-    private func checkUpgrade(_ bytes: borrowing Span<UInt8>, _ exchange: ExchangeIndex) throws(HTTPFault) {
-        let offered = exchanges[exchange].request.offeredUpgrade
-        guard !offered.isEmpty else { throw HTTPFault(502, "101 without an upgrade") }
-        guard memory.responseHead.fields.upgradeIndex >= 0, memory.responseHead.fields.connectionUpgrade else {
-            throw HTTPFault(502, "101 without Upgrade and Connection: upgrade")
+    /// Forwards an interim response. Nil: it is written.
+    private mutating func takeInterim(
+        _ bytes: Span<UInt8>, _ connection: ConnectionIndex, _ exchange: ExchangeIndex
+    ) -> Exchange.Event? {
+        exchanges[exchange].request.noteContinue()
+        // Not to HTTP/1.0 clients (RFC 9110 15.2).
+        if exchanges[exchange].clientCodec.isHTTP10 { return nil }
+        guard memory.outgoing.free > table.settings.headBytes + Limits.addedHeadBytes else {
+            return failure(exchange, .malformed("too many interim answers at once"), connection)
         }
-        guard UpgradeProtocols.allows(memory.responseHead.fields.upgrade(in: bytes), offered: offered) else {
-            throw HTTPFault(502, "101 with a protocol that was not offered")
-        }
+        exchanges[exchange].clientCodec.writeInterim(memory.responseHead, bytes, identity, to: &memory.outgoing)
+        return nil
     }
 
     /// Forwards a response 101 and the bytes after it.
     private mutating func switchProtocol(_ buffer: inout Buffer, _ exchange: ExchangeIndex) -> Exchange.Event {
-        ForwardedResponse.write(
-            memory.responseHead, buffer.bytes, framing: .asGiven, closes: false, keepAliveToHTTP10: false,
-            identity: identity, to: &memory.outgoing)
+        exchanges[exchange].clientCodec.writeInterim(
+            memory.responseHead, buffer.bytes, identity, to: &memory.outgoing)
         buffer.consume(memory.responseHead.byteCount)
         noteHead(exchange, 101)
         return sendOutgoing(exchange, buffer.bytes) ?? .switched
@@ -151,27 +142,20 @@ extension Forwarder {
     private mutating func beginRelay(
         _ bytes: borrowing Span<UInt8>, _ connection: ConnectionIndex, _ exchange: ExchangeIndex
     ) {
-        let connections = pool.connections
-        let source = memory.responseHead.framing(requestWasHead: exchanges[exchange].isHead)
-        let isHTTP10 = exchanges[exchange].clientIsHTTP10
-        let encoder = BodyEncoder.forClient(of: source, isHTTP10: isHTTP10)
-        exchanges[exchange].relay = Relay(
-            source, to: encoder,
-            excluding: memory.responseHead.fields.nominated.isEmpty
-                ? [] : memory.responseHead.fields.nominatedNames(in: bytes), maxFields: table.settings.headFields)
+        let source = exchanges[exchange].instanceCodec.begin(
+            memory.responseHead, bytes, requestWasHead: exchanges[exchange].isHead,
+            maxFields: table.settings.headFields)
+        exchanges[exchange].clientCodec.begin(source)
         // The connection cannot serve another request if its end delimits the response, if the request is not complete yet, or in a drain.
-        if encoder == .untilClose || !exchanges[exchange].request.isComplete || phase.isDraining {
+        if exchanges[exchange].clientCodec.endsWithConnection || !exchanges[exchange].request.isComplete
+            || phase.isDraining
+        {
             exchanges[exchange].keepsClient = false
         }
-        connections[connection].keepsAlive = memory.responseHead.keepsAlive && source != .untilClose
-        if let seconds = memory.responseHead.fields.announcedTimeout(in: bytes) {
-            connections[connection].announcedTimeoutMilliseconds = seconds * 1000
-        }
+        pool.connections[connection].noteHead(memory.responseHead, bytes, source)
         identity.refreshDate(now: loop.now)
-        let keeps = exchanges[exchange].keepsClient
-        ForwardedResponse.write(
-            memory.responseHead, bytes, framing: encoder, closes: !keeps, keepAliveToHTTP10: isHTTP10 && keeps,
-            identity: identity, to: &memory.outgoing)
+        exchanges[exchange].clientCodec.writeHead(
+            memory.responseHead, bytes, keepsClient: exchanges[exchange].keepsClient, identity, to: &memory.outgoing)
         noteHead(exchange, memory.responseHead.status)
     }
 
@@ -180,11 +164,13 @@ extension Forwarder {
     private mutating func relayBody(_ buffer: inout Buffer, _ connection: ConnectionIndex, _ exchange: ExchangeIndex)
         -> Exchange.Event?
     {
-        while exchanges[exchange].relay?.isComplete == false, !buffer.isEmpty {
+        while !exchanges[exchange].instanceCodec.isComplete, !buffer.isEmpty {
             var position = 0
-            let step: Relay.Step?
+            let step: Relay.Step
             do throws(HTTPFault) {
-                step = try exchanges[exchange].relay?.next(buffer.bytes, &position, to: &memory.outgoing)
+                step = try Relay.next(
+                    buffer.bytes, &position, from: &exchanges[exchange].instanceCodec,
+                    to: exchanges[exchange].clientCodec, &memory.outgoing)
             } catch {
                 return failure(exchange, .malformed(error.reason), connection)
             }
@@ -196,7 +182,7 @@ extension Forwarder {
             }
             buffer.consume(position)
         }
-        let isComplete = exchanges[exchange].relay?.isComplete ?? true
+        let isComplete = exchanges[exchange].instanceCodec.isComplete
         if isComplete, !buffer.isEmpty {
             // Bytes after a response are never a response: this connection is not used again.
             pool.connections[connection].keepsAlive = false
@@ -221,7 +207,9 @@ extension Forwarder {
     {
         if error == nil {
             memory.outgoing.removeAll()
-            if exchanges[exchange].relay?.end(to: &memory.outgoing) == true {
+            if Relay.end(
+                from: exchanges[exchange].instanceCodec, to: exchanges[exchange].clientCodec, &memory.outgoing)
+            {
                 pool.connections[connection].keepsAlive = false
                 if !memory.outgoing.isEmpty, let event = sendOutgoing(exchange, Span()) { return event }
                 return .complete

@@ -37,6 +37,14 @@ struct InstanceConnection: ~Copyable {
         self.instance = instance
         self.address = address
     }
+
+    /// The head of a final response has come; its body is delimited as `framing`. The head says whether the connection may serve another
+    /// request, and how long it may be idle.
+    @inline(__always)
+    mutating func noteHead(_ head: ResponseHead, _ bytes: Span<UInt8>, _ framing: BodyFraming) {
+        keepsAlive = head.keepsAlive && framing != .untilClose
+        if let seconds = head.fields.announcedTimeout(in: bytes) { announcedTimeoutMilliseconds = seconds * 1000 }
+    }
 }
 
 /// The neighbours in a list of idle connections.
