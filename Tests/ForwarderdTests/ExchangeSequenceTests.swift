@@ -345,12 +345,14 @@ import Testing
         mutating func relay(_ exchange: Slab<Exchange>.Index) {
             var bytes: [UInt8] = []
             let mark = mark(exchange)
-            var source = exchanges[exchange].instanceCodec
-            let target = exchanges[exchange].clientCodec
-            let isChunked = !source.isUnframed
-            if isChunked || source.endsWithConnection, chance(30) {
+            let isChunked = !exchanges[exchange].instanceCodec.isUnframed
+            if isChunked || exchanges[exchange].instanceCodec.endsWithConnection, chance(30) {
                 outgoing.removeAll()
-                if Relay.end(from: source, to: target, &outgoing) { return happen(exchange, .complete) }
+                if Relay.end(
+                    from: exchanges[exchange].instanceCodec, to: exchanges[exchange].clientCodec, &outgoing)
+                {
+                    return happen(exchange, .complete)
+                }
                 bytes = Array("0\r\n\r\n".utf8)
             } else if isChunked {
                 bytes = Array("14\r\n".utf8) + [UInt8](repeating: mark, count: 20) + [0x0d, 0x0a]
@@ -359,17 +361,20 @@ import Testing
             }
             var position = 0
             outgoing.removeAll()
-            while position < bytes.count, !source.isComplete {
-                guard (try? Relay.next(bytes.span, &position, from: &source, to: target, &outgoing)) != nil else {
+            while position < bytes.count, !exchanges[exchange].instanceCodec.isComplete {
+                do {
+                    _ = try Relay.next(
+                        bytes.span, &position, from: &exchanges[exchange].instanceCodec,
+                        to: exchanges[exchange].clientCodec, &outgoing)
+                } catch {
                     return drive(exchange, .fail(.malformed("x")))
                 }
             }
             check(outgoing.bytes.array(0, outgoing.count), exchange, "a response")
-            exchanges[exchange].instanceCodec = source
             _ = receive(exchange, .forwarding)
             if chance(10) { _ = receive(exchange, .taken) }
             if chance(1) { return happen(exchange, .starved) }
-            if source.isComplete { happen(exchange, .complete) }
+            if exchanges[exchange].instanceCodec.isComplete { happen(exchange, .complete) }
         }
 
         mutating func step() {

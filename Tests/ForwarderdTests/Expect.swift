@@ -35,7 +35,7 @@ extension Exchange {
             client: Slab<Client>.Index(0), isHead: false, keepsClient: true, isIdempotent: isIdempotent,
             request: PendingRequest(hasBody: framing != .none, withholdsBody: withholdsBody),
             clientCodec: ClientCodec(framing, isHTTP10: isHTTP10), instanceCodec: InstanceCodec(framing),
-            entry: LedgerEntry(id: RequestID(), tally: Tally(begunAt: 1, bytesReceived: 0), record: nil))
+            entry: LedgerEntry(tally: Tally(begunAt: 1, bytesReceived: 0), record: nil))
     }
 
     /// The head of a final response has come.

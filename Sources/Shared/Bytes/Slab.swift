@@ -9,10 +9,10 @@ import Glibc
 public struct Slab<Element: ~Copyable>: Copyable {
     @usableFromInline
     struct Header {
-        var freeHead: Int32 = -1
+        @usableFromInline var freeHead: Int32 = -1
         /// Places at and above have never been used.
         @usableFromInline var highWater = 0
-        var count = 0
+        @usableFromInline var count = 0
     }
 
     /// Names a place of a slab of this element type: an index of another slab's elements does not compile in its place.
@@ -27,7 +27,7 @@ public struct Slab<Element: ~Copyable>: Copyable {
     @usableFromInline let places: UnsafeMutablePointer<Element>
     @usableFromInline let generations: UnsafeMutablePointer<UInt32>
     @usableFromInline let header: UnsafeMutablePointer<Header>
-    private let next: UnsafeMutablePointer<Int32>
+    @usableFromInline let next: UnsafeMutablePointer<Int32>
     public let capacity: Int
 
     public init(capacity: Int) {
@@ -45,11 +45,27 @@ public struct Slab<Element: ~Copyable>: Copyable {
     }
 
     /// Places in use.
-    public var count: Int { unsafe header.pointee.count }
+    @inlinable public var count: Int { unsafe header.pointee.count }
     public var isFull: Bool { count == capacity }
 
     /// Puts a value in a free place; the slab must not be full.
+    @inlinable @inline(__always)
     public func insert(_ value: consuming Element) -> Index {
+        let index = take()
+        unsafe (places + index).initialize(to: value)
+        return Index(index)
+    }
+
+    /// Makes a value in a free place; the slab must not be full.
+    @inlinable @inline(__always)
+    public func insert(_ make: () -> Element) -> Index {
+        let index = take()
+        unsafe (places + index).initialize(to: make())
+        return Index(index)
+    }
+
+    @usableFromInline
+    func take() -> Int {
         precondition(count < capacity)
         let index: Int
         if unsafe header.pointee.freeHead >= 0 {
@@ -61,20 +77,32 @@ public struct Slab<Element: ~Copyable>: Copyable {
         }
         // Odd generations are in use.
         unsafe generations[index] &+= 1
-        unsafe (places + index).initialize(to: value)
         unsafe header.pointee.count &+= 1
-        return Index(index)
+        return index
     }
 
     /// Takes the value out and frees the place.
+    @inlinable
     public func remove(_ index: Index) -> Element {
+        free(index)
+        return unsafe (places + index.position).move()
+    }
+
+    /// Destroys the value and frees the place.
+    @inlinable
+    public func discard(_ index: Index) {
+        free(index)
+        unsafe (places + index.position).deinitialize(count: 1)
+    }
+
+    @usableFromInline
+    func free(_ index: Index) {
         precondition(isInUse(index))
         let index = index.position
         unsafe generations[index] &+= 1
         unsafe next[index] = header.pointee.freeHead
         unsafe header.pointee.freeHead = Int32(truncatingIfNeeded: index)
         unsafe header.pointee.count &-= 1
-        return unsafe (places + index).move()
     }
 
     /// One more than the highest place that has ever been used.

@@ -26,6 +26,11 @@ public enum FieldName: UInt8, Sendable {
         case 0x63, 0x66, 0x68, 0x74, 0x78: break
         default: return false
         }
+        // The lengths of the names below.
+        switch count {
+        case 4, 9, 10, 12, 14, 15, 16, 17: break
+        default: return false
+        }
         var hasOther = false
         for index in start..<start &+ count where !isPlain(bytes[index]) { hasOther = true }
         guard hasOther else { return false }

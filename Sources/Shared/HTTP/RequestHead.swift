@@ -52,6 +52,9 @@ public struct RequestHead: Sendable {
         return .none
     }
 
+    /// Whether the client waits for 100 (Continue) before it sends its body. HTTP/1.0 does not know that (RFC 9110 10.1.1).
+    public var withholdsBody: Bool { fields.expects && minorVersion >= 1 }
+
     /// Whether the connection may serve another request (RFC 9112 9.3).
     public var keepsAlive: Bool { !fields.closes && (minorVersion >= 1 || fields.keepsAlive) }
 

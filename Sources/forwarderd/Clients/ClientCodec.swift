@@ -2,7 +2,7 @@ import Shared
 
 /// HTTP/1.1 towards the client, for one exchange: the request is read, the response is written. The rest of the forwarder speaks of heads,
 /// pieces of a body, trailers and ends only.
-struct ClientCodec {
+struct ClientCodec: ~Copyable {
     /// The client knows HTTP/1.0 only: no chunks, no interim responses.
     let isHTTP10: Bool
     private var decoder: BodyDecoder

@@ -293,7 +293,7 @@ extension Forwarder {
         memory.requests.giveBack(from: &clients[client].input)
         memory.outputs.giveBack(from: &clients[client].output)
         clients[client].stream.close()
-        _ = clients.remove(client)
+        clients.discard(client)
         ledger.noteOpenConnections(clients.count)
     }
 }

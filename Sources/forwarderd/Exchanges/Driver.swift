@@ -160,7 +160,7 @@ extension Forwarder {
         release(exchange, keepsConnection: false)
         close(exchange, outcome)
         clients.slab[exchanges[exchange].client].exchanges.remove(exchange)
-        _ = exchanges.remove(exchange)
+        exchanges.discard(exchange)
     }
 
     /// Counts and logs the outcome, once.

@@ -38,7 +38,8 @@ struct Exchange: ~Copyable {
 
     init(
         client: Slab<Client>.Index, isHead: Bool, keepsClient: Bool, isIdempotent: Bool,
-        request: consuming PendingRequest, clientCodec: ClientCodec, instanceCodec: InstanceCodec, entry: LedgerEntry
+        request: consuming PendingRequest, clientCodec: consuming ClientCodec, instanceCodec: consuming InstanceCodec,
+        entry: consuming LedgerEntry
     ) {
         self.client = client
         self.isHead = isHead

@@ -23,25 +23,25 @@ extension Forwarder {
         let clients = clients.slab
         // A response to HEAD has no body, even if the request is invalid.
         let isHead = ClientCodec.isHead(clients[client].input.bytes)
-        var id = RequestID()
-        id.make(random.next(), random.next())
         let record = ledger.accessLog.isOn ? AccessRecord(client: peer(client)) : nil
-        let exchange = insert(
+        let tally = ledger.begin(bytes: 0, now: loop.nowNanoseconds)
+        let exchange = exchanges.insert {
             Exchange(
                 client: client, isHead: isHead, keepsClient: false, isIdempotent: false,
                 request: PendingRequest(hasBody: true), clientCodec: .unreadable, instanceCodec: InstanceCodec(.none),
-                entry: LedgerEntry(
-                    id: id, tally: ledger.begin(bytes: 0, now: loop.nowNanoseconds), record: record)))
+                entry: LedgerEntry(tally: tally, record: record))
+        }
+        add(exchange, to: client)
         drive(exchange, exchanges[exchange].receive(.refused(own)))
     }
 
-    private func insert(_ exchange: consuming Exchange) -> ExchangeIndex {
+    /// The exchange gets its id and belongs to the client, whose connection is busy.
+    @inline(__always)
+    private mutating func add(_ exchange: ExchangeIndex, to client: ClientIndex) {
         let clients = clients.slab
-        let client = exchange.client
-        let index = exchanges.insert(exchange)
-        clients[client].exchanges.add(index)
+        exchanges[exchange].entry.id.make(random.next(), random.next())
+        clients[client].exchanges.add(exchange)
         _ = clients[client].receive(.begun)
-        return index
     }
 
     /// The address of a connection's client, in text.
@@ -54,25 +54,26 @@ extension Forwarder {
     private mutating func begin(_ client: ClientIndex) {
         let clients = clients.slab
         let bytes = clients[client].input.bytes
-        let codec = ClientCodec(memory.requestHead, bytes, maxFields: table.settings.headFields)
-        var id = RequestID()
-        id.make(random.next(), random.next())
-        if memory.requestHead.fields.requestIDIndex >= 0 { id.take(memory.requestHead, bytes) }
         let peer = peer(client)
         let believed =
             clients[client].isTrusted && memory.requestHead.fields.hasForwarded
             ? BelievedClient.of(memory.requestHead.fields, bytes, sender: peer, table.settings) : nil
-        let exchange = insert(
-            Exchange(
-                client: client, isHead: memory.requestHead.method == .head,
-                keepsClient: memory.requestHead.keepsAlive && !phase.isDraining,
+        let record = ledger.accessLog.isOn ? record(client, believed?.address ?? peer) : nil
+        let tally = ledger.begin(bytes: memory.requestHead.byteCount, now: loop.nowNanoseconds)
+        let keepsClient = memory.requestHead.keepsAlive && !phase.isDraining
+        let exchange = exchanges.insert {
+            let framing = memory.requestHead.framing
+            return Exchange(
+                client: client, isHead: memory.requestHead.method == .head, keepsClient: keepsClient,
                 isIdempotent: memory.requestHead.method.isIdempotent,
-                request: PendingRequest(
-                    hasBody: !codec.isComplete, withholdsBody: memory.requestHead.fields.expects && !codec.isHTTP10),
-                clientCodec: codec, instanceCodec: InstanceCodec(memory.requestHead.framing),
-                entry: LedgerEntry(
-                    id: id, tally: ledger.begin(bytes: memory.requestHead.byteCount, now: loop.nowNanoseconds),
-                    record: ledger.accessLog.isOn ? record(client, believed?.address ?? peer) : nil)))
+                request: PendingRequest(hasBody: framing != .none, withholdsBody: memory.requestHead.withholdsBody),
+                clientCodec: ClientCodec(memory.requestHead, bytes, maxFields: table.settings.headFields),
+                instanceCodec: InstanceCodec(framing), entry: LedgerEntry(tally: tally, record: record))
+        }
+        add(exchange, to: client)
+        if memory.requestHead.fields.requestIDIndex >= 0 {
+            exchanges[exchange].entry.id.take(memory.requestHead, bytes)
+        }
         switch table.decide(memory.requestHead, bytes, identity, isDraining: phase.isDraining) {
         case .own(let own): refuse(exchange, own)
         case .forward(let route): forward(exchange, route, believed, peer: peer)

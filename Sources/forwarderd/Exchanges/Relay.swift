@@ -14,7 +14,7 @@ enum Relay {
     /// Throws if the response is invalid.
     @inline(__always)
     static func next(
-        _ bytes: Span<UInt8>, _ position: inout Int, from source: inout InstanceCodec, to target: ClientCodec,
+        _ bytes: Span<UInt8>, _ position: inout Int, from source: inout InstanceCodec, to target: borrowing ClientCodec,
         _ out: inout Buffer
     ) throws(HTTPFault) -> Step {
         switch try source.next(bytes, &position) {
@@ -32,7 +32,8 @@ enum Relay {
     }
 
     /// The instance has ended its connection. True: that is the end of the body, and the client's form of it is in `out`.
-    static func end(from source: InstanceCodec, to target: ClientCodec, _ out: inout Buffer) -> Bool {
+    static func end(from source: borrowing InstanceCodec, to target: borrowing ClientCodec, _ out: inout Buffer) -> Bool
+    {
         guard source.endsWithConnection else { return false }
         target.writeEnd([], to: &out)
         return true

@@ -2,7 +2,7 @@ import Shared
 
 /// What has been tried with a request, and whether it may be tried again. No other file decides that; whether the retry budget has room is
 /// `ServiceEntry.allowsRetry`.
-struct RetryLaw {
+struct RetryLaw: ~Copyable {
     enum Verdict: Equatable {
         /// The same address, on a new connection.
         case freshConnection

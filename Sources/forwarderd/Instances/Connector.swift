@@ -126,7 +126,7 @@ extension Forwarder {
             memory.requests.giveBack(from: &connections[connection].input)
             memory.outputs.giveBack(from: &connections[connection].output)
             connections[connection].stream.close()
-            _ = connections.remove(connection)
+            connections.discard(connection)
         }
     }
 

@@ -2,7 +2,7 @@ import Shared
 
 /// HTTP/1.1 towards the instance, for one exchange: the request is written, the response is read. The rest of the forwarder speaks of heads,
 /// pieces of a body, trailers and ends only.
-struct InstanceCodec {
+struct InstanceCodec: ~Copyable {
     private let encoder: BodyEncoder
     /// Nil before the head of the final response.
     private var decoder: BodyDecoder?

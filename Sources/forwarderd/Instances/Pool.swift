@@ -80,7 +80,7 @@ struct Pool {
     mutating func closeIdle(_ index: Index, in chain: inout Chain) {
         remove(index, from: &chain)
         connections[index].stream.close()
-        _ = connections.remove(index)
+        connections.discard(index)
     }
 
     /// Closes the idle connections of one instance to some of its addresses.

@@ -1,9 +1,9 @@
 import Shared
 
 /// What the ledger keeps of one exchange until it ends.
-struct LedgerEntry {
+struct LedgerEntry: ~Copyable {
     /// By what the request is known in logs and errors.
-    var id: RequestID
+    var id = RequestID()
     var tally: Tally
     /// The line for the access log; nil: there is no access log.
     var record: AccessRecord?
