@@ -10,18 +10,44 @@ extension Span where Element == UInt8 {
         }
     }
 
-    /// Whether the range spells `text` (lower case) when ASCII letters are compared without case.
+    /// Whether the range spells `text` when ASCII letters are compared without case. Letters of `text` are in lower case; the only other
+    /// signs in it are those below 0x40: digits, `-`, `/`, `:` and the like.
     @inlinable @inline(__always)
     public func equalsIgnoringCase(_ text: StaticString, at offset: Int, count length: Int) -> Bool {
         guard length == text.utf8CodeUnitCount else { return false }
         precondition(offset >= 0 && offset &+ length <= count)
         return unsafe withUnsafeBufferPointer { bytes in
-            for index in 0..<length {
-                let byte = unsafe bytes[offset &+ index]
-                let lower = byte &- 0x41 < 26 ? byte | 0x20 : byte
-                if unsafe lower != text.utf8Start[index] { return false }
+            guard length >= 8 else {
+                for index in 0..<length {
+                    let byte = unsafe bytes[offset &+ index]
+                    let lower = byte &- 0x41 < 26 ? byte | 0x20 : byte
+                    if unsafe lower != text.utf8Start[index] { return false }
+                }
+                return true
             }
-            return true
+            let start = unsafe UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped) + offset
+            var index = 0
+            while true {
+                let word = unsafe start.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                let wanted = unsafe UnsafeRawPointer(text.utf8Start).loadUnaligned(
+                    fromByteOffset: index, as: UInt64.self)
+                // A byte may differ in 0x20 where `text` has a letter, which only letters say with 0x40.
+                if (word ^ wanted) & ~((wanted & 0x4040_4040_4040_4040) >> 1) != 0 { return false }
+                if index == length &- 8 { return true }
+                // The last eight bytes may have been compared in part.
+                index = min(index &+ 8, length &- 8)
+            }
+        }
+    }
+
+    /// Where the bytes from `offset` on stop to be in `set`; the end of the bytes, if they do not.
+    @inlinable @inline(__always)
+    func end(of set: ASCIISet, from offset: Int) -> Int {
+        precondition(offset >= 0)
+        return unsafe withUnsafeBufferPointer { bytes in
+            var index = offset
+            while index < bytes.count, unsafe set.contains(bytes[index]) { index &+= 1 }
+            return index
         }
     }
 

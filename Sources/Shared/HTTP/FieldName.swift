@@ -28,30 +28,23 @@ public enum FieldName: UInt8, Sendable {
         }
         // The lengths of the names below.
         switch count {
-        case 4, 9, 10, 12, 14, 15, 16, 17: break
+        case 12, 14, 15, 16, 17: break
         default: return false
         }
-        var hasOther = false
-        for index in start..<start &+ count where !isPlain(bytes[index]) { hasOther = true }
-        guard hasOther else { return false }
+        guard bytes.end(of: Grammar.plainName, from: start) < start &+ count else { return false }
         for name: StaticString in [
             "content-length", "transfer-encoding", "x-request-id", "x-forwarded-for", "x-forwarded-proto",
-            "x-forwarded-host", "forwarded", "connection", "content-type", "host",
+            "x-forwarded-host", "content-type",
         ] where count == name.utf8CodeUnitCount {
             var index = start
             let isSame = name.allBytes { expected in
                 let byte = bytes[index]
                 index &+= 1
-                return expected == 0x2d ? byte == 0x2d || !isPlain(byte) : byte | 0x20 == expected
+                return expected == 0x2d ? byte == 0x2d || !Grammar.plainName.contains(byte) : byte | 0x20 == expected
             }
             if isSame { return true }
         }
         return false
-    }
-
-    /// A letter, a digit or `-`.
-    private static func isPlain(_ byte: UInt8) -> Bool {
-        byte | 0x20 &- 0x61 < 26 || byte &- 0x30 < 10 || byte == 0x2d
     }
 
     /// Length first, so that most fields cost one comparison.

@@ -19,9 +19,14 @@ struct ASCIISet: Sendable {
 public enum Grammar {
     /// tchar: ! # $ % & ' * + - . ^ _ ` | ~ digits letters (RFC 9110 5.6.2).
     @inlinable @inline(__always)
-    public static func isToken(_ byte: UInt8) -> Bool {
-        ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe).contains(byte)
-    }
+    static var token: ASCIISet { ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe) }
+
+    /// Letters, digits and `-`.
+    @inlinable @inline(__always)
+    static var plainName: ASCIISet { ASCIISet(low: 0x03ff_2000_0000_0000, high: 0x07ff_fffe_07ff_fffe) }
+
+    @inlinable @inline(__always)
+    public static func isToken(_ byte: UInt8) -> Bool { token.contains(byte) }
 
     /// Bytes of a request target: visible ASCII without `#`: no control, space, DEL, non-ASCII.
     @inlinable @inline(__always)
@@ -31,19 +36,13 @@ public enum Grammar {
     @inlinable @inline(__always)
     public static func isFieldValue(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != 0x7f || byte == 0x09 }
 
-    /// reg-name and port characters of a Host without brackets: unreserved, sub-delims, `%`, `:` (RFC 3986 3.2.2).
-    @inlinable
-    static func isHost(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
-        case 0x2d, 0x2e, 0x5f, 0x7e, 0x21, 0x24, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x3b, 0x3d, 0x25: true
-        default: false
-        }
-    }
+    /// Characters of a name that is not encoded: unreserved and sub-delims (RFC 3986 3.2.2).
+    @inlinable @inline(__always)
+    static var host: ASCIISet { ASCIISet(low: 0x2bff_7fd2_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
 
     /// Whether a range is `host`, `host:port`, `[IPv6]` or `[IPv6]:port`, without userinfo; not empty.
     static func isAuthority(_ bytes: Span<UInt8>, _ start: Int, _ count: Int) -> Bool {
-        let end = start + count
+        let end = start &+ count
         var index = start
         // A name has at most 253 bytes (RFC 1035 2.3.4); what is longer would grow the forwarded head without bound.
         guard index < end, count <= Limits.authorityBytes else { return false }
@@ -55,13 +54,12 @@ public enum Grammar {
             index += 1
         } else {
             let first = index
-            while index < end, isHost(bytes[index]) {
-                if bytes[index] == 0x25 {
-                    guard index + 2 < end, Text.hexValue(bytes[index + 1]) != nil,
-                        Text.hexValue(bytes[index + 2]) != nil
-                    else { return false }
-                }
-                index += 1
+            let name = bytes.extracting(0..<end)
+            index = name.end(of: host, from: first)
+            while index < end, bytes[index] == 0x25 {
+                guard index &+ 2 < end, Text.hexValue(bytes[index &+ 1]) != nil, Text.hexValue(bytes[index &+ 2]) != nil
+                else { return false }
+                index = name.end(of: host, from: index &+ 3)
             }
             guard index > first else { return false }
         }

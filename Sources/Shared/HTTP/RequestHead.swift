@@ -99,7 +99,7 @@ public struct RequestHead: Sendable {
     {
         let count = bytes.count
         methodStart = index
-        while index < count, Grammar.isToken(bytes[index]) { index &+= 1 }
+        index = bytes.end(of: Grammar.token, from: index)
         guard index < count else { return false }
         methodCount = index &- methodStart
         guard bytes[index] == 0x20, methodCount > 0 else {
