@@ -20,7 +20,8 @@ let package = Package(
         .target(
             name: "Shared", dependencies: ["CLinux"], exclude: ["CLinux", "Snapshot/README.md"],
             swiftSettings: settings),
-        .executableTarget(name: "discoveryd", dependencies: ["Shared"], swiftSettings: settings),
+        .executableTarget(
+            name: "discoveryd", dependencies: ["Shared"], exclude: ["README.md"], swiftSettings: settings),
         .executableTarget(
             name: "forwarderd", dependencies: ["Shared"], exclude: ["README.md"], swiftSettings: settings),
         // The two daemons are dependencies so that `swift run serverpyctl` builds all three.

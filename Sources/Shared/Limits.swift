@@ -190,6 +190,9 @@ public enum Limits {
     /// What `check` lets pass. A reload may replace all instances by others: old and new have their places at the same time.
     public static let configuredServices = 100_000
     public static let configuredInstances = 500_000
+    /// A changed configuration is taken over beside the one before.
+    public static let registeredServices = 2 * configuredServices
+    public static let registeredInstances = 2 * configuredInstances
     public static let configuredPaths = 500_000
     public static let configuredPackets = 4_000_000_000
     public static let configurationBytes = 32 * 1024 * 1024
@@ -208,6 +211,8 @@ public enum Limits {
     /// Subscribers that are no forwarders.
     public static let observers = 128
     public static let pathsPerLine = 200
+    /// What comes, goes or changes at one time without a whole snapshot; services and instances.
+    public static let membersPerChange = 512
     public static let helloWaitMilliseconds: UInt64 = 200
     public static let pingMilliseconds: UInt64 = 5_000
     public static let subscriberBufferBytes = 256 * 1024

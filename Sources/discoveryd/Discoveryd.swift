@@ -10,7 +10,7 @@ struct Discoveryd: ~Copyable {
     var changePoster: ChangePoster
     var state: DiscoveryState
     /// Operators that wait for a drain to be on the disk and told.
-    var draining: [(command: OperatorCommand, id: Int)] = []
+    var draining: [(command: OperatorCommand, id: Registry.InstanceID)] = []
     /// Questions to the forwarders under way, by the number that they carry.
     var inquiries: [UInt64: Inquiry] = [:]
     var inquiryID: UInt64 = 0
@@ -80,7 +80,7 @@ struct Discoveryd: ~Copyable {
     }
 
     private init(
-        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: Registry, _ resolver: Resolver,
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: consuming Registry, _ resolver: Resolver,
         _ stateDirectory: StateDirectory, _ disk: DiskThread,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?,
         _ traffic: Traffic, _ configurationPath: String, _ digest: String
@@ -100,12 +100,12 @@ struct Discoveryd: ~Copyable {
         // Beside polls: subscribers, the HTTP port's connections, and what every process needs.
         let others = 64 + Limits.subscribers + Limits.apiConnections
         poller = Poller(
-            registry, resolver, descriptors: max(64, daemon.openFiles - others), log: daemon.log)
+            self.registry, resolver, descriptors: max(64, daemon.openFiles - others), log: daemon.log)
         if let socket = daemon.inherited.first("icmp4") { poller.prober.takeEchoSocket(.ipv4, socket, self.loop) }
         if let socket = daemon.inherited.first("icmp6") { poller.prober.takeEchoSocket(.ipv6, socket, self.loop) }
         publisher = Publisher(log: daemon.log)
-        changePoster = ChangePoster(registry.general.onChange, log: daemon.log)
-        Log.format = registry.general.forwarding.logFormat
+        changePoster = ChangePoster(self.registry.general.onChange, log: daemon.log)
+        Log.format = self.registry.general.forwarding.logFormat
         api = API(log: daemon.log)
         noteAPIAddress()
     }
@@ -215,7 +215,7 @@ struct Discoveryd: ~Copyable {
 
     /// What has changed becomes a version, and goes to whoever can take it.
     mutating func publishNow() {
-        guard publisher.isOpen, !registry.changed.isEmpty else { return }
+        guard publisher.isOpen, registry.hasChanges else { return }
         let changes = registry.takeChanges()
         publisher.publish(changes, registry, &loop)
     }
@@ -232,8 +232,7 @@ struct Discoveryd: ~Copyable {
     }
 
     var upWords: String {
-        let up = registry.instances.lazy.filter { $0.health.status == .up }.count
-        return "\(up) of \(registry.instances.count) instances up"
+        "\(registry.count(of: .up)) of \(registry.instances.count) instances up"
     }
 
     private func tellStatus() {
@@ -250,7 +249,7 @@ struct Discoveryd: ~Copyable {
         case .subscriberListener:
             if !publisher.accept(subscriberListener, &loop) { rest(subscriberListener, "discovery.sock") }
         case .subscriber:
-            if let subscriber = publisher.subscribers.index(of: event.token) {
+            if let subscriber = publisher.subscriptions.index(of: event.token) {
                 serveSubscriber(subscriber, event.readiness)
             }
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
@@ -272,8 +271,8 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    private mutating func serveSubscriber(_ slot: Slab<Subscriber>.Index, _ readiness: Readiness) {
-        let token = EventKind.subscriber.token(slot, publisher.subscribers.generation(slot))
+    private mutating func serveSubscriber(_ slot: Slab<Subscription>.Index, _ readiness: Readiness) {
+        let token = EventKind.subscriber.token(slot, publisher.subscriptions.generation(slot))
         var requests: [Publisher.Request] = []
         if publisher.ready(slot, readiness, registry, &requests, &loop) { unfinished.append(token) }
         for request in requests {
@@ -304,7 +303,7 @@ struct Discoveryd: ~Copyable {
         unfinished.removeAll(keepingCapacity: true)
         for token in tokens {
             if token.kind == EventKind.subscriber.rawValue {
-                if publisher.subscribers.holds(.init(token.slot), token.generation) {
+                if publisher.subscriptions.holds(.init(token.slot), token.generation) {
                     serveSubscriber(.init(token.slot), .readable)
                 }
             } else if api.connections.holds(.init(token.slot), token.generation) {
@@ -338,9 +337,9 @@ struct Discoveryd: ~Copyable {
     private mutating func handleTimer(_ token: Token) {
         guard let kind = EventKind(rawValue: token.kind) else { return }
         switch kind {
-        case .pollDue: poller.pollDue(token.slot, &registry, &loop)
-        case .nameTimeout: poller.nameTimedOut(token.slot, &registry, &loop)
-        case .accusationDue: poller.accusationDue(token.slot, &registry, &loop)
+        case .pollDue: poller.pollDue(.init(token.slot), &registry, &loop)
+        case .nameTimeout: poller.nameTimedOut(.init(token.slot), &registry, &loop)
+        case .accusationDue: poller.accusationDue(.init(token.slot), &registry, &loop)
         case .pollRoom: poller.roomDue(&registry, &loop)
         case .saveDue: saveTimer = .none
         case .snapshotDue: snapshotTimer = .none
@@ -359,7 +358,7 @@ struct Discoveryd: ~Copyable {
         case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)
         case .probeTimeout: poller.probeTimedOut(.init(token.slot), token.generation, &registry, &loop)
         case .helloTimeout:
-            if publisher.subscribers.holds(.init(token.slot), token.generation) {
+            if publisher.subscriptions.holds(.init(token.slot), token.generation) {
                 publisher.helloTimedOut(.init(token.slot), registry, &loop)
             }
         case .apiTimeout:

@@ -29,6 +29,9 @@ enum EventKind: UInt8 {
     /// A question to the forwarders has waited long enough.
     case inquiryDue
 
+    /// For an instance's timer, which is cancelled when the instance goes.
+    func token(_ instance: Registry.InstanceID) -> Token { token(instance.position) }
+
     func token<Element: ~Copyable>(_ place: Slab<Element>.Index, _ generation: UInt32) -> Token {
         token(Int(place.rawValue), generation)
     }

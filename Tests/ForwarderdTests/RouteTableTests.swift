@@ -6,7 +6,9 @@ import Testing
 @Suite struct RouteTableTests {
     private func makeTable(_ services: [[String]]) -> RouteTable {
         var table = RouteTable()
-        for (service, paths) in services.enumerated() { table.add(paths, service: service) }
+        for (service, paths) in services.enumerated() {
+            for path in paths { _ = table.add(path, service: service) }
+        }
         return table
     }
 
@@ -56,6 +58,42 @@ import Testing
                 }
                 #expect(service(table, path) == expected, "\(path) in \(list)")
             }
+        }
+    }
+
+    /// Added and removed in any order, the table finds what a new one would find.
+    @Test func pathsThatComeAndGoLeaveNothingBehind() {
+        var random = SplitMix(seed: 7)
+        var table = RouteTable()
+        var live: [String: (number: Int, service: Int)] = [:]
+        let names = (0..<60).map { "/p\($0 % 20)" + ($0 < 20 ? "" : $0 < 40 ? "/x" : "/x/y") } + ["/"]
+        var most = 0
+        for step in 0..<20_000 {
+            let name = names[Int(random.next() % UInt64(names.count))]
+            if let known = live.removeValue(forKey: name) {
+                table.remove(known.number)
+            } else {
+                live[name] = (table.add(name, service: step), step)
+            }
+            most = max(most, live.values.map(\.number).max() ?? 0)
+            let path = names[Int(random.next() % UInt64(names.count))] + "/z"
+            let wanted = live.filter { $0.key == "/" || path.hasPrefix($0.key + "/") }
+                .max { $0.key.utf8.count < $1.key.utf8.count }
+            let found = table.route(Array(path.utf8).span, 0, path.utf8.count)
+            #expect(found?.service == wanted?.value.service && found?.path == wanted?.value.number, "\(step) \(path)")
+            if found?.service != wanted?.value.service { return }
+        }
+        #expect(most < names.count, "numbers are used again")
+    }
+
+    /// While a path goes from one service to another, the old one's may be removed last.
+    @Test func aPathThatMovesIsTheNewServices() {
+        for path in ["/", "/a"] {
+            var table = RouteTable()
+            let old = table.add(path, service: 1)
+            _ = table.add(path, service: 2)
+            table.remove(old)
+            #expect(service(table, "/a/x") == 2)
         }
     }
 }

@@ -26,9 +26,9 @@ import Testing
         mutating func apply(_ services: [String: [String]]) {
             number += 1
             var id = 0
-            let list = services.keys.sorted().map { name in
+            let list = services.keys.sorted().enumerated().map { place, name in
                 SnapshotService(
-                    name: name, paths: ["/" + name], policy: ServicePolicy(),
+                    id: place, name: name, paths: ["/" + name], policy: ServicePolicy(),
                     instances: (services[name] ?? []).map { url in
                         id += 1
                         return SnapshotInstance(
@@ -42,7 +42,29 @@ import Testing
 
         mutating func change(_ id: Int, _ state: InstanceState) {
             number += 1
-            table.apply(SnapshotVersion(epoch: 1, number: number), [(id, state)], &pool, &ledger, now: 2)
+            let version = SnapshotVersion(epoch: 1, number: number)
+            expect(table.apply(version, [(id, state)], &pool, &ledger, now: 2))
+        }
+
+        @discardableResult
+        mutating func change(_ edit: (inout SnapshotChange) -> Void) -> Bool {
+            number += 1
+            var change = SnapshotChange(version: SnapshotVersion(epoch: 1, number: number))
+            edit(&change)
+            return table.apply(change, &pool, &ledger, now: 3)
+        }
+
+        /// What requests see: each service with its paths and instances.
+        var contents: [String: [String]] {
+            var all: [String: [String]] = [:]
+            for service in table.services where !service.isGone {
+                all[service.name] =
+                    service.paths.map { "\($0 < table.paths.count)" }
+                    + service.instances.map {
+                        "\(table.instances[$0].url) \(table.instances[$0].weight) \(table.instances[$0].state.status)"
+                    }.sorted()
+            }
+            return all
         }
 
         func route(_ path: String) -> String? {
@@ -182,5 +204,152 @@ import Testing
         world.table.instances[slot].outstanding = 1
         world.table.leave(slot, &world.ledger)
         expect(world.table.takeServicesWithRoom() == [0] && !world.table.hasServicesWithRoom)
+    }
+
+    private static func instance(_ id: Int, _ url: String, weight: Int = 1, _ status: InstanceStatus = .up)
+        -> SnapshotInstance
+    {
+        SnapshotInstance(id: id, url: url, authority: url, priority: .medium, weight: weight, state: state(status))
+    }
+
+    @Test func whatComesAndGoesInAChangeTouchesNothingElse() throws {
+        var world = try World()
+        world.apply(["a": ["h:1", "h:2"], "b": ["h:1"]])
+        let slot = try world.existing("a", "h:2")
+        world.table.instances[slot].outstanding = 3
+        world.keepOne(slot)
+        world.change {
+            $0.goneInstances = [0]
+            $0.goneServices = [1]
+            $0.services = [SnapshotService(id: 5, name: "c", paths: ["/c", "/b"])]
+            $0.instances = [.init(service: 5, Self.instance(9, "h:9")), .init(service: 0, Self.instance(3, "h:3"))]
+        }
+        expect(world.slot("a", "h:2") == slot && world.table.instances[slot].idle.count == 1)
+        expect(world.slot("a", "h:1") == nil && world.slot("a", "h:3") != nil)
+        expect(world.route("/a") == "a" && world.route("/b/x") == "c" && world.route("/c") == "c")
+        world.change(9, Self.state(.down))
+        expect(world.table.instances[try world.existing("c", "h:9")].state.status == .down)
+    }
+
+    /// An id is used again at once: what had it is gone, whoever is told of the new owner only.
+    @Test func anIdThatNamesAnotherInstanceLeavesNothingOfTheFormer() throws {
+        var world = try World()
+        world.apply(["a": ["h:1"], "b": ["h:2"]])
+        world.change {
+            $0.services = [SnapshotService(id: 1, name: "c", paths: ["/c"])]
+            $0.instances = [.init(service: 1, Self.instance(0, "h:7"))]
+        }
+        expect(world.slot("a", "h:1") == nil && world.slot("c", "h:7") != nil)
+        expect(world.route("/b") == nil && world.route("/c") == "c")
+    }
+
+    @Test func aChangeOfWhatIsNotKnownIsRefused() throws {
+        var world = try World()
+        world.apply(["a": ["h:1"]])
+        expect(!world.change { $0.instances = [.init(service: 4, Self.instance(9, "h:9"))] })
+        let version = SnapshotVersion(epoch: 1, number: 99)
+        expect(!world.table.apply(version, [(77, Self.state())], &world.pool, &world.ledger, now: 3))
+        // What is gone already is no fault: it may have come and gone before it was told.
+        expect(world.change { $0.goneInstances = [55] })
+    }
+
+    @Test func aServiceThatIsGoneIsFreedWithItsLastRequest() throws {
+        var world = try World()
+        world.apply(["a": ["h:1"], "b": ["h:2"]])
+        let count = world.table.services.count
+        world.table.services[1].active = 1
+        world.change { $0.goneServices = [1] }
+        world.change { $0.services = [SnapshotService(id: 2, name: "c", paths: ["/c"])] }
+        expect(world.table.services.count == count + 1, "a request still names the place")
+        world.table.leaveService(1)
+        world.change { $0.services = [SnapshotService(id: 3, name: "d", paths: ["/d"])] }
+        expect(world.table.services.count == count + 1 && world.route("/d") == "d")
+        // Named again before its last request has ended, it is the same.
+        world.table.services[0].active = 1
+        world.change { $0.goneServices = [0] }
+        world.change { $0.services = [SnapshotService(id: 8, name: "a", paths: ["/a"])] }
+        world.table.leaveService(0)
+        expect(world.route("/a") == "a" && world.table.services[0].name == "a")
+    }
+
+    /// Many changes, and now and then a whole snapshot, lead to what one snapshot of the end would lead to.
+    @Test func changesLeadToTheSameTableAsAWholeSnapshot() throws {
+        var random = SplitMix(seed: 11)
+        func pick(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+        var world = try World()
+        world.apply([:])
+        // By id: the name of a service, and of an instance its service and url.
+        var services: [Int: String] = [:]
+        var instances: [Int: (service: Int, url: String, weight: Int)] = [:]
+        for step in 0..<3000 {
+            var change = SnapshotChange(version: SnapshotVersion(epoch: 1, number: 0))
+            var touched: Set<Int> = []
+            for _ in 0...pick(4) {
+                let id = pick(8)
+                guard touched.insert(id).inserted else { continue }
+                if services[id] != nil, pick(2) == 0 {
+                    for (instance, value) in instances where value.service == id {
+                        instances[instance] = nil
+                        change.goneInstances.append(instance)
+                    }
+                    services[id] = nil
+                    change.goneServices.append(id)
+                } else if services[id] == nil {
+                    services[id] = "s\(id)"
+                    change.services.append(SnapshotService(id: id, name: "s\(id)", paths: ["/s\(id)", "/x\(id)"]))
+                }
+            }
+            for _ in 0...pick(6) {
+                let id = pick(30)
+                let gone = change.goneInstances.contains(id)
+                if let owner = instances[id], !gone, pick(2) == 0 {
+                    guard !touched.contains(owner.service) else { continue }
+                    instances[id] = nil
+                    change.instances.removeAll { $0.instance.id == id }
+                    change.goneInstances.append(id)
+                } else if let service = services.keys.sorted().randomElement(using: &random), !gone {
+                    let url = "h:\(id):\(pick(3))"
+                    guard
+                        !instances.contains(where: {
+                            $0.key != id && $0.value.service == service && $0.value.url == url
+                        })
+                    else { continue }
+                    instances[id] = (service, url, 1 + pick(3))
+                    change.instances.removeAll { $0.instance.id == id }
+                    let one = Self.instance(id, url, weight: instances[id]?.weight ?? 1)
+                    change.instances.append(.init(service: service, one))
+                }
+            }
+            if pick(20) == 0 {
+                let list = services.sorted { $0.key < $1.key }.map { id, name in
+                    SnapshotService(
+                        id: id, name: name, paths: ["/s\(id)", "/x\(id)"],
+                        instances: instances.filter { $0.value.service == id }.sorted { $0.key < $1.key }.map {
+                            Self.instance($0.key, $0.value.url, weight: $0.value.weight)
+                        })
+                }
+                world.table.begin(Snapshot(version: SnapshotVersion(epoch: 1, number: 0), services: list))
+                while world.table.isBuilding {
+                    _ = world.table.continueBuild(until: 0, &world.pool, &world.ledger, now: 1)
+                }
+            } else {
+                expect(world.table.apply(change, &world.pool, &world.ledger, now: 3))
+            }
+            var wanted: [String: [String]] = [:]
+            for (id, name) in services {
+                let members = instances.filter { $0.value.service == id }
+                wanted[name] = ["true", "true"] + members.map { "\($0.value.url) \($0.value.weight) up" }.sorted()
+            }
+            let contents = world.contents
+            #expect(contents == wanted, "\(step)")
+            if contents != wanted { return }
+            for id in 0..<8 {
+                for path in ["/s\(id)/y", "/x\(id)"] {
+                    let routed = world.route(path)
+                    #expect(routed == services[id], "\(step) \(path)")
+                }
+            }
+        }
+        expect(world.table.services.count <= 9 && world.table.instances.count == instances.count)
     }
 }

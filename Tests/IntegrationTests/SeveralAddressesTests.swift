@@ -35,7 +35,7 @@ import Testing
                 SnapshotLines.settings(settings)
                 + SnapshotLines.service(id: 0, name: "s", paths: ["/a"])
                 + SnapshotLines.instances(service: 0, all)
-            return SnapshotLines.begin(version, services: 1, instances: all.count) + inner
+            return SnapshotLines.begin(version, 2, services: 1, instances: all.count) + inner
                 + SnapshotLines.end(version, digest: LineDigest(of: inner))
         }
 

@@ -73,7 +73,7 @@ import Testing
             SnapshotLines.instances(service: 1, [instance(2, .unknown)]),
         ]
         for line in body { digest.add(line) }
-        return [SnapshotLines.begin(version, services: 2, instances: 3)] + body + [
+        return [SnapshotLines.begin(version, 2, services: 2, instances: 3)] + body + [
             SnapshotLines.end(version, digest: digest)
         ]
     }
@@ -111,6 +111,70 @@ import Testing
         #expect(changes.map(\.id) == [2])
         #expect(changes[0].state == instance(2).state)
         #expect(throws: SnapshotAssembler.Fault.self) { _ = try assembler.receive(delta) }
+    }
+
+    private func change(_ next: SnapshotVersion, isMore: Bool = false) -> [[UInt8]] {
+        [
+            SnapshotLines.beginChange(base: version, next), SnapshotLines.settings(settings),
+            SnapshotLines.gone(services: [0], instances: [0, 1]),
+            SnapshotLines.service(id: 7, name: "c", paths: ["/c"], policy: policy),
+            SnapshotLines.paths(service: 7, ["/d"]), SnapshotLines.instances(service: 7, [instance(9)]),
+            SnapshotLines.instances(service: 1, [instance(4, .unknown)]),
+            SnapshotLines.endChange(next, isMore: isMore),
+        ]
+    }
+
+    @Test func aChangeIsSeenWholeOrNotAtAll() throws {
+        let next = SnapshotVersion(epoch: 3, number: 8)
+        var assembler = SnapshotAssembler()
+        _ = try assemble(lines(), &assembler)
+        for line in change(next).dropLast() {
+            guard case .nothing = try assembler.receive(line) else {
+                Issue.record("a part of a change was seen")
+                return
+            }
+        }
+        guard case .change(let seen) = try assembler.receive(SnapshotLines.endChange(next, isMore: true)) else {
+            Issue.record("no change")
+            return
+        }
+        var expected = SnapshotChange(version: next)
+        expected.settings = settings
+        expected.goneServices = [0]
+        expected.goneInstances = [0, 1]
+        expected.services = [SnapshotService(id: 7, name: "c", paths: ["/c", "/d"], policy: policy)]
+        expected.instances = [.init(service: 7, instance(9)), .init(service: 1, instance(4, .unknown))]
+        expected.isMore = true
+        #expect(seen == expected)
+        // A delta of the same version may follow, a change of the former base may not.
+        let delta = SnapshotLines.delta(base: next, next, [(id: 9, state: instance(9).state)])
+        guard case .delta = try assembler.receive(delta) else {
+            Issue.record("no delta")
+            return
+        }
+        #expect(throws: SnapshotAssembler.Fault.self) { _ = try assembler.receive(change(next)[0]) }
+    }
+
+    @Test func whatChangesWithinAChangeNeedsItsBegin() throws {
+        let next = SnapshotVersion(epoch: 3, number: 8)
+        var assembler = SnapshotAssembler()
+        _ = try assemble(lines(), &assembler)
+        #expect(throws: SnapshotAssembler.Fault.self) {
+            _ = try assembler.receive(SnapshotLines.service(id: 7, name: "c", paths: ["/c"]))
+        }
+        #expect(throws: SnapshotAssembler.Fault.self) {
+            _ = try assembler.receive(SnapshotLines.endChange(next, isMore: false))
+        }
+        let tooHigh = Array("{\"type\":\"gone\",\"services\":[4000000000],\"instances\":[]}".utf8)
+        #expect(throws: SnapshotAssembler.Fault.self) { _ = try assembler.receive(tooHigh) }
+    }
+
+    @Test func theNewestVersionThatBothKnowIsSpoken() {
+        for (oldest, newest, spoken) in [
+            (1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 9, 2), (2, 9, 2), (3, 9, nil), (0, 0, nil), (2, 1, nil),
+        ] as [(UInt64, UInt64, Int?)] {
+            #expect(SnapshotLines.newestCommonVersion(oldest, newest) == spoken, "\(oldest) to \(newest)")
+        }
     }
 
     @Test func aTornOrChangedSnapshotIsNeverSeen() {

@@ -21,7 +21,8 @@ public struct Slab<Element: ~Copyable>: Copyable {
         @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
         /// The place of this number, whether or not it holds a value.
         @inlinable public init(_ position: Int) { rawValue = Int32(truncatingIfNeeded: position) }
-        @inlinable var position: Int { Int(rawValue) }
+        /// From 0 up; small for as long as few places are in use.
+        @inlinable public var position: Int { Int(rawValue) }
     }
 
     @usableFromInline let places: UnsafeMutablePointer<Element>

@@ -54,7 +54,7 @@ public struct InstanceState: Equatable, Sendable {
 
 /// All that a routing decision needs to know of an instance.
 public struct SnapshotInstance: Equatable, Sendable {
-    /// Counts through all instances of a snapshot from 0; a delta names instances by it.
+    /// A change or a delta names instances by it.
     public var id: Int
     public var url: String
     /// The value for a Host field where the client sent none.
@@ -74,14 +74,18 @@ public struct SnapshotInstance: Equatable, Sendable {
 }
 
 public struct SnapshotService: Equatable, Sendable {
+    /// A change names services by it.
+    public var id: Int
     public var name: String
     public var paths: [String]
     public var policy: ServicePolicy
     public var instances: [SnapshotInstance]
 
     public init(
-        name: String, paths: [String], policy: ServicePolicy = ServicePolicy(), instances: [SnapshotInstance] = []
+        id: Int = 0, name: String, paths: [String], policy: ServicePolicy = ServicePolicy(),
+        instances: [SnapshotInstance] = []
     ) {
+        self.id = id
         self.name = name
         self.paths = paths
         self.policy = policy
@@ -98,4 +102,31 @@ public struct Snapshot: Equatable, Sendable {
         self.version = version
         self.services = services
     }
+}
+
+/// What has come, gone or changed otherwise since the version before, from the second version of the protocol on. Ids that are defined again
+/// under another name have changed their owner: the former one is gone.
+public struct SnapshotChange: Equatable, Sendable {
+    public var version: SnapshotVersion
+    /// Nil: as before.
+    public var settings: ForwarderSettings?
+    public var goneServices: [Int] = []
+    public var goneInstances: [Int] = []
+    /// Services without their instances.
+    public var services: [SnapshotService] = []
+    public var instances: [Member] = []
+    /// Deltas of the same version follow.
+    public var isMore = false
+
+    public struct Member: Equatable, Sendable {
+        public var service: Int
+        public var instance: SnapshotInstance
+
+        public init(service: Int, _ instance: SnapshotInstance) {
+            self.service = service
+            self.instance = instance
+        }
+    }
+
+    public init(version: SnapshotVersion) { self.version = version }
 }

@@ -1,9 +1,11 @@
-/// The subscriber's side: takes lines, gives whole snapshots and deltas. Nothing half-received is ever seen outside.
+/// The subscriber's side: takes lines, gives whole snapshots, changes and deltas. Nothing half-received is ever seen outside.
 public struct SnapshotAssembler: Sendable {
     public enum Output: Sendable {
         /// More lines are needed.
         case nothing
         case snapshot(Snapshot)
+        /// The whole of it is to be applied at once.
+        case change(SnapshotChange)
         /// `isMore`: further parts of the same version follow.
         case delta(SnapshotVersion, [(id: Int, state: InstanceState)], isMore: Bool)
         case ping(SnapshotVersion)
@@ -20,6 +22,9 @@ public struct SnapshotAssembler: Sendable {
     }
 
     private var building: Snapshot?
+    private var change: SnapshotChange?
+    /// Where services are in what is being built, by their ids.
+    private var places: [Int: Int] = [:]
     private var expectedServices = 0
     private var expectedInstances = 0
     private var receivedInstances = 0
@@ -44,18 +49,26 @@ public struct SnapshotAssembler: Sendable {
             case "end": return .snapshot(try end(message))
             default: throw Fault(reason: "a snapshot line without a known phase")
             }
+        case "change":
+            switch message["phase"]?.string {
+            case "begin": try beginChange(message)
+            case "end": return .change(try endChange(message))
+            default: throw Fault(reason: "a change without a known phase")
+            }
+        case "gone":
+            guard change != nil else { throw Fault(reason: "a gone line without a change") }
+            change?.goneServices = try Self.ids(message["services"], Limits.registeredServices)
+            change?.goneInstances = try Self.ids(message["instances"], Limits.registeredInstances)
         case "settings":
             digest.add(line)
+            if change != nil { change?.settings = ForwarderSettings(message) }
             building?.settings = ForwarderSettings(message)
         case "service":
             digest.add(line)
             try service(message)
         case "paths":
             digest.add(line)
-            guard let service = message["service"]?.unsigned, let count = building?.services.count,
-                count > 0, service == UInt64(count - 1)
-            else { throw Fault(reason: "a paths line out of order") }
-            building?.services[count - 1].paths += message["paths"]?.elements.compactMap(\.string) ?? []
+            try paths(message)
         case "instances":
             digest.add(line)
             try instances(message)
@@ -82,7 +95,19 @@ public struct SnapshotAssembler: Sendable {
         return SnapshotVersion(epoch: epoch, number: number)
     }
 
+    private static func ids(_ list: Document.Value?, _ limit: Int) throws(Fault) -> [Int] {
+        var ids: [Int] = []
+        guard let list else { return [] }
+        for value in list.elements {
+            guard let id = value.unsigned, id < UInt64(limit) else { throw Fault(reason: "an id that is none") }
+            ids.append(Int(id))
+        }
+        return ids
+    }
+
     private mutating func begin(_ message: Document.Value) throws(Fault) {
+        change = nil
+        places = [:]
         building = Snapshot(version: try version(message), services: [])
         expectedServices = Int(clamping: message["services"]?.unsigned ?? 0)
         expectedInstances = Int(clamping: message["instances"]?.unsigned ?? 0)
@@ -96,36 +121,87 @@ public struct SnapshotAssembler: Sendable {
         digest = LineDigest()
     }
 
+    private mutating func beginChange(_ message: Document.Value) throws(Fault) {
+        let next = try version(message)
+        guard building == nil, let base = message["base"]?.unsigned,
+            version == SnapshotVersion(epoch: next.epoch, number: base)
+        else { throw Fault(reason: "a change that does not follow what was received") }
+        change = SnapshotChange(version: next)
+    }
+
+    private mutating func endChange(_ message: Document.Value) throws(Fault) -> SnapshotChange {
+        let end = try version(message)
+        guard var change, change.version == end else { throw Fault(reason: "an end of a change without its begin") }
+        self.change = nil
+        change.isMore = message["more"]?.boolean ?? false
+        version = end
+        return change
+    }
+
     private mutating func service(_ message: Document.Value) throws(Fault) {
-        guard building != nil, let name = message["name"]?.string, let id = message["id"]?.unsigned,
-            id == UInt64(building?.services.count ?? 0), building?.services.count ?? 0 < expectedServices
-        else { throw Fault(reason: "a service line out of order") }
+        guard let name = message["name"]?.string, let id = message["id"]?.unsigned,
+            id < UInt64(Limits.registeredServices)
+        else { throw Fault(reason: "a service without id and name") }
+        let service = SnapshotService(
+            id: Int(id), name: name, paths: message["paths"]?.elements.compactMap(\.string) ?? [],
+            policy: ServicePolicy(message))
+        if change != nil {
+            guard change?.services.count ?? 0 < Limits.membersPerChange else {
+                throw Fault(reason: "a change of more than \(Limits.membersPerChange) services")
+            }
+            change?.services.append(service)
+            return
+        }
+        guard let count = building?.services.count, count < expectedServices, places[Int(id)] == nil else {
+            throw Fault(reason: "a service line out of order")
+        }
+        places[Int(id)] = count
+        building?.services.append(service)
+    }
+
+    /// More paths of the last service.
+    private mutating func paths(_ message: Document.Value) throws(Fault) {
         let paths = message["paths"]?.elements.compactMap(\.string) ?? []
-        building?.services.append(SnapshotService(name: name, paths: paths, policy: ServicePolicy(message)))
+        let id = message["service"]?.unsigned.map { Int(clamping: $0) }
+        if let last = change?.services.indices.last, change?.services[last].id == id {
+            change?.services[last].paths += paths
+        } else if change == nil, let last = building?.services.indices.last, building?.services[last].id == id {
+            building?.services[last].paths += paths
+        } else {
+            throw Fault(reason: "a paths line out of order")
+        }
     }
 
     private mutating func instances(_ message: Document.Value) throws(Fault) {
-        guard let service = message["service"]?.unsigned, let list = message["instances"],
-            let services = building?.services.count,
-            service < UInt64(services)
+        guard let service = message["service"]?.unsigned.map({ Int(clamping: $0) }), let list = message["instances"],
+            change != nil || places[service] != nil
         else { throw Fault(reason: "an instances line out of order") }
         for value in list.elements {
-            guard let id = value["id"]?.unsigned, id == UInt64(receivedInstances),
-                receivedInstances < expectedInstances,
+            guard let id = value["id"]?.unsigned, id < UInt64(Limits.registeredInstances),
                 let url = value["url"]?.string
-            else { throw Fault(reason: "an instance out of order") }
+            else { throw Fault(reason: "an instance without id and url") }
             let instance = SnapshotInstance(
-                id: receivedInstances, url: url, authority: value["authority"]?.string ?? url,
+                id: Int(id), url: url, authority: value["authority"]?.string ?? url,
                 priority: value["priority"]?.string.flatMap(Priority.init(name:)) ?? .medium,
                 weight: min(max(1, Int(clamping: value["weight"]?.unsigned ?? 1)), 100), state: try Self.state(value))
-            building?.services[Int(service)].instances.append(instance)
-            receivedInstances += 1
+            if change != nil {
+                guard change?.instances.count ?? 0 < Limits.membersPerChange else {
+                    throw Fault(reason: "a change of more than \(Limits.membersPerChange) instances")
+                }
+                change?.instances.append(SnapshotChange.Member(service: service, instance))
+            } else if let place = places[service], receivedInstances < expectedInstances {
+                building?.services[place].instances.append(instance)
+                receivedInstances += 1
+            } else {
+                throw Fault(reason: "more instances than were announced")
+            }
         }
     }
 
     private mutating func end(_ message: Document.Value) throws(Fault) -> Snapshot {
         guard var snapshot = building else { throw Fault(reason: "an end without a begin") }
         building = nil
+        places = [:]
         guard snapshot.services.count == expectedServices, receivedInstances == expectedInstances else {
             throw Fault(
                 reason:
@@ -147,8 +223,8 @@ public struct SnapshotAssembler: Sendable {
         }
         var changes: [(id: Int, state: InstanceState)] = []
         for value in message["instances"]?.elements ?? message.elements {
-            guard let id = value["id"]?.unsigned, id < UInt64(expectedInstances) else {
-                throw Fault(reason: "a delta for an unknown instance")
+            guard let id = value["id"]?.unsigned, id < UInt64(Limits.registeredInstances) else {
+                throw Fault(reason: "a delta for an id that is none")
             }
             changes.append((Int(id), try Self.state(value)))
         }

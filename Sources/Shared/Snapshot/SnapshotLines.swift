@@ -1,9 +1,17 @@
 /// discoveryd's side of the protocol: messages as lines of JSON. See README.md in this folder.
 public enum SnapshotLines {
     /// The protocol versions spoken.
-    public static let protocolVersion = 1
+    public static let protocolVersions = 1...2
 
-    public static func begin(_ version: SnapshotVersion, services: Int, instances: Int) -> [UInt8] {
+    /// The newest version that is spoken here and is in the range that a peer names; nil: there is none.
+    public static func newestCommonVersion(_ oldest: UInt64, _ newest: UInt64) -> Int? {
+        let version = min(Int(clamping: newest), protocolVersions.upperBound)
+        return version >= Int(clamping: oldest) && protocolVersions.contains(version) ? version : nil
+    }
+
+    public static func begin(_ version: SnapshotVersion, _ protocolVersion: Int, services: Int, instances: Int)
+        -> [UInt8]
+    {
         line("snapshot") {
             $0.field("phase", "begin")
             $0.field("protocol", protocolVersion)
@@ -70,6 +78,40 @@ public enum SnapshotLines {
             $0.field("epoch", version.epoch)
             $0.field("number", version.number)
             $0.field("digest", digest.text)
+        }
+    }
+
+    /// Services and instances come, go or change: from version 2 on.
+    public static func beginChange(base: SnapshotVersion, _ version: SnapshotVersion) -> [UInt8] {
+        line("change") {
+            $0.field("phase", "begin")
+            $0.field("epoch", version.epoch)
+            $0.field("base", base.number)
+            $0.field("number", version.number)
+        }
+    }
+
+    /// `isMore`: deltas of the same version follow.
+    public static func endChange(_ version: SnapshotVersion, isMore: Bool) -> [UInt8] {
+        line("change") {
+            $0.field("phase", "end")
+            $0.field("epoch", version.epoch)
+            $0.field("number", version.number)
+            if isMore { $0.field("more", true) }
+        }
+    }
+
+    /// Ids that name nothing any more.
+    public static func gone(services: [Int], instances: [Int]) -> [UInt8] {
+        line("gone") {
+            $0.key("services")
+            $0.beginArray()
+            for id in services { $0.value(id) }
+            $0.endArray()
+            $0.key("instances")
+            $0.beginArray()
+            for id in instances { $0.value(id) }
+            $0.endArray()
         }
     }
 
@@ -146,8 +188,8 @@ public enum SubscriberLines {
             $0.field("role", role.rawValue)
             $0.key("protocol")
             $0.beginArray()
-            $0.value(1)
-            $0.value(SnapshotLines.protocolVersion)
+            $0.value(SnapshotLines.protocolVersions.lowerBound)
+            $0.value(SnapshotLines.protocolVersions.upperBound)
             $0.endArray()
             $0.field("pid", pid)
             if let index { $0.field("index", index) }

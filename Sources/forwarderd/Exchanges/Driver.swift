@@ -135,9 +135,8 @@ extension Forwarder {
         guard let service = exchanges[exchange].place.service else { return }
         if exchanges[exchange].place.isQueued { leaveQueue(exchange, service) }
         exchanges[exchange].place.service = nil
-        guard service < table.services.count else { return }
-        table.services[service].active -= 1
         if exchanges[exchange].place.isInRetryBudget { table.services[service].retrying -= 1 }
+        table.leaveService(service)
     }
 
     @inline(__always)

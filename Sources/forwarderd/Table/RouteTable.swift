@@ -7,8 +7,6 @@ struct RouteTable {
         let hash: UInt64
         let path: [UInt8]
         let service: Int
-        /// Its number among all paths of all services, in order.
-        let number: Int
     }
 
     struct Route {
@@ -18,52 +16,85 @@ struct RouteTable {
         let matched: Int
     }
 
+    /// By the numbers of the paths. What is not used holds an empty path.
     private var entries: [Entry] = []
-    /// Open addressing; -1 is empty. The size is a power of two, at most half full.
-    private var places: [Int32] = [-1]
+    private var free: [Int] = []
+    /// Open addressing. The size is a power of two, of which at most half is not empty.
+    private var places: [Int32] = [empty]
+    private var usedPlaces = 0
+    private static let empty: Int32 = -1
+    /// What was here is removed; what was put behind it is still found.
+    private static let removed: Int32 = -2
     private var longest = 0
     /// `/` where a service claims it, which matches everything else.
     private(set) var root: Route?
 
-    /// Paths so far.
-    private var paths = 0
-
     init() {}
 
-    /// The API paths of one service more.
-    mutating func add(_ paths: [String], service: Int) {
-        for path in paths {
-            defer { self.paths += 1 }
-            let bytes = Array(path.utf8)
-            if bytes == [UInt8(ascii: "/")] {
-                root = Route(service: service, path: self.paths, matched: 0)
-            } else {
-                entries.append(Entry(hash: Self.hash(bytes), path: bytes, service: service, number: self.paths))
-                longest = max(longest, bytes.count)
-                if entries.count * 2 > places.count { grow() } else { put(entries.count - 1) }
-            }
+    /// Adds an API path of a service, and returns its number.
+    mutating func add(_ path: String, service: Int) -> Int {
+        let bytes = Array(path.utf8)
+        let entry = Entry(hash: Self.hash(bytes), path: bytes, service: service)
+        let number: Int
+        if let place = free.popLast() {
+            number = place
+            entries[number] = entry
+        } else {
+            number = entries.count
+            entries.append(entry)
         }
+        if bytes == [UInt8(ascii: "/")] {
+            root = Route(service: service, path: number, matched: 0)
+        } else {
+            longest = max(longest, bytes.count)
+            if (usedPlaces + 1) * 2 > places.count { rebuild() } else { put(number) }
+        }
+        return number
     }
 
-    private mutating func put(_ index: Int) {
+    /// Removes the path of this number, which another one gets later.
+    mutating func remove(_ number: Int) {
+        if root?.path == number {
+            root = nil
+        } else {
+            let mask = places.count - 1
+            var place = Int(truncatingIfNeeded: entries[number].hash) & mask
+            while places[place] != Int32(number) {
+                // It is `/`, and another service has claimed that since.
+                if places[place] == Self.empty { break }
+                place = (place + 1) & mask
+            }
+            if places[place] == Int32(number) { places[place] = Self.removed }
+        }
+        entries[number] = Entry(hash: 0, path: [], service: -1)
+        free.append(number)
+    }
+
+    private mutating func put(_ number: Int) {
         let mask = places.count - 1
-        var place = Int(truncatingIfNeeded: entries[index].hash) & mask
+        var place = Int(truncatingIfNeeded: entries[number].hash) & mask
         while places[place] >= 0 { place = (place + 1) & mask }
-        places[place] = Int32(index)
+        if places[place] == Self.empty { usedPlaces += 1 }
+        places[place] = Int32(number)
     }
 
-    private mutating func grow() {
-        places = [Int32](repeating: -1, count: places.count * 2)
-        for index in entries.indices { put(index) }
+    /// With room for twice as many paths as there are.
+    private mutating func rebuild() {
+        let count = entries.count - free.count
+        var size = 4
+        while size < count * 4 { size *= 2 }
+        places = [Int32](repeating: Self.empty, count: size)
+        usedPlaces = 0
+        for number in entries.indices where entries[number].path.count > 1 { put(number) }
     }
 
     /// FNV-1a, which grows byte by byte, so that each prefix of a path costs nothing more. Only the configuration decides
     /// what is in the table: a client cannot make it collide.
     @inline(__always)
-    private static func grow(_ hash: UInt64, _ byte: UInt8) -> UInt64 { (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    private static func extend(_ hash: UInt64, _ byte: UInt8) -> UInt64 { (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     private static let start: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    static func hash(_ bytes: [UInt8]) -> UInt64 { spread(bytes.reduce(start, grow)) }
+    static func hash(_ bytes: [UInt8]) -> UInt64 { spread(bytes.reduce(start, extend)) }
     @inline(__always)
     private static func spread(_ hash: UInt64) -> UInt64 { hash ^ hash >> 29 }
 
@@ -76,23 +107,25 @@ struct RouteTable {
         while index < end {
             let byte = bytes[offset &+ index]
             if byte == 0x2f, index > 0, let found = find(Self.spread(hash), bytes, offset, index) {
-                best = Route(service: entries[found].service, path: entries[found].number, matched: index)
+                best = Route(service: entries[found].service, path: found, matched: index)
             }
-            hash = Self.grow(hash, byte)
+            hash = Self.extend(hash, byte)
             index &+= 1
         }
         if end == count, count > 1, let found = find(Self.spread(hash), bytes, offset, count) {
-            best = Route(service: entries[found].service, path: entries[found].number, matched: count)
+            best = Route(service: entries[found].service, path: found, matched: count)
         }
         return best
     }
 
     /// All API paths that are a whole-segment prefix of a path, by their numbers: the longest, which wins, first.
     func matches(_ path: [UInt8]) -> [Route] {
-        entries.filter { entry in
-            path.starts(with: entry.path) && (path.count == entry.path.count || path[entry.path.count] == 0x2f)
-        }.sorted { $0.path.count > $1.path.count }.map {
-            Route(service: $0.service, path: $0.number, matched: $0.path.count)
+        entries.indices.filter { number in
+            let entry = entries[number].path
+            return entry.count > 1 && path.starts(with: entry)
+                && (path.count == entry.count || path[entry.count] == 0x2f)
+        }.sorted { entries[$0].path.count > entries[$1].path.count }.map {
+            Route(service: entries[$0].service, path: $0, matched: entries[$0].path.count)
         } + (root.map { [$0] } ?? [])
     }
 
@@ -102,9 +135,11 @@ struct RouteTable {
         var place = Int(truncatingIfNeeded: hash) & mask
         while true {
             let index = places[place]
-            if index < 0 { return nil }
-            let entry = entries[Int(index)]
-            if entry.hash == hash, bytes.equals(entry.path, at: offset, count: count) { return Int(index) }
+            if index == Self.empty { return nil }
+            if index >= 0 {
+                let entry = entries[Int(index)]
+                if entry.hash == hash, bytes.equals(entry.path, at: offset, count: count) { return Int(index) }
+            }
             place = (place &+ 1) & mask
         }
     }

@@ -4,6 +4,10 @@ import Shared
 struct ServiceEntry {
     let name: String
     var instances: [Slab<InstanceSlot>.Index]
+    /// The numbers of its API paths.
+    var paths: [Int] = []
+    /// Snapshots name it no longer; it stays until its last request has ended.
+    var isGone = false
     var policy = ServicePolicy()
     var ranking = Ranking()
     /// A fact has changed since the ranking was made.

@@ -117,10 +117,7 @@ extension Forwarder {
         guard table.continueBuild(until: end, &pool, &ledger, now: loop.now), let version = table.version else {
             return
         }
-        let settings = table.settings
-        Log.format = settings.logFormat
-        identity.rename(settings.via ?? Process.hostName())
-        ledger.configureLog(settings)
+        useSettings()
         ledger.noteVersion(version)
         log.debug("snapshot \(version): \(table.services.count) services")
         if isFirst {
@@ -128,6 +125,12 @@ extension Forwarder {
             daemon.notifier.ready("snapshot \(version)")
         }
         snapshotApplied(version)
+    }
+
+    private mutating func useSettings() {
+        Log.format = table.settings.logFormat
+        identity.rename(table.settings.via ?? Process.hostName())
+        ledger.configureLog(table.settings)
     }
 
     /// Reads lines for `Limits.sliceNanoseconds`. Lines after a snapshot wait until it is placed.
@@ -181,13 +184,24 @@ extension Forwarder {
         case .ask(let question): say(explain(question))
         case .snapshot(let snapshot): table.begin(snapshot)
         case .delta(let version, let changes, let isMore):
-            table.apply(version, changes, &pool, &ledger, now: loop.now)
-            if !isMore {
-                ledger.noteVersion(version)
-                say(SubscriberLines.applied(version))
+            guard table.apply(version, changes, &pool, &ledger, now: loop.now) else {
+                throw SnapshotAssembler.Fault(reason: "a delta for an unknown instance")
             }
+            if !isMore { noteApplied(version) }
+        case .change(let change):
+            guard table.apply(change, &pool, &ledger, now: loop.now) else {
+                throw SnapshotAssembler.Fault(reason: "a change of an unknown service")
+            }
+            if change.settings != nil { useSettings() }
+            if !change.isMore { noteApplied(change.version) }
         case .refused(let reason): throw SnapshotAssembler.Fault(reason: "discoveryd refused us: \(reason)")
         }
+    }
+
+    /// What has changed since the last snapshot is in use.
+    private mutating func noteApplied(_ version: SnapshotVersion) {
+        ledger.noteVersion(version)
+        say(SubscriberLines.applied(version))
     }
 
     /// A whole snapshot is in use.

@@ -24,7 +24,9 @@ struct Table: ~Copyable {
     /// Instances by the hash of their service and address.
     private var instanceByKey: [UInt64: Instance] = [:]
     private var serviceByName: [String: Int] = [:]
-    private var instanceByID: [Instance] = []
+    /// Places in `services` that hold none.
+    private var freeServices: [Int] = []
+    private var ids = SnapshotIDs()
     private var build: TableBuild?
     private var buildNumber: UInt32 = 0
 
@@ -78,12 +80,13 @@ struct Table: ~Copyable {
         let service = work.snapshot.services[work.service]
         if work.instance == 0 { work.begin(serviceByName[service.name] ?? makeService(service.name)) }
         let index = work.lists[work.lists.count - 1].index
+        services[index].isGone = false
         let last = min(work.instance + 32, service.instances.count)
         while work.instance < last {
             let slot = place(service.name, service.instances[work.instance], &pool, &ledger, now: now)
             instances[slot].serviceIndex = index
             instances[slot].namedBy = work.number
-            work.take(slot)
+            work.take(slot, id: service.instances[work.instance].id)
         }
         services[index].isStale = true
         if work.instance == service.instances.count { work.endService() }
@@ -93,22 +96,24 @@ struct Table: ~Copyable {
     private mutating func swap(now: UInt64) {
         guard var work = build else { return }
         build = nil
-        settings = work.snapshot.settings
-        requestBounds = RequestHead.Bounds(
-            bytes: settings.headBytes, targetBytes: min(Limits.targetBytes, settings.headBytes),
-            fields: settings.headFields)
+        take(work.snapshot.settings)
         for index in services.indices {
             services[index].instances = []
+            services[index].paths = []
             services[index].isStale = true
+            services[index].isGone = true
             noteRoom(index)
         }
         for list in work.lists {
+            services[list.index].isGone = false
             services[list.index].policy = list.policy
             services[list.index].instances = list.instances
+            services[list.index].paths = list.paths
             services[list.index].take(share)
             noteRoom(list.index)
         }
-        Swift.swap(&instanceByID, &work.instanceByID)
+        for index in services.indices where services[index].isGone { freeService(index) }
+        Swift.swap(&ids, &work.ids)
         Swift.swap(&routes, &work.routes)
         Swift.swap(&paths, &work.paths)
         version = work.snapshot.version
@@ -116,10 +121,40 @@ struct Table: ~Copyable {
         build = work
     }
 
+    private mutating func take(_ settings: ForwarderSettings) {
+        self.settings = settings
+        requestBounds = RequestHead.Bounds(
+            bytes: settings.headBytes, targetBytes: min(Limits.targetBytes, settings.headBytes),
+            fields: settings.headFields)
+    }
+
     private mutating func makeService(_ name: String) -> Int {
-        services.append(ServiceEntry(name: name))
-        serviceByName[name] = services.count - 1
-        return services.count - 1
+        let index: Int
+        if let free = freeServices.popLast() {
+            index = free
+            services[index] = ServiceEntry(name: name)
+        } else {
+            index = services.count
+            services.append(ServiceEntry(name: name))
+        }
+        serviceByName[name] = index
+        return index
+    }
+
+    /// Frees the place of a service that snapshots name no longer, unless a request of it is in progress.
+    private mutating func freeService(_ index: Int) {
+        guard services[index].isGone, services[index].active == 0, services[index].queue.isEmpty,
+            serviceByName[services[index].name] == index
+        else { return }
+        serviceByName[services[index].name] = nil
+        freeServices.append(index)
+    }
+
+    /// A request of the service has ended.
+    @inline(__always)
+    mutating func leaveService(_ index: Int) {
+        services[index].active -= 1
+        if services[index].isGone { freeService(index) }
     }
 
     private mutating func place(
@@ -173,17 +208,98 @@ struct Table: ~Copyable {
 
     // MARK: Changes
 
-    /// Writes a delta into the slots and rebuilds nothing.
+    /// Writes a delta into the slots and rebuilds nothing. False: it names what is not known.
     mutating func apply(
         _ version: SnapshotVersion, _ changes: [(id: Int, state: InstanceState)], _ pool: inout Pool,
         _ ledger: inout Ledger, now: UInt64
-    ) {
-        for (id, state) in changes where id < instanceByID.count {
-            update(instanceByID[id], state, &pool, &ledger, now: now)
-            noteFacts(instanceByID[id])
+    ) -> Bool {
+        for (id, state) in changes {
+            guard let slot = ids.instance(id) else { return false }
+            update(slot, state, &pool, &ledger, now: now)
+            noteFacts(slot)
         }
         self.version = version
         versionAt = now
+        return true
+    }
+
+    /// Services and instances come, go or change, in one turn: there are few. False: it names what is not known.
+    mutating func apply(_ change: SnapshotChange, _ pool: inout Pool, _ ledger: inout Ledger, now: UInt64) -> Bool {
+        if let settings = change.settings { take(settings) }
+        for id in change.goneInstances { removeInstance(id, &pool, &ledger) }
+        for id in change.goneServices { removeService(id) }
+        for service in change.services { define(service) }
+        for member in change.instances {
+            guard let index = ids.service(member.service) else { return false }
+            define(member.instance, of: index, &pool, &ledger, now: now)
+        }
+        version = change.version
+        versionAt = now
+        return true
+    }
+
+    private mutating func removeInstance(_ id: Int, _ pool: inout Pool, _ ledger: inout Ledger) {
+        guard let slot = ids.instance(id) else { return }
+        ids.name(instance: id, nil)
+        let service = instances[slot].serviceIndex
+        if service >= 0 {
+            services[service].instances.removeAll { $0 == slot }
+            services[service].isStale = true
+            noteRoom(service)
+        }
+        retire(slot, &pool, &ledger)
+    }
+
+    private mutating func removeService(_ id: Int) {
+        guard let index = ids.service(id) else { return }
+        ids.name(service: id, nil)
+        removePaths(index)
+        services[index].isGone = true
+        noteRoom(index)
+        freeService(index)
+    }
+
+    private mutating func removePaths(_ index: Int) {
+        for number in services[index].paths { routes.remove(number) }
+        services[index].paths = []
+    }
+
+    private mutating func define(_ service: SnapshotService) {
+        // The id may have had another owner.
+        if let owner = ids.service(service.id), services[owner].name != service.name { removeService(service.id) }
+        let index = serviceByName[service.name] ?? makeService(service.name)
+        ids.name(service: service.id, index)
+        services[index].isGone = false
+        services[index].policy = service.policy
+        services[index].isStale = true
+        services[index].take(share)
+        removePaths(index)
+        for path in service.paths {
+            let number = routes.add(path, service: index)
+            let row = PathRow(key: CounterKey.hash(.path, service.name, path))
+            if number < paths.count { paths[number] = row } else { paths.append(row) }
+            services[index].paths.append(number)
+        }
+        noteRoom(index)
+    }
+
+    private mutating func define(
+        _ instance: SnapshotInstance, of service: Int, _ pool: inout Pool, _ ledger: inout Ledger, now: UInt64
+    ) {
+        let name = services[service].name
+        // The id may have had another owner.
+        if let owner = ids.instance(instance.id),
+            instances[owner].url != instance.url || instances[owner].service != name
+        {
+            removeInstance(instance.id, &pool, &ledger)
+        }
+        let slot = place(name, instance, &pool, &ledger, now: now)
+        ids.name(instance: instance.id, slot)
+        if instances[slot].serviceIndex != service { services[service].instances.append(slot) }
+        instances[slot].serviceIndex = service
+        instances[slot].namedBy = buildNumber
+        services[service].isStale = true
+        noteRoom(service)
     }
 
     /// The number of forwarders, or the place among them, has changed.

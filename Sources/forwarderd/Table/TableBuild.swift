@@ -19,10 +19,17 @@ struct TableBuild {
     private(set) var instance = 0
 
     /// The services of the new table, by their index in `Table.services`.
-    private(set) var lists: [(index: Int, policy: ServicePolicy, instances: [Slab<InstanceSlot>.Index])] = []
-    var instanceByID: [Slab<InstanceSlot>.Index] = []
+    private(set) var lists: [List] = []
+    var ids = SnapshotIDs()
     var routes = RouteTable()
     var paths: [PathRow] = []
+
+    struct List {
+        let index: Int
+        let policy: ServicePolicy
+        var instances: [Slab<InstanceSlot>.Index] = []
+        var paths: [Int] = []
+    }
 
     init(_ snapshot: Snapshot, number: UInt32) {
         self.snapshot = snapshot
@@ -32,19 +39,23 @@ struct TableBuild {
     var isPlaced: Bool { service == snapshot.services.count }
 
     mutating func begin(_ index: Int) {
-        lists.append((index, snapshot.services[service].policy, []))
+        lists.append(List(index: index, policy: snapshot.services[service].policy))
+        ids.name(service: snapshot.services[service].id, index)
     }
 
-    mutating func take(_ slot: Slab<InstanceSlot>.Index) {
+    mutating func take(_ slot: Slab<InstanceSlot>.Index, id: Int) {
         lists[lists.count - 1].instances.append(slot)
-        instanceByID.append(slot)
+        ids.name(instance: id, slot)
         instance += 1
     }
 
     mutating func endService() {
         let (name, paths) = (snapshot.services[service].name, snapshot.services[service].paths)
-        routes.add(paths, service: lists[lists.count - 1].index)
-        for path in paths { self.paths.append(PathRow(key: CounterKey.hash(.path, name, path))) }
+        let last = lists.count - 1
+        for path in paths {
+            lists[last].paths.append(routes.add(path, service: lists[last].index))
+            self.paths.append(PathRow(key: CounterKey.hash(.path, name, path)))
+        }
         snapshot.services[service] = SnapshotService(name: "", paths: [], policy: ServicePolicy())
         service += 1
         instance = 0

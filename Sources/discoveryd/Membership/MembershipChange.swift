@@ -1,0 +1,33 @@
+import Shared
+
+/// What has come, gone or changed among services and instances.
+struct MembershipChange {
+    /// Services whose paths or policy are new or others.
+    var services: [Registry.ServiceID] = []
+    /// Instances that are new, or have another weight or priority.
+    var instances: [Registry.InstanceID] = []
+    /// Ids that name nothing any more, or something else from the next change on.
+    var goneServices: [Registry.ServiceID] = []
+    var goneInstances: [Registry.InstanceID] = []
+    /// Instances that are new.
+    var begun: [Registry.InstanceID] = []
+    /// Instances that are polled in another way, with the way before.
+    var repolled: [(id: Registry.InstanceID, before: Polling)] = []
+    /// What is the same for all services is another.
+    var hasOtherSettings = false
+
+    /// Forwarders have nothing to learn from it.
+    var isEmpty: Bool {
+        services.isEmpty && instances.isEmpty && goneServices.isEmpty && goneInstances.isEmpty && !hasOtherSettings
+    }
+
+    /// Services and instances that it names.
+    var count: Int { services.count + instances.count + goneServices.count + goneInstances.count }
+}
+
+/// By what an instance is known outside this process.
+struct InstanceName: Hashable, Sendable {
+    let service: String
+    /// As it is written.
+    let url: String
+}
