@@ -1,7 +1,7 @@
 import Shared
 
-/// The forwarder: one event loop and what it works on. It performs and decides nothing: the deciding values are in the rooms, and what is
-/// done for each of them is in the room's `...Side` or driver.
+/// The forwarder: one event loop and what it works on. It decides nothing: values in the folders decide, and extensions of `Forwarder`
+/// perform what they ask for (`Driver`, `Intake`, `Selection`, `Connector`, `Admission`, `Evidence` and all that end in `Side`).
 struct Forwarder: ~Copyable {
     enum Phase: UInt8 {
         case running

@@ -62,8 +62,8 @@ import Testing
 
         static let events = [
             "refused", "chosen", "noRoom", "connecting", "connected", "handedOver", "forwarding", "switched",
-            "complete",
-            "taken", "failed", "brokenOff", "starved", "tunnelOver", "overdue", "crowdedOut", "clientGone", "stopped",
+            "complete", "taken", "failed", "brokenOff", "starved", "tunnelOver", "overdue", "untaken", "crowdedOut",
+            "clientGone", "stopped",
         ]
 
         /// The pairs of stage and event that `Driver` never brings about.
@@ -85,8 +85,7 @@ import Testing
                 case .sending:
                     [
                         "refused", "handedOver", "forwarding", "switched", "complete", "failed", "overdue",
-                        "crowdedOut",
-                        "starved", "clientGone", "stopped",
+                        "crowdedOut", "starved", "clientGone", "stopped",
                     ]
                 case .awaitingHead:
                     [
@@ -95,12 +94,12 @@ import Testing
                     ]
                 case .relaying:
                     [
-                        "handedOver", "forwarding", "complete", "taken", "failed", "brokenOff", "overdue", "crowdedOut",
-                        "starved", "clientGone", "stopped",
+                        "handedOver", "forwarding", "complete", "taken", "failed", "brokenOff", "overdue", "untaken",
+                        "crowdedOut", "starved", "clientGone", "stopped",
                     ]
-                case .flushing: ["taken", "overdue", "starved", "clientGone", "stopped"]
+                case .flushing: ["taken", "overdue", "untaken", "starved", "clientGone", "stopped"]
                 case .tunnel:
-                    ["taken", "brokenOff", "tunnelOver", "overdue", "starved", "clientGone", "stopped"]
+                    ["taken", "brokenOff", "tunnelOver", "overdue", "untaken", "starved", "clientGone", "stopped"]
                 case .ended: []
                 }
             return !possible.contains(event)
@@ -386,7 +385,10 @@ import Testing
             if chance(1), [.connecting, .sending, .awaitingHead, .relaying].contains(exchanges[exchange].stage) {
                 return happen(exchange, .crowdedOut)
             }
-            if chance(1), exchanges[exchange].stage != .begun { return happen(exchange, .overdue) }
+            if chance(1), exchanges[exchange].stage != .begun {
+                let isTaken = exchanges[exchange].hasForwarded && chance(50)
+                return happen(exchange, isTaken ? .untaken : .overdue)
+            }
             switch exchanges[exchange].stage {
             case .queued:
                 guard chance(30) else { return }

@@ -40,7 +40,8 @@ import Testing
         ("forwarding", .forwarding),
         ("switched", .switched), ("complete", .complete), ("taken", .taken),
         ("failed", .failed(RetryLaw.Failure(fault: .connect(.connectionRefused)))), ("brokenOff", .brokenOff),
-        ("starved", .starved), ("tunnelOver", .tunnelOver), ("overdue", .overdue), ("crowdedOut", .crowdedOut),
+        ("starved", .starved), ("tunnelOver", .tunnelOver), ("overdue", .overdue), ("untaken", .untaken),
+        ("crowdedOut", .crowdedOut),
         ("clientGone", .clientGone), ("stopped", .stopped),
     ]
 
@@ -54,40 +55,46 @@ import Testing
         ],
         .queued: [
             "refused": (.queued, "answer"), "chosen": (.begun, "connect"), "complete": (.flushing, "finish"),
-            "overdue": (.queued, "refuseQueued"), "crowdedOut": (.queued, "refuseHalfClosed"),
+            "overdue": (.queued, "refuseQueued"), "untaken": (.queued, "refuseQueued"),
+            "crowdedOut": (.queued, "refuseHalfClosed"),
             "starved": (.ended, "reset"), "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .connecting: [
             "refused": (.connecting, "answer"), "connected": (.sending, "send"), "complete": (.flushing, "finish"),
-            "failed": (.begun, "choose"), "overdue": (.connecting, "fail"),
+            "failed": (.begun, "choose"), "overdue": (.connecting, "fail"), "untaken": (.connecting, "fail"),
             "crowdedOut": (.connecting, "refuseHalfClosed"), "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .sending: [
             "refused": (.sending, "answer"), "handedOver": (.awaitingHead, "wait"), "forwarding": (.relaying, "wait"),
             "switched": (.tunnel, "relayTunnel"), "complete": (.flushing, "finish"), "failed": (.begun, "choose"),
-            "overdue": (.sending, "fail"), "crowdedOut": (.sending, "refuseHalfClosed"), "starved": (.ended, "reset"),
+            "overdue": (.sending, "fail"), "untaken": (.sending, "fail"), "crowdedOut": (.sending, "refuseHalfClosed"),
+            "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .awaitingHead: [
             "refused": (.awaitingHead, "answer"), "forwarding": (.relaying, "wait"),
             "switched": (.tunnel, "relayTunnel"),
             "complete": (.flushing, "finish"), "failed": (.begun, "choose"), "overdue": (.awaitingHead, "fail"),
+            "untaken": (.awaitingHead, "fail"),
             "crowdedOut": (.awaitingHead, "refuseHalfClosed"), "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .relaying: [
             "refused": (.flushing, "finish"), "complete": (.flushing, "finish"), "failed": (.flushing, "finish"),
-            "brokenOff": (.ended, "reset"), "overdue": (.relaying, "fail"), "crowdedOut": (.ended, "endWithClient"),
+            "brokenOff": (.ended, "reset"), "overdue": (.relaying, "fail"), "untaken": (.ended, "reset"),
+            "crowdedOut": (.ended, "endWithClient"),
             "starved": (.ended, "reset"), "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .flushing: [
-            "taken": (.ended, "end"), "overdue": (.ended, "endWithClient"), "starved": (.ended, "reset"),
+            "taken": (.ended, "end"), "overdue": (.ended, "endWithClient"), "untaken": (.ended, "reset"),
+            "starved": (.ended, "reset"),
             "clientGone": (.ended, "endWithClient"), "stopped": (.ended, "end"),
         ],
         .tunnel: [
             "brokenOff": (.ended, "cutTunnel"), "tunnelOver": (.ended, "endWithClient"),
-            "overdue": (.ended, "cutTunnel"), "starved": (.ended, "cutTunnel"), "clientGone": (.ended, "cutTunnel"),
+            "overdue": (.ended, "cutTunnel"), "untaken": (.ended, "cutTunnel"), "starved": (.ended, "cutTunnel"),
+            "clientGone": (.ended, "cutTunnel"),
             "stopped": (.ended, "reset"),
         ],
         .ended: [:],
@@ -139,6 +146,18 @@ import Testing
             expect(!exchange.keepsConnection)
             expect(exchange.receive(event).outcome == .cut, "\(event)")
         }
+    }
+
+    /// It waits for the client, not for the instance, and only a reset shows that something is missing.
+    @Test func aResponseThatTheClientDoesNotTakeIsItsOwnFault() {
+        for stage in [Stage.relaying, .flushing] {
+            var exchange = Self.make(in: stage)
+            let action = exchange.receive(.untaken)
+            expect(Self.name(action) == "reset" && action.outcome == .clientGone, "\(stage)")
+        }
+        var cut = Self.make(in: .relaying)
+        _ = cut.receive(.failed(RetryLaw.Failure(fault: .closed)))
+        expect(cut.receive(.untaken).outcome == .cut)
     }
 
     @Test func aSlowBodyIsTheClientsFaultAndASilentInstanceIsTheInstances() {

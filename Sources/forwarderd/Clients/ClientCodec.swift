@@ -1,7 +1,7 @@
 import Shared
 
 /// HTTP/1.1 towards the client, for one exchange: the request is read, the response is written. The rest of the forwarder speaks of heads,
-/// pieces of a body, trailers and ends only.
+/// pieces of a body, trailers and ends. The text of heads is in `Answers`, which is HTTP/1.1, too.
 struct ClientCodec: ~Copyable {
     /// The client knows HTTP/1.0 only: no chunks, no interim responses.
     let isHTTP10: Bool
@@ -81,6 +81,16 @@ struct ClientCodec: ~Copyable {
     ) {
         ForwardedResponse.write(
             head, bytes, framing: encoder, closes: !keepsClient, keepAliveToHTTP10: isHTTP10 && keepsClient,
+            identity: identity, to: &out)
+    }
+
+    /// Writes a whole response of this forwarder's own.
+    func write(
+        _ own: OwnAnswer, requestID: String, isHead: Bool, keepsClient: Bool, _ identity: Identity,
+        to out: inout Buffer
+    ) {
+        own.write(
+            requestID: requestID, isHead: isHead, keepsClient: keepsClient, clientIsHTTP10: isHTTP10,
             identity: identity, to: &out)
     }
 

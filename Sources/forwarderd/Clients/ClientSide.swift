@@ -262,7 +262,7 @@ extension Forwarder {
         for exchange in clients[client].exchanges.all {
             guard clients.holds(client, generation), exchanges.isInUse(exchange) else { return }
             if exchanges[exchange].deadline <= loop.now {
-                drive(exchange, exchanges[exchange].receive(.overdue))
+                drive(exchange, exchanges[exchange].receive(clients[client].output.isEmpty ? .overdue : .untaken))
             } else {
                 arm(client, exchanges[exchange].deadline)
             }

@@ -63,9 +63,9 @@ extension Forwarder {
                 .full("the client has ended its side and others wait", wasSent: exchanges[exchange].law.wasSent))
         case .finish: return finish(exchange)
         case .relayTunnel: return relayTunnel(exchange)
-        case .reset:
+        case .reset(let outcome):
             clients.slab[exchanges[exchange].client].stream.resetOnClose()
-            endWithClient(exchange, .cut)
+            endWithClient(exchange, outcome)
         case .cutTunnel(let outcome):
             resetTunnel(exchange)
             endWithClient(exchange, outcome)
@@ -89,10 +89,9 @@ extension Forwarder {
         }
         identity.refreshDate(now: loop.now)
         memory.outgoing.removeAll()
-        own.write(
-            requestID: exchanges[exchange].entry.id.text, isHead: exchanges[exchange].isHead,
-            keepsClient: exchanges[exchange].keepsClient, clientIsHTTP10: exchanges[exchange].clientCodec.isHTTP10,
-            identity: identity, to: &memory.outgoing)
+        exchanges[exchange].clientCodec.write(
+            own, requestID: exchanges[exchange].entry.id.text, isHead: exchanges[exchange].isHead,
+            keepsClient: exchanges[exchange].keepsClient, identity, to: &memory.outgoing)
         return sendOutgoing(exchange, Span()) ?? .complete
     }
 

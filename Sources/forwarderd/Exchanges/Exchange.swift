@@ -51,7 +51,7 @@ struct Exchange: ~Copyable {
         self.entry = entry
     }
 
-    /// Part of a final response was forwarded, or the exchange has ended: nothing may be tried again.
+    /// A response has begun, whoever's, or the exchange has ended: nothing may be tried again.
     var hasForwarded: Bool {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead: false
@@ -89,6 +89,7 @@ struct Exchange: ~Copyable {
         case .starved: onStarved()
         case .tunnelOver: stage == .tunnel ? endWithClient(.answered) : .wait
         case .overdue: onOverdue()
+        case .untaken: onUntaken()
         case .crowdedOut: onCrowdedOut()
         case .clientGone: onClientGone()
         case .stopped: onStopped()
@@ -200,7 +201,7 @@ struct Exchange: ~Copyable {
             return .cutTunnel(.cut)
         case .relaying:
             stage = .ended
-            return .reset
+            return .reset(.cut)
         case .begun, .queued, .connecting, .sending, .awaitingHead, .flushing, .ended: return .wait
         }
     }
@@ -209,7 +210,7 @@ struct Exchange: ~Copyable {
         switch stage {
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing:
             stage = .ended
-            return .reset
+            return .reset(.cut)
         case .tunnel:
             stage = .ended
             return .cutTunnel(.cut)
@@ -232,6 +233,18 @@ struct Exchange: ~Copyable {
             return .cutTunnel(.cut)
         // Nothing is waited for.
         case .begun, .ended: return .wait
+        }
+    }
+
+    /// The client is late, not the instance. Only a reset shows that something is missing, and gives back what waits in the system.
+    private mutating func onUntaken() -> Action {
+        switch stage {
+        case .relaying, .flushing:
+            let end = outcome == .answered ? Outcome.clientGone : outcome
+            stage = .ended
+            if entry.record?.cause.isEmpty ?? false { entry.record?.cause = "the client did not take the response" }
+            return .reset(end)
+        case .begun, .queued, .connecting, .sending, .awaitingHead, .tunnel, .ended: return onOverdue()
         }
     }
 
@@ -259,7 +272,7 @@ struct Exchange: ~Copyable {
         case .begun, .queued, .connecting, .sending, .awaitingHead, .relaying, .flushing, .tunnel:
             let isSeen = stage != .tunnel && !endsWithConnection
             stage = .ended
-            return isSeen ? .end(.cut) : .reset
+            return isSeen ? .end(.cut) : .reset(.cut)
         case .ended: return .wait
         }
     }
@@ -270,7 +283,7 @@ struct Exchange: ~Copyable {
         outcome = .cut
         keepsClient = false
         stage = endsWithConnection ? .ended : .flushing
-        return endsWithConnection ? .reset : .finish
+        return endsWithConnection ? .reset(.cut) : .finish
     }
 
     /// The response to the client is delimited by the end of the connection.

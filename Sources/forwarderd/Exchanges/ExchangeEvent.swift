@@ -9,7 +9,7 @@ extension Exchange {
         case noRoom
         /// A connection is being established.
         case connecting
-        /// The exchange has an established connection, new or idle before.
+        /// The exchange has an established connection, new or taken from the pool.
         case connected
         /// The instance has the whole request.
         case handedOver
@@ -31,6 +31,8 @@ extension Exchange {
         case tunnelOver
         /// The deadline has passed.
         case overdue
+        /// The deadline has passed, and the client has not taken what it was sent.
+        case untaken
         /// The client has half-closed its connection, and another request needs the instance, connection or queue place.
         case crowdedOut
         /// The client's connection is closed.

@@ -1,7 +1,7 @@
 import Shared
 
 /// HTTP/1.1 towards the instance, for one exchange: the request is written, the response is read. The rest of the forwarder speaks of heads,
-/// pieces of a body, trailers and ends only.
+/// pieces of a body, trailers and ends. The text of heads is in `Answers`, which is HTTP/1.1, too.
 struct InstanceCodec: ~Copyable {
     private let encoder: BodyEncoder
     /// Nil before the head of the final response.

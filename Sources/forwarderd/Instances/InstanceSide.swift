@@ -1,6 +1,6 @@
 import Shared
 
-/// What is done on connections to instances: they are taken or established, requests sent, responses received.
+/// Takes what the event loop says of connections to instances to the exchange that each serves.
 extension Forwarder {
     typealias ConnectionIndex = Slab<InstanceConnection>.Index
 

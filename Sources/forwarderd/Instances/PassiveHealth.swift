@@ -22,7 +22,7 @@ struct PassiveHealth {
         case silence = 100
     }
 
-    /// Notes a weakness. True: there were enough in a row to eject the instance.
+    /// Notes a weakness. True: there were enough in a row, or the instance is on trial: eject it the instance.
     mutating func weakened(_ weakness: Weakness) -> Bool {
         badInRow = min(badInRow + weakness.rawValue, Limits.badAnswersInRow)
         return badInRow >= Limits.badAnswersInRow || isOnTrial
