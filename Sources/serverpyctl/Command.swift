@@ -28,6 +28,9 @@ struct Command: Sendable {
         }.map { words[$0] }
     }
 
+    /// FILE may stand without -c.
+    private var takesConfiguration: Bool { operands == "[FILE]" }
+
     /// How many more there may be: words in brackets.
     var optionalOperands: Int {
         operands.split(separator: " ").count {
@@ -45,7 +48,7 @@ struct Command: Sendable {
         if given.operands.count < expected.count {
             throw Options.Fault("\(expected[given.operands.count]) is missing")
         }
-        return given
+        return takesConfiguration ? try given.takingOperand(as: .config) : given
     }
 
     var usage: String {

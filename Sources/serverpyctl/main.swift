@@ -2,7 +2,7 @@ import Shared
 
 func overview() -> String {
     var text =
-        "usage: serverpyctl COMMAND [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
+        "usage: serverpyctl COMMAND [options]\n       serverpyctl -c FILE [options]\n\nService discovery and request forwarding for microservices.\n\ncommands:\n"
     for command in Command.all where !command.isHidden {
         text += Command.wrapped("  \(Command.padded(command.name, 10)) \(command.summary)", indent: 13)
     }
@@ -15,7 +15,7 @@ func complain(_ message: String) {
 
 func run() -> Int32 {
     // Before anything else, or a signal in the first milliseconds would end what is to hear it.
-    switch CommandLine.arguments.dropFirst().first {
+    switch commandName(CommandLine.arguments.dropFirst()) {
     case "start", "demo", "sample", "top": SignalQueue.begin()
     default: break
     }
@@ -29,8 +29,17 @@ func run() -> Int32 {
     }
 }
 
+/// The command; nil where none is given. `serverpyctl -c FILE` is `serverpyctl start -c FILE`, as the original was called.
+func commandName(_ arguments: some Collection<String>) -> String? {
+    switch arguments.first {
+    case "-h", "--help", "--version": arguments.first
+    case .some(let first) where first.hasPrefix("-"): "start"
+    case let first: first
+    }
+}
+
 func obey(_ arguments: [String]) throws(CommandFault) -> Int32 {
-    guard let name = arguments.first else { throw CommandFault(code: ExitCode.usage, message: overview()) }
+    guard let name = commandName(arguments) else { throw CommandFault(code: ExitCode.usage, message: overview()) }
     switch name {
     case "-h", "--help", "help":
         try StandardOutput.write(overview())
@@ -49,7 +58,7 @@ func obey(_ arguments: [String]) throws(CommandFault) -> Int32 {
     }
     let options: Options
     do throws(Options.Fault) {
-        options = try command.parse(Array(arguments.dropFirst()))
+        options = try command.parse(arguments.first == name ? Array(arguments.dropFirst()) : arguments)
     } catch {
         throw CommandFault(code: ExitCode.usage, message: "serverpyctl \(name): \(error.reason)\n\n\(command.usage)")
     }

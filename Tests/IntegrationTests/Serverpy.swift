@@ -148,18 +148,18 @@ final class Serverpy {
     var runtimeDirectory: String { directory + "/run" }
 
     /// `services`: the configuration without `meta-info`, as JSON members. `forwarders`: nil leaves it to the configuration.
-    /// `program` and `before`: how serverpyctl is run, if not directly.
+    /// `program` and `before`: how serverpyctl is run, if not directly. `command`: what stands before the configuration's path.
     init(
         _ services: String, forwarders: Int? = 2, extra: [String] = [], general: String = "",
-        program: String = "serverpyctl", before: [String] = []
+        program: String = "serverpyctl", before: [String] = [], command: [String] = ["start", "-c"]
     ) throws {
         directory = try Self.temporaryDirectory()
         let path = directory + "/c.json"
         try Self.write(services, general, to: path)
         running = try Running(
             program: program,
-            arguments: before + [
-                "start", "-c", path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
+            arguments: before + command + [
+                path, "--runtime-dir", directory + "/run", "--state-dir", directory + "/state",
             ]
                 + (forwarders.map { ["--forwarders", String($0)] } ?? []) + extra)
     }

@@ -23,6 +23,33 @@ import Testing
         #expect(throws: (any Error).self) { try Client(port: serverpy.discovery) }
     }
 
+    /// The original was called as `serverpy -c FILE`, and its users have its levels.
+    @Test(arguments: [
+        (["-c"], ["-l", "WARN"]), (["start"], ["--log-level", "CRITICAL"]),
+        (["start", "--config"], ["-l", "Warning"]),
+    ])
+    func startIsCalledInSeveralWays(_ command: [String], _ extra: [String]) throws {
+        let serverpy = try Serverpy(
+            service([1]), forwarders: 1, extra: extra, general: ", \"discovery_server_name\": \"Our hub\"",
+            command: command
+        ).ready()
+        let health = try Client.get(serverpy.discovery, "/health").text
+        #expect(health.contains("\"status\":\"Discovery Server running\"") && health.contains("\"name\":\"Our hub\""))
+        #expect(serverpy.stop() == 0)
+    }
+
+    @Test func aConfigurationThatIsNamedTwiceOrNotAtAllIsWrongUsage() throws {
+        let path = Programs.repository + "/deploy/example.json"
+        for command in ["check", "start"] {
+            let twice = try Programs.run([command, "-c", path, path])
+            #expect(twice.status == 64 && twice.errors.contains("both `\(path)` and `\(path)` are given"))
+            let none = try Programs.run([command])
+            #expect(none.status == 64 && none.errors.contains("a configuration is needed: -c FILE"))
+        }
+        #expect(try Programs.run(["check", path]).output == Programs.run(["check", "-c", path]).output)
+        #expect(try Programs.run(["-l", "loud", "-c", path]).status == 64)
+    }
+
     @Test func theStopCommandReturnsWhenItHasEnded() throws {
         let sample = try Sample("one")
         let serverpy = try Serverpy(service([sample.port])).ready()

@@ -16,9 +16,15 @@ public struct Log: Sendable {
             }
         }
 
+        /// The level of a name in any case. The names of Python's and other programs' levels are known, too.
         public init?(name: String) {
-            guard let level = Level.allCases.first(where: { $0.name == name.lowercased() }) else { return nil }
-            self = level
+            switch name.lowercased() {
+            case "debug", "trace": self = .debug
+            case "info", "notice": self = .info
+            case "warning", "warn": self = .warning
+            case "error", "err", "critical", "fatal": self = .error
+            default: return nil
+            }
         }
 
         public static func < (a: Level, b: Level) -> Bool { a.rawValue < b.rawValue }

@@ -72,6 +72,16 @@ public struct Options: Sendable {
     /// All values of an option that may be given several times, in order.
     public func all(_ name: String) -> [String] { given.filter { $0.name == name }.map(\.value) }
 
+    /// The same where the first operand is the value of an option that is not given otherwise.
+    public func takingOperand(as spec: Spec) throws(Fault) -> Options {
+        guard let operand = operands.first else { return self }
+        if let value = values[spec.name] { throw Fault("both `\(value)` and `\(operand)` are given; one is needed") }
+        var result = self
+        result.operands.removeFirst()
+        result.take(spec.name, operand)
+        return result
+    }
+
     public subscript(_ name: String) -> String? { values[name] }
     public func has(_ name: String) -> Bool { values[name] != nil }
 

@@ -54,7 +54,9 @@ struct DiscoveryState {
         switch path {
         case "/health", "/":
             return .json(200) {
-                $0.field("status", "\(registry.general.discoveryName) running")
+                // The original's words, by which scripts know it, whatever its name.
+                $0.field("status", "Discovery Server running")
+                $0.field("name", registry.general.discoveryName)
                 $0.field("state", degraded.isEmpty ? "ok" : "degraded")
                 if !degraded.isEmpty {
                     $0.key("reasons")

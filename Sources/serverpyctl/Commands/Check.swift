@@ -2,7 +2,7 @@ import Shared
 
 extension Command {
     static let check = Command(
-        name: "check", operands: "-c FILE", summary: "Check a configuration and show what was understood.",
+        name: "check", operands: "[FILE]", summary: "Check a configuration and show what was understood.",
         details: """
             Exits with 0, or with 78 and every error with its place. Warnings, for what is legal but likely wrong, change nothing.
             --print writes the configuration with all defaults filled in, as YAML that checks to the same configuration.

@@ -49,7 +49,7 @@ extension ConfigurationFile {
 
 extension Command {
     static let start = Command(
-        name: "start", operands: "-c FILE",
+        name: "start", operands: "[FILE]",
         summary: "Start the discovery daemon and the forwarders of a configuration, and supervise them.",
         details: """
             Runs in the foreground and prints one line `ready ...` on stderr when the first round of polls is done and every
