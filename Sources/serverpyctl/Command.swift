@@ -18,6 +18,22 @@ struct Command: Sendable {
         .logs, .stats, .dump, .completion, .version, .manual, .selfTest, .sample,
     ]
 
+    /// The command of a command line; nil where none is given. `serverpyctl -c FILE` is `serverpyctl start -c FILE`, as the original was
+    /// called.
+    static func name(in arguments: some Collection<String>) -> String? {
+        switch arguments.first {
+        case "-h", "--help", "--version": arguments.first
+        case .some(let first) where first.hasPrefix("-"): "start"
+        case let first: first
+        }
+    }
+
+    /// The arguments of `start` in this process.
+    static var startArguments: ArraySlice<String> {
+        let arguments = CommandLine.arguments.dropFirst()
+        return arguments.first == "start" ? arguments.dropFirst() : arguments
+    }
+
     static let help = Options.Spec("help", "h", help: "print this help")
 
     /// The names of the operands that must be given: words in capitals without an option before them.

@@ -15,7 +15,7 @@ func complain(_ message: String) {
 
 func run() -> Int32 {
     // Before anything else, or a signal in the first milliseconds would end what is to hear it.
-    switch commandName(CommandLine.arguments.dropFirst()) {
+    switch Command.name(in: CommandLine.arguments.dropFirst()) {
     case "start", "demo", "sample", "top": SignalQueue.begin()
     default: break
     }
@@ -29,17 +29,8 @@ func run() -> Int32 {
     }
 }
 
-/// The command; nil where none is given. `serverpyctl -c FILE` is `serverpyctl start -c FILE`, as the original was called.
-func commandName(_ arguments: some Collection<String>) -> String? {
-    switch arguments.first {
-    case "-h", "--help", "--version": arguments.first
-    case .some(let first) where first.hasPrefix("-"): "start"
-    case let first: first
-    }
-}
-
 func obey(_ arguments: [String]) throws(CommandFault) -> Int32 {
-    guard let name = commandName(arguments) else { throw CommandFault(code: ExitCode.usage, message: overview()) }
+    guard let name = Command.name(in: arguments) else { throw CommandFault(code: ExitCode.usage, message: overview()) }
     switch name {
     case "-h", "--help", "help":
         try StandardOutput.write(overview())

@@ -35,6 +35,9 @@ import Testing
         ).ready()
         let health = try Client.get(serverpy.discovery, "/health").text
         #expect(health.contains("\"status\":\"Discovery Server running\"") && health.contains("\"name\":\"Our hub\""))
+        // The successor is tried, and begins, with the same words.
+        let upgrade = try Programs.run(["upgrade", "--runtime-dir", serverpy.runtimeDirectory])
+        #expect(upgrade.status == 0, "\(upgrade.errors)")
         #expect(serverpy.stop() == 0)
     }
 

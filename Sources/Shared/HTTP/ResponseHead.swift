@@ -44,6 +44,43 @@ public struct ResponseHead: Sendable {
         return true
     }
 
+    /// What stands at the front of the bytes of a response.
+    public enum Part: Sendable {
+        /// More bytes are needed.
+        case incomplete
+        /// The head of an interim response: another head follows (RFC 9110 15.2).
+        case interim
+        /// 101: bytes of another protocol follow (RFC 9110 15.2.2).
+        case switched
+        /// The head of the final response.
+        case final
+    }
+
+    /// Reads a head from the front of `bytes`: `byteCount` bytes, unless it is incomplete.
+    @inlinable
+    public mutating func next(_ bytes: Span<UInt8>, maxBytes: Int, maxFields: Int) throws(HTTPFault) -> Part {
+        guard try parse(bytes, maxBytes: maxBytes, maxFields: maxFields) else { return .incomplete }
+        if !isInterim { return .final }
+        return status == 101 ? .switched : .interim
+    }
+
+    /// Reads the head of the final response of one who has asked for no upgrade, and removes it from the front of `input` with all interim
+    /// ones. False: it is not complete yet. What `input` holds then is at its front.
+    public mutating func readFinal(from input: inout Buffer, maxBytes: Int, maxFields: Int) throws(HTTPFault) -> Bool {
+        while true {
+            switch try next(input.bytes, maxBytes: maxBytes, maxFields: maxFields) {
+            case .incomplete:
+                input.compact()
+                return false
+            case .interim: input.consume(byteCount)
+            case .switched: throw HTTPFault(502, "101 without an upgrade", .unaskedUpgrade)
+            case .final:
+                input.consume(byteCount)
+                return true
+            }
+        }
+    }
+
     private mutating func parseLine(_ bytes: Span<UInt8>, _ index: inout Int) throws(HTTPFault) -> Bool {
         let count = bytes.count
         guard count >= 14 else {

@@ -153,13 +153,10 @@ struct ChangePoster: ~Copyable {
                 return fail("closed without an answer", &loop)
             }
             do throws(HTTPFault) {
-                while try head.parse(
-                    input.bytes, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound)
+                if try head.readFinal(
+                    from: &input, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound)
                 {
-                    let (status, isInterim) = (head.status, head.isInterim)
-                    input.consume(head.byteCount)
-                    if isInterim { continue }
-                    guard status < 300 else { return fail("status \(status)", &loop) }
+                    guard head.status < 300 else { return fail("status \(head.status)", &loop) }
                     return succeed(resolver, &loop)
                 }
             } catch {

@@ -242,16 +242,12 @@ struct Prober: ~Copyable {
             probes[slot].receivedBytes += Int32(truncatingIfNeeded: count)
             if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .endlessInterim, &loop) }
             do throws(HTTPFault) {
-                while try head.parse(probes[slot].input.bytes, maxBytes: headBytes, maxFields: headFields) {
-                    probes[slot].input.consume(head.byteCount)
-                    // 1xx answers come before the final one (RFC 9110 15.2); 101 was not asked for.
-                    if head.status == 101 { throw HTTPFault(502, "101 without an upgrade", .unaskedUpgrade) }
-                    if !head.isInterim { return judge(slot, registry, &loop) }
+                if try head.readFinal(from: &probes[slot].input, maxBytes: headBytes, maxFields: headFields) {
+                    return judge(slot, registry, &loop)
                 }
             } catch {
                 return finish(slot, error.kind, &loop)
             }
-            probes[slot].input.compact()
             if probes[slot].input.free == 0 { return finish(slot, .headTooLarge, &loop) }
         }
     }

@@ -88,7 +88,7 @@ extension Forwarder {
         -> Exchange.Event?
     {
         while true {
-            let head: InstanceCodec.Head
+            let head: ResponseHead.Part
             do throws(HTTPFault) {
                 head = try exchanges[exchange].instanceCodec.readHead(
                     buffer.bytes, to: &memory.responseHead, table.settings,

@@ -26,28 +26,14 @@ struct InstanceCodec: ~Copyable {
 
     // MARK: The response
 
-    enum Head {
-        /// More bytes are needed.
-        case incomplete
-        /// Another head follows (RFC 9110 15.2).
-        case interim
-        /// 101: bytes of another protocol follow.
-        case switched
-        case final
-    }
-
     /// Reads a head from the front of `bytes`. `offeredUpgrade`: the protocols that the instance may switch to.
     @inline(__always)
     func readHead(
         _ bytes: Span<UInt8>, to head: inout ResponseHead, _ settings: ForwarderSettings, offeredUpgrade: [UInt8]
-    ) throws(HTTPFault) -> Head {
-        guard try head.parse(bytes, maxBytes: settings.headBytes, maxFields: settings.headFields) else {
-            return .incomplete
-        }
-        guard head.isInterim else { return .final }
-        guard head.status == 101 else { return .interim }
-        try UpgradeProtocols.check(head, bytes, offered: offeredUpgrade)
-        return .switched
+    ) throws(HTTPFault) -> ResponseHead.Part {
+        let part = try head.next(bytes, maxBytes: settings.headBytes, maxFields: settings.headFields)
+        if part == .switched { try UpgradeProtocols.check(head, bytes, offered: offeredUpgrade) }
+        return part
     }
 
     /// The body of the final response begins. Returns how the instance has delimited it.

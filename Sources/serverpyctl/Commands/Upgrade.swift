@@ -17,7 +17,7 @@ extension Command {
 
     /// What an upgrade asks of the new serverpyctl; the daemons have `--self-test`.
     static let selfTest = Command(
-        name: "self-test", operands: "", summary: "See whether this program could take over.",
+        name: "self-test", operands: "[FILE]", summary: "See whether this program could take over.",
         details:
             "Given what a running supervisor would hand over, reads it, the configuration in force, and the options of `start`.",
         options: Command.start.options, example: "serverpyctl self-test -c /etc/serverpy/serverpy.yaml", isHidden: true

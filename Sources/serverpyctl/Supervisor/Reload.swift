@@ -12,6 +12,14 @@ struct Reload {
     /// New listeners where an address has changed; none otherwise.
     var requests = Descriptor.none
     var discoveryHTTP = Descriptor.none
+
+    var hasNewPorts: Bool { requests.isOpen || discoveryHTTP.isOpen }
+
+    /// The new listeners are not needed.
+    func closePorts() {
+        requests.close()
+        discoveryHTTP.close()
+    }
 }
 
 extension Supervisor {
@@ -23,7 +31,7 @@ extension Supervisor {
             return answer(connection, .failure(busyReason, ExitCode.failed))
         }
         if !dryRun { notifier.reloading() }
-        defer { if !dryRun, reloading == nil { tellReloaded() } }
+        defer { if !dryRun, change.isNone { tellReloaded() } }
         var next: Reload
         do {
             let file = try ConfigurationFile.read(settings.file.path)
@@ -57,14 +65,12 @@ extension Supervisor {
                 ControlMessage.configuration(path: next.file.path).encode(), descriptors: [memory],
                 on: discoveryd.control)
         } catch {
-            next.requests.close()
-            next.discoveryHTTP.close()
+            next.closePorts()
             let reason = (error as? ListenAddress.Fault)?.reason ?? "\(error)"
             log.error("the reload failed, the old configuration goes on: \(reason)")
             return answer(connection, .failure(reason, ExitCode.failed))
         }
-        reloading = next
-        reloadBegunAt = loop.now
+        change = .reloading(next, since: loop.now)
     }
 
     /// Whatever has become of a reload: it is over.
@@ -103,21 +109,45 @@ extension Supervisor {
             guard children[index].role == .discoveryd else { continue }
             let decoded = message.isTruncated ? nil : try? ControlMessage.decode(message.bytes)
             switch decoded {
-            case .applied(let snapshot):
-                if isRollingBack { endRollback() } else { finishReload(snapshot) }
-            case .refused(let reason):
-                if isRollingBack { endRollback() } else { abandonReload(reason) }
+            case .applied(let snapshot): happen(.applied(snapshot: snapshot))
+            case .refused(let reason): happen(.refused(reason))
             case .drain, .stop, .reopenLogs, .listeners, .configuration, nil:
-                let reason = "discoveryd's answer is not understood: \(Text.shown(message.bytes))"
-                if isRollingBack { endRollback() } else { abandonReload(reason) }
+                happen(.refused("discoveryd's answer is not understood: \(Text.shown(message.bytes))"))
             }
         }
     }
 
+    /// Something has happened to the reload, or to its undoing.
+    mutating func happen(_ event: Change.Event) {
+        switch change.receive(event, now: loop.now) {
+        case .nothing: break
+        case .use(let reload, let snapshot): use(reload, snapshot)
+        case .complete(let reload): complete(reload)
+        case .abandon(let reload, let reason, let givesBack):
+            reload.closePorts()
+            log.error("the reload failed, the old configuration goes on: \(reason)")
+            answer(reload.connection, .failure("\(reason); the old configuration goes on", ExitCode.failed))
+            if givesBack { giveBack() } else { endChange() }
+        case .rolledBack: endChange()
+        case .notRolledBack(let reason):
+            log.error(
+                "the old configuration is in force, but not everywhere: discoveryd was given it again, and \(reason)")
+            endChange()
+        case .forget(let reload, isInForce: true): answer(reload.connection, .success(reload.lines))
+        case .forget(let reload, isInForce: false):
+            reload.closePorts()
+            answer(reload.connection, .failure("serverpy is being stopped", ExitCode.failed))
+        }
+    }
+
+    /// A reload is over, whatever has become of it.
+    private mutating func endChange() {
+        tellReloaded()
+        reloadIfAsked()
+    }
+
     /// Every forwarder works with the new configuration: the rest of it follows.
-    private mutating func finishReload(_ snapshot: String) {
-        guard let done = reloading, phase == .running else { return }
-        reloading = nil
+    private mutating func use(_ done: Reload, _ snapshot: String) {
         settings.file = done.file
         settings.configuration = done.configuration
         Log.format = done.configuration.general.forwarding.logFormat
@@ -139,9 +169,8 @@ extension Supervisor {
             scale(to: done.configuration.general.forwarders ?? min(Process.availableCores(), Limits.forwarders))
         }
         log.info("reloaded, snapshot \(snapshot): \(done.difference.lines.count) changes")
-        guard done.requests.isOpen || done.discoveryHTTP.isOpen else { return completeReload(done) }
+        guard done.hasNewPorts else { return complete(done) }
         // The old listeners are emptied before they are closed; until then their port is taken.
-        retiring = done
         _ = loop.schedule(
             Token(kind: EventKind.listenersRetired.rawValue), after: 2 * Limits.listenerRetiresMilliseconds)
     }
@@ -157,17 +186,9 @@ extension Supervisor {
         listener.close()
     }
 
-    /// The old listeners are gone.
-    mutating func listenersRetired() {
-        guard let done = retiring else { return }
-        retiring = nil
-        completeReload(done)
-    }
-
-    private mutating func completeReload(_ done: Reload) {
+    private mutating func complete(_ done: Reload) {
         answer(done.connection, .success(done.lines))
-        tellReloaded()
-        reloadIfAsked()
+        endChange()
     }
 
     /// What came while another reload was under way.
@@ -178,64 +199,32 @@ extension Supervisor {
     }
 
     /// discoveryd may work with the new configuration already: it gets the old one again.
-    private mutating func rollBack() {
-        guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }),
-            let memory = try? Files.sealedMemory(name: "configuration", settings.file.bytes)
-        else {
-            log.error(
-                "discoveryd cannot be given the old configuration again; it begins with it when it is started anew")
-            tellReloaded()
-            return reloadIfAsked()
+    private mutating func giveBack() {
+        guard let discoveryd = children.first(where: { $0.role == .discoveryd && $0.state == .ready }) else {
+            return happen(.discoverydEnded)
         }
-        defer { memory.close() }
-        isRollingBack = true
-        reloadBegunAt = loop.now
-        tell(discoveryd, .configuration(path: settings.file.path), [memory])
-    }
-
-    private mutating func endRollback() {
-        isRollingBack = false
-        tellReloaded()
-        reloadIfAsked()
+        do throws(Errno) {
+            let memory = try Files.sealedMemory(name: "configuration", settings.file.bytes)
+            defer { memory.close() }
+            tell(discoveryd, .configuration(path: settings.file.path), [memory])
+        } catch {
+            happen(.refused("it could not be given: \(error)"))
+        }
     }
 
     /// discoveryd has time for itself and for the forwarders, and for as many again: then it is not waited for any longer.
     mutating func checkReload() {
-        let instances = UInt64(max(settings.configuration.instanceCount, reloading?.configuration.instanceCount ?? 0))
+        guard let wait = change.wait else { return }
+        let instances = UInt64(
+            max(settings.configuration.instanceCount, wait.reload?.configuration.instanceCount ?? 0))
         let time = 2 * (Limits.reloadTimeoutMilliseconds + instances / Limits.reloadInstancesPerMillisecond) + 5_000
-        guard reloading != nil || isRollingBack, loop.now > reloadBegunAt + time else { return }
-        if isRollingBack { endRollback() } else { abandonReload("discoveryd has not answered within \(time / 1000) s") }
+        if loop.now > wait.since + time { happen(.overdue("discoveryd has not answered within \(time / 1000) s")) }
     }
 
     /// A stop overtakes it.
     mutating func forgetReload() {
-        isRollingBack = false
         mustReloadAgain = false
-        if let done = retiring { answer(done.connection, .success(done.lines)) }
-        retiring = nil
-        guard let forgotten = reloading else { return }
-        reloading = nil
-        forgotten.requests.close()
-        forgotten.discoveryHTTP.close()
-        answer(forgotten.connection, .failure("serverpy is being stopped", ExitCode.failed))
-    }
-
-    /// discoveryd is gone: its successor begins with the configuration in force.
-    mutating func discoverydEnded() {
-        isRollingBack = false
-        abandonReload("discoveryd ended meanwhile", rollsBack: false)
-    }
-
-    private mutating func abandonReload(_ reason: String, rollsBack: Bool = true) {
-        guard let failed = reloading else { return }
-        reloading = nil
-        failed.requests.close()
-        failed.discoveryHTTP.close()
-        log.error("the reload failed, the old configuration goes on: \(reason)")
-        answer(failed.connection, .failure("\(reason); the old configuration goes on", ExitCode.failed))
-        if rollsBack { return rollBack() }
-        tellReloaded()
-        reloadIfAsked()
+        happen(.stopped)
     }
 
     /// More or fewer forwarders: new ones start, the last ones drain.

@@ -26,9 +26,7 @@ struct Replacement {
 
 extension Supervisor {
     /// Nothing else changes while one change is under way.
-    var isBusy: Bool {
-        phase != .running || reloading != nil || retiring != nil || isRollingBack || replacing != nil || testing != nil
-    }
+    var isBusy: Bool { phase != .running || !change.isNone }
 
     var busyReason: String {
         switch phase {
@@ -56,11 +54,11 @@ extension Supervisor {
     }
 
     mutating func beginReplacing(_ replacement: Replacement) {
-        replacing = replacement
+        change.replacement = replacement
         guard replacement.includesDiscoveryd, let index = children.firstIndex(where: { $0.role == .discoveryd }) else {
             return replaceNext()
         }
-        replacing?.step = .discoveryd(index)
+        change.replacement?.step = .discoveryd(index)
         loop.cancel(&children[index].timer)
         if children[index].isRunning {
             children[index].state = .stopping
@@ -79,7 +77,8 @@ extension Supervisor {
 
     /// The old discoveryd has ended, as it was told. True: that is what happened.
     mutating func predecessorEnded(_ index: Int) -> Bool {
-        guard phase == .running, replacing?.step == .discoveryd(index), children[index].state == .stopping else {
+        guard phase == .running, change.replacement?.step == .discoveryd(index), children[index].state == .stopping
+        else {
             return false
         }
         startSuccessor(index)
@@ -88,20 +87,21 @@ extension Supervisor {
 
     /// The old discoveryd does not end.
     mutating func replacementTimedOut(_ index: Int) {
-        guard replacing?.step == .discoveryd(index), children[index].state == .stopping, children[index].isRunning
+        guard change.replacement?.step == .discoveryd(index), children[index].state == .stopping,
+            children[index].isRunning
         else { return }
         Process.signalGroup(children[index].pid, .kill)
     }
 
     private mutating func replaceNext() {
-        guard var now = replacing else { return }
+        guard var now = change.replacement else { return }
         now.step = .none
         // One that has died meanwhile has been started anew already.
         while let (old, pid) = now.left.first, children[old].pid != pid || !isReplaceable(old) {
             now.left.removeFirst()
         }
         guard let old = now.left.first?.place else {
-            replacing = nil
+            change.replacement = nil
             if now.done > 0 { now.lines.append("\(now.done) forwarder\(now.done == 1 ? "" : "s") replaced") }
             for line in now.lines { log.info("\(line)") }
             now.previous?.close()
@@ -112,20 +112,20 @@ extension Supervisor {
         let role = children[old].role
         let new = place(role)
         now.step = .forwarder(old: old, new: new)
-        replacing = now
+        change.replacement = now
         start(new)
     }
 
     /// A child has become ready: if it is the successor of one, the next follows.
     mutating func successorReady(_ index: Int) {
         guard phase == .running else { return }
-        switch replacing?.step {
+        switch change.replacement?.step {
         case .discoveryd(index):
-            replacing?.lines.append("discoveryd replaced")
+            change.replacement?.lines.append("discoveryd replaced")
             replaceNext()
         case .forwarder(let old, index):
-            replacing?.done += 1
-            replacing?.successors.append(index)
+            change.replacement?.done += 1
+            change.replacement?.successors.append(index)
             drain(old)
             replaceNext()
         case .discoveryd, .forwarder, .some(.none), nil: break
@@ -134,11 +134,11 @@ extension Supervisor {
 
     /// A successor that cannot become ready is given up; what it was to replace goes on. True: it was one.
     mutating func successorFailed(_ index: Int) -> Bool {
-        guard let failed = replacing else { return false }
+        guard let failed = change.replacement else { return false }
         switch failed.step {
         case .forwarder(_, index):
             children[index].state = .ended
-            replacing = nil
+            change.replacement = nil
             giveUp(
                 failed,
                 failed.previous == nil
@@ -147,7 +147,7 @@ extension Supervisor {
                 putsDiscoverydBack: failed.includesDiscoveryd)
             return true
         case .discoveryd(index) where failed.previous != nil:
-            replacing = nil
+            change.replacement = nil
             giveUp(
                 failed, "the new discoveryd ended before it was ready; the old one is started again",
                 putsDiscoverydBack: false)
@@ -155,7 +155,7 @@ extension Supervisor {
             return true
         case .discoveryd(index):
             // The same program as before: it is tried again as after any other end.
-            replacing = nil
+            change.replacement = nil
             giveUp(failed, "discoveryd ended before it was ready; it is tried again", putsDiscoverydBack: false)
             return false
         case .discoveryd, .forwarder, .none: return false
@@ -173,7 +173,7 @@ extension Supervisor {
             }
         }
         answer(failed.connection, .failure(reason, ExitCode.failed))
-        if replacing == nil { reloadIfAsked() }
+        if change.replacement == nil { reloadIfAsked() }
     }
 
     /// Lets a forwarder finish what it has and end.

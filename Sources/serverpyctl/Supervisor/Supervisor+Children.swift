@@ -142,7 +142,7 @@ extension Supervisor {
         children[index].control.close()
         children[index].control = .none
         // When what follows has been decided.
-        defer { if child.role == .discoveryd { discoverydEnded() } }
+        defer { if child.role == .discoveryd { happen(.discoverydEnded) } }
         if predecessorEnded(index) { return }
         if child.state == .stopping, phase == .running {
             // Scaled away.

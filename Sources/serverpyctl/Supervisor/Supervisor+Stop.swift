@@ -7,10 +7,10 @@ extension Supervisor {
         guard phase == .starting || phase == .running else { return }
         notifier.stopping("draining")
         notifier.extendTimeout()
-        if let pid = testing?.pid, pid != 0 { Process.signalGroup(pid, .kill) }
+        if let pid = change.test?.pid, pid != 0 { Process.signalGroup(pid, .kill) }
         forgetReload()
         // The end of a test under way answers for itself.
-        answer(replacing?.connection, .failure("serverpy is being stopped", ExitCode.failed))
+        answer(change.replacement?.connection, .failure("serverpy is being stopped", ExitCode.failed))
         phase = .stoppingForwarders
         // When the last forwarder has left it, new clients are refused at once and go elsewhere.
         sockets.requests.close()

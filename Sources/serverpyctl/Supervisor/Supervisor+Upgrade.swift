@@ -24,12 +24,12 @@ extension Supervisor {
             return answer(
                 connection, .failure("the demo cannot be upgraded; stop it and start it again", ExitCode.failed))
         }
-        testing = SelfTest(connection: connection, left: ["serverpyctl", "discoveryd", "forwarderd"])
+        change.test = SelfTest(connection: connection, left: ["serverpyctl", "discoveryd", "forwarderd"])
         testNext()
     }
 
     private mutating func testNext() {
-        guard var test = testing else { return }
+        guard var test = change.test else { return }
         guard phase == .running else { return endTest("serverpy is being stopped") }
         guard !test.left.isEmpty else { return becomeSuccessor() }
         test.program = Programs.path(test.left.removeFirst(), beside: programs.own)
@@ -48,7 +48,7 @@ extension Supervisor {
             let isOwn = test.program == programs.own
             var program = ChildProgram(
                 path: test.program,
-                arguments: isOwn ? ["self-test"] + CommandLine.arguments.dropFirst(2) : ["--self-test"],
+                arguments: isOwn ? ["self-test"] + Command.startArguments : ["--self-test"],
                 environment: Process.environment(),
                 passed: isOwn ? [("handover", state), ("configuration", configuration)] : [])
             program.output = write
@@ -56,15 +56,15 @@ extension Supervisor {
             try loop.add(read, Token(kind: EventKind.testOutput.rawValue), [.readable])
             test.timer = loop.schedule(
                 Token(kind: EventKind.testTimeout.rawValue), after: Limits.selfTestMilliseconds)
-            testing = test
+            change.test = test
         } catch {
-            testing = test
+            change.test = test
             endTest("cannot be started: \(error)")
         }
     }
 
     mutating func takeTestOutput() {
-        guard var test = testing, test.output.isOpen else { return }
+        guard var test = change.test, test.output.isOpen else { return }
         var chunk = [UInt8](repeating: 0, count: Limits.controlMessageBytes)
         while true {
             var span = chunk.mutableSpan
@@ -77,21 +77,21 @@ extension Supervisor {
             }
             test.said.append(contentsOf: chunk[..<min(count, max(0, Limits.notifyMessageBytes - test.said.count))])
         }
-        testing = test
+        change.test = test
     }
 
     mutating func testTimedOut() {
-        guard let test = testing, test.pid != 0 else { return }
-        testing?.said = Array("it did not end within \(Limits.selfTestMilliseconds / 1000) s".utf8)
+        guard let test = change.test, test.pid != 0 else { return }
+        change.test?.said = Array("it did not end within \(Limits.selfTestMilliseconds / 1000) s".utf8)
         Process.signalGroup(test.pid, .kill)
     }
 
     /// A tested program has ended. True: it was one.
     mutating func testEnded(_ pid: Int32, _ status: ExitStatus) -> Bool {
-        guard let test = testing, test.pid == pid else { return false }
+        guard let test = change.test, test.pid == pid else { return false }
         Process.signalGroup(pid, .kill)
         if status != .signaled(Signal.kill.number) { takeTestOutput() }
-        let said = String(decoding: testing?.said ?? [], as: UTF8.self)
+        let said = String(decoding: change.test?.said ?? [], as: UTF8.self)
         let words = said.split { $0 == " " || $0 == "\n" }
         guard status == .exited(ExitCode.done) else {
             let lines = said.split(separator: "\n").joined(separator: "; ")
@@ -109,14 +109,14 @@ extension Supervisor {
         passed.output.close()
         passed.output = .none
         passed.pid = 0
-        testing = passed
+        change.test = passed
         testNext()
         return true
     }
 
     private mutating func endTest(_ reason: String) {
-        guard var test = testing else { return }
-        testing = nil
+        guard var test = change.test else { return }
+        change.test = nil
         loop.cancel(&test.timer)
         test.output.close()
         guard phase == .running else {
@@ -158,8 +158,8 @@ extension Supervisor {
 
     /// Does not return where it succeeds: the new program goes on in this process.
     private mutating func becomeSuccessor() {
-        guard let test = testing else { return }
-        testing = nil
+        guard let test = change.test else { return }
+        change.test = nil
         do throws(Errno) {
             let configuration = try Files.sealedMemory(name: "configuration", settings.file.bytes)
             defer { configuration.close() }

@@ -32,22 +32,12 @@ struct Supervisor: ~Copyable {
     var programs: Programs
     /// What all processes say.
     var boundedLog: BoundedLog
-    /// Processes that are being replaced one after another.
-    var replacing: Replacement?
-    /// New programs that are being tried.
-    var testing: SelfTest?
+    /// What is being changed.
+    var change = Change.none
     var phase = Phase.starting
     var exitCode = ExitCode.done
     var control: ControlServer
-    /// A reload under way.
-    var reloading: Reload?
-    /// One that is in force, and whose old listeners are still being emptied.
-    var retiring: Reload?
-    /// When it, or its undoing, began.
-    var reloadBegunAt: UInt64 = 0
-    /// discoveryd has been given the old configuration again and has not answered yet.
-    var isRollingBack = false
-    /// A signal or a changed file came meanwhile.
+    /// A signal or a changed file came while something else was being changed.
     var mustReloadAgain = false
     /// The file as it was when it was last read.
     var fingerprint: [Int64] = []
@@ -280,7 +270,7 @@ struct Supervisor: ~Copyable {
         case .replacementTimeout: replacementTimedOut(token.slot)
         case .drainTimeout: drainTimedOut(token.slot, pid: Int32(bitPattern: token.generation))
         case .testTimeout: testTimedOut()
-        case .listenersRetired: listenersRetired()
+        case .listenersRetired: happen(.emptied)
         case .signals, .notify, .controlListener, .controlConnection, .childControl, .childOutput, .testOutput, nil:
             break
         }
@@ -352,7 +342,7 @@ struct Supervisor: ~Copyable {
     private mutating func checkProgress() {
         notifier.alive(isReady: phase == .running)
         // Whoever supervises us has time-outs of his own, which know nothing of ours.
-        if phase != .running || reloading != nil || isRollingBack { notifier.extendTimeout() }
+        if phase != .running || change.wait != nil { notifier.extendTimeout() }
         boundedLog.rotateIfLarge()
         if isInPlace, !sockets.isInPlace {
             log.error(
