@@ -28,6 +28,8 @@ struct Forwarder: ~Copyable {
     var memory: Memory
     var identity = Identity(name: Process.hostName())
     var random = SplitMix(seed: SystemRandom.word())
+    /// Actions that `Driver` performs again after a half-closed exchange has given up its place; last in, first out. Empty between calls.
+    var postponed: [(exchange: ExchangeIndex, action: Exchange.Action)] = []
     /// Connections to continue at the end of the turn, after the other events.
     var unfinished: [Token] = []
 

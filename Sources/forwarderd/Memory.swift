@@ -15,7 +15,8 @@ struct Memory: ~Copyable {
     var requestHead = RequestHead()
     /// The head of the response that is about to be forwarded. Within one call only.
     var responseHead = ResponseHead()
-    /// A client's address in text. Within one call only; its memory is used again.
+    /// The address of the client that has sent the last request, and its host in text.
+    var peerAddress: SocketAddress?
     var peer: [UInt8] = []
     /// The most buffers that were lent at one time since memory was last given back to the system.
     private var peak = 0

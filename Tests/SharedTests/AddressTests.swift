@@ -92,3 +92,17 @@ import Testing
         #expect(throws: HTTPFault.self) { try parse(Self.signature + [0x31, 0x11, 0, 12]) }
     }
 }
+
+@Suite struct SameHostTests {
+    @Test func thePortDoesNotCountAndEverythingElseDoes() throws {
+        let texts = ["1.2.3.4:5", "1.2.3.5:5", "[::1]:5", "[::2]:5", "[1::1]:5", "[::ffff:1.2.3.4]:5"]
+        for one in texts {
+            for other in texts {
+                let a = try #require(SocketAddress(hostPort: one))
+                var b = try #require(SocketAddress(hostPort: other))
+                b.port = 9
+                #expect(a.hasSameHost(as: b) == (one == other), "\(one) \(other)")
+            }
+        }
+    }
+}

@@ -23,6 +23,25 @@ import Testing
         }
     }
 
+    /// Read eight bytes at a time: each byte in each place ends a token exactly where it is no part of one.
+    @Test func aTokenEndsAtTheFirstByteThatIsNone() {
+        for length in [0, 1, 3, 7, 8, 9, 15, 16, 17, 30] {
+            for place in 0..<length {
+                for byte in UInt8.min...UInt8.max {
+                    var bytes = [UInt8](repeating: 0x61, count: length)
+                    for index in bytes.indices where index % 5 == 3 { bytes[index] = index % 2 == 0 ? 0x2d : 0x5a }
+                    bytes[place] = byte
+                    let wanted = bytes.firstIndex { !Grammar.isToken($0) } ?? length
+                    let found = Grammar.endOfToken(bytes.span, 0)
+                    if found != wanted { Issue.record("\(byte) at \(place) of \(length): \(found)") }
+                    let shifted = [0x3a, 0x3a] + bytes
+                    let later = Grammar.endOfToken(shifted.span, 2)
+                    if later != wanted + 2 { Issue.record("\(byte) at \(place) of \(length), shifted: \(later)") }
+                }
+            }
+        }
+    }
+
     /// Names are compared eight bytes at a time: every byte in every place counts, and case only where there is a letter.
     @Test(arguments: [
         "te", "http2", "keep-alive", "x-request-id", "content-length", "http2-settings", "transfer-encoding",

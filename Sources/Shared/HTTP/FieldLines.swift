@@ -72,7 +72,7 @@ public struct FieldLines: Sendable {
                 return true
             }
             let nameStart = index
-            index = bytes.end(of: Grammar.token, from: index)
+            index = Grammar.endOfToken(bytes, index)
             guard index < count else { return false }
             let nameCount = index &- nameStart
             if bytes[index] != 0x3a || nameCount == 0 { try nameEnds(bytes, &index, nameStart, nameCount, side) }

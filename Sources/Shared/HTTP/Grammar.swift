@@ -164,6 +164,27 @@ public enum Grammar {
         return inSegment && !others && (dots == 1 || dots == 2)
     }
 
+    /// Where the token that begins at `start` ends.
+    @inline(__always)
+    static func endOfToken(_ bytes: Span<UInt8>, _ start: Int) -> Int {
+        var index = start
+        // Letters and `-`, of which nearly all names of fields consist, eight at a time: each byte's highest bit says whether it is one.
+        while index <= bytes.count &- 8 {
+            let word = bytes.word(at: index)
+            let lower = (word | 0x2020_2020_2020_2020) & 0x7f7f_7f7f_7f7f_7f7f
+            let letters = (lower &+ 0x1f1f_1f1f_1f1f_1f1f) & ~(lower &+ 0x0505_0505_0505_0505) & ~word
+            let difference = word ^ 0x2d2d_2d2d_2d2d_2d2d
+            let hyphens = ~((difference & 0x7f7f_7f7f_7f7f_7f7f &+ 0x7f7f_7f7f_7f7f_7f7f) | difference)
+            let others = ~(letters | hyphens) & 0x8080_8080_8080_8080
+            if others != 0 {
+                index &+= others.trailingZeroBitCount / 8
+                break
+            }
+            index &+= 8
+        }
+        return bytes.end(of: token, from: index)
+    }
+
     /// The first byte at or after `start` that cannot be in a field value (usually the CR); `bytes.count` if there is none.
     @inline(__always)
     static func endOfFieldValue(_ bytes: Span<UInt8>, _ start: Int) -> Int {

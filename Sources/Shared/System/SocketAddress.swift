@@ -14,6 +14,12 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// IPv6 zone; 0 for none.
     public let scope: UInt32
 
+    /// Whether `appendHost` writes the same for both.
+    @inlinable
+    public func hasSameHost(as other: SocketAddress) -> Bool {
+        low == other.low && high == other.high && family == other.family
+    }
+
     public init(ipv4: UInt32, port: UInt16) {
         family = .ipv4
         self.port = port

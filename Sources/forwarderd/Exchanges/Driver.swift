@@ -5,24 +5,19 @@ import Shared
 extension Forwarder {
     mutating func drive(_ exchange: ExchangeIndex, _ first: Exchange.Action) {
         var (exchange, action) = (exchange, first)
-        // Actions to perform again after a half-closed exchange has given up its place; last in, first out.
-        var postponed: [(exchange: ExchangeIndex, action: Exchange.Action)] = []
         while true {
-            if let event = perform(exchange, action, &postponed) {
+            if let event = perform(exchange, action) {
                 action = exchanges[exchange].receive(event)
             } else {
-                guard let next = postponed.popLast() else { return }
-                (exchange, action) = next
+                if postponed.isEmpty { return }
+                (exchange, action) = postponed.removeLast()
             }
         }
     }
 
     /// Nil: the exchange waits for an event, or has ended.
     @inline(__always)
-    private mutating func perform(
-        _ exchange: ExchangeIndex, _ action: Exchange.Action,
-        _ postponed: inout [(exchange: ExchangeIndex, action: Exchange.Action)]
-    ) -> Exchange.Event? {
+    private mutating func perform(_ exchange: ExchangeIndex, _ action: Exchange.Action) -> Exchange.Event? {
         switch action {
         case .wait: return nil
         case .choose(let crowdsOut):

@@ -44,10 +44,13 @@ extension Forwarder {
         _ = clients[client].receive(.begun)
     }
 
-    /// The address of a connection's client, in text.
+    /// The address of a connection's client, in text. Requests one after another often come from one address.
     private mutating func peer(_ client: ClientIndex) -> [UInt8] {
-        memory.peer.removeAll(keepingCapacity: true)
-        clients.slab[client].address.appendHost(to: &memory.peer)
+        if !(memory.peerAddress?.hasSameHost(as: clients.slab[client].address) ?? false) {
+            memory.peerAddress = clients.slab[client].address
+            memory.peer.removeAll(keepingCapacity: true)
+            clients.slab[client].address.appendHost(to: &memory.peer)
+        }
         return memory.peer
     }
 
