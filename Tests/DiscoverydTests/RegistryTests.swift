@@ -56,7 +56,18 @@ import Testing
         var registry = Registry(configuration, epoch: 1, now: 0)
         let version = registry.version
         let change = registry.adopt(configuration, now: 10)
-        expect(change.isEmpty && change.repolled.isEmpty && registry.version == version)
+        expect(change.isEmpty && change.repolled.isEmpty && !change.hasOtherOrder && registry.version == version)
+    }
+
+    @Test func anotherOrderIsNoNewsButForWhoCounts() throws {
+        var registry = Registry(try Self.configuration(["a": ["h:1", "h:2"], "b": ["h:1"]]), epoch: 1, now: 0)
+        let version = registry.version
+        var change = registry.adopt(try Self.configuration(["a": ["h:2", "h:1"], "b": ["h:1"]]), now: 10)
+        expect(change.isEmpty && change.hasOtherOrder && registry.version == version)
+        var turned = try Self.configuration(["a": ["h:2", "h:1"], "b": ["h:1"]])
+        turned.services.reverse()
+        change = registry.adopt(turned, now: 20)
+        expect(change.isEmpty && change.hasOtherOrder && registry.serviceNames == ["b", "a"])
     }
 
     @Test func aWeightIsNewsForForwardersAndAFrequencyIsNot() throws {

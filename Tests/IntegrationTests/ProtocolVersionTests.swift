@@ -91,6 +91,27 @@ import Testing
         #expect(serverpy.stop() == 0)
     }
 
+    /// Nothing but the order has changed: who counts instances is told anew, and the others are not.
+    @Test func anotherOrderIsNewsForWhoCountsOnly() throws {
+        let serverpy = try Serverpy(services([("a", [1, 2]), ("b", [3])]), forwarders: 1).ready()
+        let first = try Peer(serverpy, hello(1, 1))
+        let second = try Peer(serverpy, hello(2, 2))
+        _ = try first.members()
+        _ = try second.members()
+        try serverpy.configure(services([("b", [3]), ("a", [2, 1])]))
+        #expect(try serverpy.reload().status == 0)
+        // `reload` sees no difference where only the order is another; discoveryd is told with the next one.
+        try serverpy.configure(services([("b", [3]), ("a", [2, 1, 4])]))
+        #expect(try serverpy.reload().status == 0)
+        let counted = try first.members().joined()
+        #expect(
+            counted.contains("\"id\":0,\"url\":\"127.0.0.1:3\"") && counted.contains("\"id\":1,\"url\":\"127.0.0.1:2\"")
+        )
+        let change = try second.members().joined(separator: "\n")
+        #expect(change.contains("127.0.0.1:4") && !change.contains("127.0.0.1:2"))
+        #expect(serverpy.stop() == 0)
+    }
+
     @Test func aSubscriberOfALaterVersionAloneIsRefusedInWords() throws {
         let serverpy = try Serverpy(services([("a", [1])]), forwarders: 1).ready()
         let peer = try Peer(serverpy, hello(3, 9))

@@ -15,6 +15,8 @@ struct MembershipChange {
     var repolled: [(id: Registry.InstanceID, before: Polling)] = []
     /// What is the same for all services is another.
     var hasOtherSettings = false
+    /// Services or instances stand in another order, by which the first version of the protocol counts them.
+    var hasOtherOrder = false
 
     /// Forwarders have nothing to learn from it.
     var isEmpty: Bool {

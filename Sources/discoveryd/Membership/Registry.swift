@@ -66,6 +66,7 @@ struct Registry: ~Copyable {
         var change = MembershipChange()
         change.hasOtherSettings = hasOtherSettings
         var wanted = Set<ServiceID>()
+        let formerOrder = order
         order.removeAll(keepingCapacity: true)
         order.reserveCapacity(configuration.services.count)
         for service in configuration.services {
@@ -82,6 +83,7 @@ struct Registry: ~Copyable {
             serviceByName[services[id].name] = nil
             services.discard(id)
         }
+        if order != formerOrder { change.hasOtherOrder = true }
         if !change.goneInstances.isEmpty { dropMarksOfGone() }
         if !change.isEmpty { version.number += 1 }
         return change
@@ -128,6 +130,7 @@ struct Registry: ~Copyable {
             }
         }
         services[id].instances = after
+        if before != after { change.hasOtherOrder = true }
         for instance in before where known[instances[instance].url] == instance {
             change.goneInstances.append(instance)
         }

@@ -73,7 +73,7 @@ extension Discoveryd {
         snapshotSaver.restart(configuration: LineDigest(of: file.bytes).text)
         changePoster.configure(registry.general.onChange, poller.resolver, &loop)
         Log.format = registry.general.forwarding.logFormat
-        if publisher.isOpen, !change.isEmpty { publisher.publish(change, registry, &loop) }
+        if publisher.isOpen { publisher.publish(change, registry, &loop) }
         log.info(
             "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
         )

@@ -247,9 +247,10 @@ struct Publisher: ~Copyable {
 
     /// Services or instances have come, gone or changed. Who cannot be told in small, or has much to be told, gets a whole snapshot.
     mutating func publish(_ change: MembershipChange, _ registry: borrowing Registry, _ loop: inout EventLoop) {
+        guard !change.isEmpty || change.hasOtherOrder else { return }
         positions = nil
         for slot in subscriptions.indices where subscriptions[slot].role != nil {
-            subscriptions[slot].news.note(change)
+            if !change.isEmpty { subscriptions[slot].news.note(change) }
             if subscriptions[slot].protocolVersion < 2 || subscriptions[slot].stream != nil
                 || subscriptions[slot].news.memberCount > Limits.membersPerChange
             {
