@@ -352,4 +352,72 @@ import Testing
         }
         expect(world.table.services.count <= 9 && world.table.instances.count == instances.count)
     }
+
+    /// A slow forwarder is told several changes as one: what was removed may be back with another id, and its former id somebody else's.
+    @Test func namesThatComeBackWithOtherIdsAreNotLost() throws {
+        var world = try World()
+        world.apply(["a": ["h:1", "h:2"], "b": ["h:3"]])
+        // a: 0 -> 1, b: 1 -> 0; h:1: 0 -> 1, h:2: 1 -> 0.
+        world.change {
+            $0.services = [
+                SnapshotService(id: 0, name: "b", paths: ["/b"]), SnapshotService(id: 1, name: "a", paths: ["/a"]),
+            ]
+            $0.instances = [
+                .init(service: 1, Self.instance(0, "h:2")), .init(service: 1, Self.instance(1, "h:1")),
+                .init(service: 0, Self.instance(2, "h:3")),
+            ]
+        }
+        expect(world.contents == ["a": ["true", "h:1 1 up", "h:2 1 up"], "b": ["true", "h:3 1 up"]])
+        expect(world.route("/a") == "a" && world.route("/b") == "b")
+        world.change(1, Self.state(.down))
+        expect(world.table.instances[try world.existing("a", "h:1")].state.status == .down)
+    }
+
+    /// Ids are given to names at random, again and again: the table holds what was told last.
+    @Test func anyDistributionOfIdsIsTaken() throws {
+        var random = SplitMix(seed: 23)
+        var world = try World()
+        world.apply([:])
+        var services: [Int: String] = [:]
+        var instances: [Int: (service: String, url: String)] = [:]
+        for step in 0..<3000 {
+            var names = ["a", "b", "c", "d"].shuffled(using: &random)
+            var nextServices: [Int: String] = [:]
+            for id in 0..<6 where random.next() % 2 == 0 && !names.isEmpty { nextServices[id] = names.removeLast() }
+            var urls = nextServices.values.sorted().flatMap { name in (0..<3).map { (name, "h:\($0)") } }
+                .shuffled(using: &random)
+            var nextInstances: [Int: (service: String, url: String)] = [:]
+            for id in 0..<14 where random.next() % 2 == 0 && !urls.isEmpty { nextInstances[id] = urls.removeLast() }
+            world.change { change in
+                change.goneServices = services.keys.filter { nextServices[$0] == nil }
+                change.goneInstances = instances.keys.filter { nextInstances[$0] == nil }
+                change.services = nextServices.sorted { $0.key < $1.key }.filter { services[$0.key] != $0.value }.map {
+                    SnapshotService(id: $0.key, name: $0.value, paths: ["/" + $0.value])
+                }
+                let moved = Set(change.services.map(\.name))
+                change.instances = nextInstances.sorted { $0.key < $1.key }.compactMap { id, value in
+                    let before = instances[id]
+                    let isSame = before?.service == value.service && before?.url == value.url
+                    guard !isSame || moved.contains(value.service),
+                        let service = nextServices.first(where: { $0.value == value.service })?.key
+                    else { return nil }
+                    return .init(service: service, Self.instance(id, value.url))
+                }
+            }
+            (services, instances) = (nextServices, nextInstances)
+            var wanted: [String: [String]] = [:]
+            for name in services.values {
+                wanted[name] =
+                    ["true"] + instances.values.filter { $0.service == name }.map { "\($0.url) 1 up" }.sorted()
+            }
+            let contents = world.contents
+            #expect(contents == wanted, "\(step)")
+            if contents != wanted { return }
+            for name in ["a", "b", "c", "d"] {
+                let routed = world.route("/" + name)
+                #expect(routed == (wanted[name] == nil ? nil : name), "\(step) \(name)")
+            }
+        }
+        expect(world.table.instances.count == instances.count)
+    }
 }

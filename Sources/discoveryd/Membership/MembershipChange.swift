@@ -22,9 +22,6 @@ struct MembershipChange {
     var isEmpty: Bool {
         services.isEmpty && instances.isEmpty && goneServices.isEmpty && goneInstances.isEmpty && !hasOtherSettings
     }
-
-    /// Services and instances that it names.
-    var count: Int { services.count + instances.count + goneServices.count + goneInstances.count }
 }
 
 /// By what an instance is known outside this process.

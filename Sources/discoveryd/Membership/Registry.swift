@@ -21,7 +21,7 @@ struct Registry: ~Copyable {
     /// Instances whose published state differs from the last published one.
     private var changed: [InstanceID] = []
     /// Instances of which something is to be saved.
-    private(set) var unsaved: [InstanceID] = []
+    private var unsaved: [InstanceID] = []
     /// Instances that were saved and are gone.
     private var forgotten: [InstanceName] = []
     private var marks = InstanceTable(Marks())

@@ -26,11 +26,6 @@ struct MarkSet<Element: ~Copyable> {
         count -= 1
     }
 
-    mutating func removeAll() {
-        words = []
-        count = 0
-    }
-
     /// Takes out the lowest ones, `limit` at most.
     mutating func takeFirst(_ limit: Int) -> [Slab<Element>.Index] {
         var taken: [Slab<Element>.Index] = []

@@ -228,7 +228,20 @@ struct Table: ~Copyable {
         if let settings = change.settings { take(settings) }
         for id in change.goneInstances { removeInstance(id, &pool, &ledger) }
         for id in change.goneServices { removeService(id) }
+        // Former owners of ids go before any new one comes: a service or an instance may have come back with another id, and its former
+        // id may be somebody else's.
+        for service in change.services {
+            if let owner = ids.service(service.id), services[owner].name != service.name { removeService(service.id) }
+        }
         for service in change.services { define(service) }
+        for member in change.instances {
+            guard let index = ids.service(member.service) else { return false }
+            if let owner = ids.instance(member.instance.id),
+                instances[owner].url != member.instance.url || instances[owner].service != services[index].name
+            {
+                removeInstance(member.instance.id, &pool, &ledger)
+            }
+        }
         for member in change.instances {
             guard let index = ids.service(member.service) else { return false }
             define(member.instance, of: index, &pool, &ledger, now: now)
@@ -254,6 +267,9 @@ struct Table: ~Copyable {
         guard let index = ids.service(id) else { return }
         ids.name(service: id, nil)
         removePaths(index)
+        // Instances that are left have come back under other ids; each is told with the service that it belongs to now.
+        for slot in services[index].instances { instances[slot].serviceIndex = -1 }
+        services[index].instances = []
         services[index].isGone = true
         noteRoom(index)
         freeService(index)
@@ -265,8 +281,6 @@ struct Table: ~Copyable {
     }
 
     private mutating func define(_ service: SnapshotService) {
-        // The id may have had another owner.
-        if let owner = ids.service(service.id), services[owner].name != service.name { removeService(service.id) }
         let index = serviceByName[service.name] ?? makeService(service.name)
         ids.name(service: service.id, index)
         services[index].isGone = false
@@ -286,14 +300,7 @@ struct Table: ~Copyable {
     private mutating func define(
         _ instance: SnapshotInstance, of service: Int, _ pool: inout Pool, _ ledger: inout Ledger, now: UInt64
     ) {
-        let name = services[service].name
-        // The id may have had another owner.
-        if let owner = ids.instance(instance.id),
-            instances[owner].url != instance.url || instances[owner].service != name
-        {
-            removeInstance(instance.id, &pool, &ledger)
-        }
-        let slot = place(name, instance, &pool, &ledger, now: now)
+        let slot = place(services[service].name, instance, &pool, &ledger, now: now)
         ids.name(instance: instance.id, slot)
         if instances[slot].serviceIndex != service { services[service].instances.append(slot) }
         instances[slot].serviceIndex = service
