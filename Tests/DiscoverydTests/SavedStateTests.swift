@@ -56,6 +56,22 @@ import Testing
         expect(after.instances[1].state.addresses.map(\.description) == ["10.0.0.1:80"])
     }
 
+    /// It is not given back after a restart, unless it was named and polled again since.
+    @Test func anInstanceThatWasTakenOutIsForgotten() throws {
+        var registry = try registry(["10.0.0.1:80", "10.0.0.2:80"])
+        record(&registry, 0, .ok, at: 10)
+        record(&registry, 1, .ok, at: 10)
+        var writer = JSONWriter()
+        SavedState.gone(InstanceName(service: "a", url: "10.0.0.1:80"), at: 1_000_050, to: &writer)
+        let bytes = lines(registry, at: 20) + writer.bytes
+        let loaded = try #require(SavedState.read(bytes))
+        #expect(loaded.instances.map(\.url) == ["10.0.0.2:80"] && loaded.aliveAt == 1_000_050 && !loaded.isTorn)
+        var again = JSONWriter()
+        SavedInstance(registry.instances[0], service: "a", at: 1_000_060, now: 60).write(to: &again)
+        let back = try #require(SavedState.read(bytes + again.bytes))
+        #expect(back.instances.map(\.url) == ["10.0.0.2:80", "10.0.0.1:80"])
+    }
+
     @Test func aStatusThatNobodyHasSeenForLongIsPolledAnew() throws {
         var before = try registry(["10.0.0.1:80"])
         record(&before, 0, .ok, at: 10)

@@ -1,7 +1,7 @@
 import Shared
 
 /// The file `instances` of the state directory: a line that says what it is, then one line per instance, then one more for each
-/// change; the last of an instance counts. So a change costs one line, a torn end loses that line alone, and when the changes
+/// change; the last of an instance counts, and one may say that it is gone. So a change costs one line, a torn end loses that line alone, and when the changes
 /// outweigh the rest the file is written anew beside the old one.
 enum SavedState {
     static let fileName = "instances"
@@ -42,10 +42,10 @@ enum SavedState {
                 loaded.aliveAt = message["at"]?.unsigned ?? 0
             } else if let alive = message["alive"]?.unsigned {
                 loaded.aliveAt = alive
-            } else if let gone = message["gone"], let service = gone["service"]?.string,
-                let url = gone["instance"]?.string
-            {
-                if let place = places.removeValue(forKey: InstanceName(service: service, url: url)) {
+                if let gone = message["gone"], let service = gone["service"]?.string,
+                    let url = gone["instance"]?.string,
+                    let place = places.removeValue(forKey: InstanceName(service: service, url: url))
+                {
                     isGone.insert(place)
                 }
             } else if let instance = SavedInstance(message) {
@@ -78,9 +78,10 @@ enum SavedState {
         writer.endLine()
     }
 
-    /// The instance was taken out of the configuration.
-    static func gone(_ name: InstanceName, to writer: inout JSONWriter) {
+    /// The instance was taken out of the configuration. Who does not know that takes the line for a sign of life.
+    static func gone(_ name: InstanceName, at wall: UInt64, to writer: inout JSONWriter) {
         writer.beginObject()
+        writer.field("alive", wall)
         writer.key("gone")
         writer.beginObject()
         writer.field("service", name.service)

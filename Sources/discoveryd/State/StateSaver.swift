@@ -51,7 +51,7 @@ struct StateSaver {
         } else {
             ids = registry.takeUnsaved()
             let forgotten = registry.takeForgotten()
-            for name in forgotten { SavedState.gone(name, to: &writer) }
+            for name in forgotten { SavedState.gone(name, at: wall, to: &writer) }
             if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
         }
         for id in ids {
