@@ -286,10 +286,12 @@ public enum Limits {
     public static let settledLookMilliseconds: UInt64 = 20
     /// Changes of one kind that a reload names one by one; of more it says how many.
     public static let changesNamed = 20
-    /// How long forwarders have to apply a reload: a millisecond more for so many instances.
-    public static let reloadTimeoutMilliseconds: UInt64 = 5_000
     public static let reloadLookMilliseconds: UInt64 = 10
-    public static let reloadInstancesPerMillisecond: UInt64 = 10
+    /// How long forwarders have to apply a reload: more for much, which is taken over in slices. A service, with its polling, its policy and
+    /// its paths, costs as much as several instances.
+    public static func reloadTimeoutMilliseconds(services: Int, instances: Int) -> UInt64 {
+        5_000 + UInt64(services) + UInt64(instances) / 10
+    }
     public static let killAfterMilliseconds: UInt64 = 2_000
     /// New programs must show so soon that they work here before they are taken.
     public static let selfTestMilliseconds: UInt64 = 10_000

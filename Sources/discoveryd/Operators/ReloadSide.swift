@@ -69,11 +69,12 @@ extension Discoveryd {
         let change = registry.adopt(configuration, now: loop.now)
         refuseDraining(of: change.goneInstances)
         saver.forget(change.goneInstances)
-        poller.follow(change, &registry, &loop)
         snapshotSaver.restart(configuration: LineDigest(of: file.bytes).text)
         changePoster.configure(registry.general.onChange, poller.resolver, &loop)
         Log.format = registry.general.forwarding.logFormat
+        // Forwarders take it over while discoveryd begins to poll what is new.
         if publisher.isOpen { publisher.publish(change, registry, &loop) }
+        poller.follow(change, &registry, &loop)
         log.info(
             "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
         )
@@ -84,7 +85,7 @@ extension Discoveryd {
 
     /// A large snapshot is taken over in slices, beside requests.
     private var reloadTimeout: UInt64 {
-        Limits.reloadTimeoutMilliseconds + UInt64(registry.instances.count) / Limits.reloadInstancesPerMillisecond
+        Limits.reloadTimeoutMilliseconds(services: registry.order.count, instances: registry.instances.count)
     }
 
     /// Tells the supervisor when every forwarder works with the new configuration.

@@ -215,9 +215,11 @@ extension Supervisor {
     /// discoveryd has time for itself and for the forwarders, and for as many again: then it is not waited for any longer.
     mutating func checkReload() {
         guard let wait = change.wait else { return }
-        let instances = UInt64(
-            max(settings.configuration.instanceCount, wait.reload?.configuration.instanceCount ?? 0))
-        let time = 2 * (Limits.reloadTimeoutMilliseconds + instances / Limits.reloadInstancesPerMillisecond) + 5_000
+        let (old, new) = (settings.configuration, wait.reload?.configuration ?? settings.configuration)
+        let allowed = Limits.reloadTimeoutMilliseconds(
+            services: max(old.services.count, new.services.count),
+            instances: max(old.instanceCount, new.instanceCount))
+        let time = 2 * allowed + 5_000
         if loop.now > wait.since + time { happen(.overdue("discoveryd has not answered within \(time / 1000) s")) }
     }
 
