@@ -86,8 +86,6 @@ public enum Limits {
     public static let acceptsAboveShare = 64
     public static let aboveShareMilliseconds: UInt64 = 20
     public static let instancesTriedPerRequest = 8
-    /// Connections that one request is tried on, addresses of one instance counted each, before it stays with instances.
-    public static let connectionsTriedPerRequest = 16
     public static let retryBudgetPercent = 20
     public static let retryBudgetMinimum = 3
 
@@ -124,6 +122,8 @@ public enum Limits {
     public static let pollsInFlight = 512
     /// Echo requests that wait for their replies; each has a number of 16 bits.
     public static let echoesInFlight = 32_768
+    /// Answers that are read at a time.
+    public static let pollBuffers = 16 * pollsInFlight
     public static let pollYouthMilliseconds: UInt64 = 100
     /// Beyond this the loop has stood still, and polls that ran meanwhile say nothing.
     public static let stallMilliseconds: UInt64 = 500
@@ -155,12 +155,42 @@ public enum Limits {
     public static let changePostTries = 3
     public static let changePostTimeoutMilliseconds: UInt64 = 5_000
     public static let changePostRestMilliseconds: UInt64 = 1_000
-    public static let resolverThreads = 4
-    public static let resolveAgainMilliseconds: UInt64 = 30_000
-    public static let addressesPerName = 16
-    /// Look-ups in a row after which it is believed that more than half of a name's addresses are gone.
-    public static let lookUpsBelieved = 3
     public static let readyTimeoutMilliseconds: UInt64 = 5_000
+
+    // MARK: Names
+    /// Names that are looked up, each once however many lines have it.
+    public static let names = 2 * configuredInstances
+    public static let addressesPerName = 256
+    /// Answers in a row after which it is believed that more than half of a name's addresses are gone.
+    public static let lookUpsBelieved = 3
+    /// Between two look-ups of one name: the least, which is also the shortest time that an answer is good for; the most after failures; the
+    /// longest time that an answer is good for; and that of one which says that there is nothing.
+    public static let lookUpGapMilliseconds: UInt64 = 1_000
+    public static let lookUpRestMilliseconds: UInt64 = 30_000
+    public static let lookUpHeldMilliseconds: UInt64 = 300_000
+    public static let absenceHeldMilliseconds: UInt64 = 15_000
+    public static let hostsFileHeldMilliseconds: UInt64 = 5_000
+    public static let systemLookUpHeldMilliseconds: UInt64 = 30_000
+    public static let resolverThreads = 8
+    /// How long a name server has for its answer in the first round, and how many rounds there are.
+    public static let lookUpTimeoutMilliseconds: UInt64 = 1_000
+    public static let lookUpAttempts = 2
+    /// How long a name server that has answered is asked first.
+    public static let lookUpServerKeptMilliseconds: UInt64 = 30_000
+    /// Look-ups under way, how many of them may be young, and for how long they are.
+    public static let lookUps = 16_384
+    public static let lookUpsAtOnce = 64
+    public static let lookUpYouthMilliseconds: UInt64 = 100
+    /// Ports from which questions go out at a time, how many go out from one, and connections to name servers.
+    public static let dnsSockets = 64
+    public static let questionsPerSocket = 128
+    public static let dnsConnections = 32
+    /// What a name server may send in a datagram, and what is read of it.
+    public static let datagramBytes = 1_232
+    public static let datagramReadBytes = 4_096
+    public static let nameServers = 3
+    public static let searchDomains = 32
+    public static let resolverFileBytes = 1024 * 1024
 
     // MARK: State on disk
     /// Counts that come from files stay below this, so that counting on cannot overflow.

@@ -4,13 +4,15 @@ import Shared
 struct Discoveryd: ~Copyable {
     var loop: EventLoop
     var registry: Registry
-    var poller: Poller
+    var file = FileSource()
+    var membership = Membership()
+    var names: Names
+    var polls: Polls
     var publisher: Publisher
     var api: API
     var changePoster: ChangePoster
     var state: DiscoveryState
-    /// Operators that wait for a drain to be on the disk and told.
-    var draining: [(command: OperatorCommand, id: Registry.InstanceID)] = []
+    var draining: [Draining] = []
     /// Questions to the forwarders under way, by the number that they carry.
     var inquiries: [UInt64: Inquiry] = [:]
     var inquiryID: UInt64 = 0
@@ -51,43 +53,42 @@ struct Discoveryd: ~Copyable {
         configurationPath: String, digest: String
     ) throws(StartFault) -> Discoveryd {
         let loop = try EventLoop.makeForStart()
-        let registry = Registry(configuration, epoch: stateDirectory.epoch, now: loop.now)
         let signals: SignalQueue
-        let resolver: Resolver
         let disk: DiskThread
         do throws(Errno) {
             signals = try SignalQueue([.terminate, .interrupt, .quit, .hangUp])
-            resolver = try Resolver()
             disk = try DiskThread(stateDirectory.directory)
         } catch {
             throw StartFault("threads and signals cannot be set up: \(error)")
         }
+        let names = try makeNames(daemon)
         let (subscriberListener, ownSocketPath) = try subscriberSocket(daemon, runtimeDirectory)
         let apiListener = try apiSocket(daemon, configuration.general)
         do throws(Errno) {
             try loop.add(signals.descriptor, EventKind.signals.token(), [.readable])
             try loop.add(subscriberListener, EventKind.subscriberListener.token(), [.readable])
             try loop.add(apiListener, EventKind.apiListener.token(), [.readable])
-            try loop.add(resolver.descriptor, EventKind.resolved.token(), [.readable])
+            try loop.add(names.descriptor, EventKind.resolved.token(), [.readable])
             try loop.add(disk.descriptor, EventKind.diskDone.token(), [.readable])
             if let control = daemon.control { try loop.add(control, EventKind.control.token(), [.readable]) }
         } catch {
             throw StartFault("a socket cannot be registered: \(error)")
         }
         return Discoveryd(
-            daemon, loop, registry, resolver, stateDirectory, disk, signals, subscriberListener, apiListener,
+            daemon, loop, configuration, names, stateDirectory, disk, signals, subscriberListener, apiListener,
             ownSocketPath, Traffic(directory: runtimeDirectory, log: daemon.log), configurationPath, digest)
     }
 
     private init(
-        _ daemon: Daemon, _ loop: consuming EventLoop, _ registry: consuming Registry, _ resolver: Resolver,
+        _ daemon: Daemon, _ loop: consuming EventLoop, _ configuration: Configuration, _ names: consuming Names,
         _ stateDirectory: StateDirectory, _ disk: DiskThread,
         _ signals: SignalQueue, _ subscriberListener: Descriptor, _ apiListener: Descriptor, _ ownSocketPath: String?,
         _ traffic: Traffic, _ configurationPath: String, _ digest: String
     ) {
         self.daemon = daemon
         self.loop = loop
-        self.registry = registry
+        registry = Registry(general: configuration.general, epoch: stateDirectory.epoch)
+        self.names = names
         self.stateDirectory = stateDirectory
         self.configurationPath = configurationPath
         saver = StateSaver(disk, log: daemon.log)
@@ -99,22 +100,27 @@ struct Discoveryd: ~Copyable {
         snapshotSaver = SnapshotSaver(configuration: digest)
         // Beside polls: subscribers, the HTTP port's connections, and what every process needs.
         let others = 64 + Limits.subscribers + Limits.apiConnections
-        poller = Poller(
-            self.registry, resolver, descriptors: max(64, daemon.openFiles - others), log: daemon.log)
-        if let socket = daemon.inherited.first("icmp4") { poller.prober.takeEchoSocket(.ipv4, socket, self.loop) }
-        if let socket = daemon.inherited.first("icmp6") { poller.prober.takeEchoSocket(.ipv6, socket, self.loop) }
+        polls = Polls(descriptors: max(64, daemon.openFiles - others), log: daemon.log)
+        if let socket = daemon.inherited.first("icmp4") { polls.takeEchoSocket(.ipv4, socket, self.loop) }
+        if let socket = daemon.inherited.first("icmp6") { polls.takeEchoSocket(.ipv6, socket, self.loop) }
         publisher = Publisher(log: daemon.log)
-        changePoster = ChangePoster(self.registry.general.onChange, log: daemon.log)
-        Log.format = self.registry.general.forwarding.logFormat
+        changePoster = ChangePoster(log: daemon.log)
         api = API(log: daemon.log)
         noteAPIAddress()
+        begin(configuration)
     }
 
     /// Where the HTTP port is: who may ask it, and where a connection of our own must succeed.
     mutating func noteAPIAddress() {
         guard let address = try? Socket.localAddress(apiListener) else { return }
         state.isLoopbackOnly = address.unmapped.isLoopback
-        poller.canary = address.isUnspecified ? .loopback(port: address.port) : address
+        polls.setCanary(address.isUnspecified ? .loopback(port: address.port) : address)
+    }
+
+    private static func makeNames(_ daemon: Daemon) throws(StartFault) -> Names {
+        do throws(Errno) { return try Names(log: daemon.log) } catch {
+            throw StartFault("names cannot be looked up: \(error)")
+        }
     }
 
     private static func subscriberSocket(_ daemon: Daemon, _ runtimeDirectory: String) throws(StartFault) -> (
@@ -158,9 +164,8 @@ struct Discoveryd: ~Copyable {
         _ = loop.schedule(EventKind.firstRound.token(), after: Limits.readyTimeoutMilliseconds)
         _ = loop.schedule(EventKind.heartbeat.token(), after: Limits.pingMilliseconds)
         _ = loop.schedule(EventKind.historyDue.token(), after: Limits.historyFlushMilliseconds)
-        stateDirectory.loadHistory(&registry, log: log)
         resume()
-        poller.start(&registry, &loop)
+        polls.begin(Array(registry.instances.indices), &registry, names.book, &loop)
         endTurn()
         while isRunning {
             do {
@@ -170,12 +175,13 @@ struct Discoveryd: ~Copyable {
                 return ExitCode.failed
             }
             if loop.lateMilliseconds > Limits.stallMilliseconds {
-                poller.doubt.stalled(for: loop.lateMilliseconds, now: loop.now)
+                polls.stalled(for: loop.lateMilliseconds, now: loop.now)
                 log.warning("stood still for \(loop.lateMilliseconds) ms; failed polls that ran meanwhile are repeated")
             }
             while let event = loop.nextEvent() { handle(event) }
             while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
+            followNames()
             endTurn()
         }
         daemon.notifier.stopping()
@@ -189,7 +195,7 @@ struct Discoveryd: ~Copyable {
     /// What the turn has changed goes out before the loop sleeps.
     private mutating func endTurn() {
         if !publisher.isOpen {
-            if poller.firstRoundRemaining == 0 { openPublisher() }
+            if polls.isFirstRoundDone { openPublisher() }
         } else {
             publishNow()
         }
@@ -198,13 +204,13 @@ struct Discoveryd: ~Copyable {
             publisher.settle(registry, &loop)
         }
         endInquiries()
-        if let due = registry.deferredUntil, !publishTimer.isScheduled {
+        if let due = registry.marks.deferredUntil, !publishTimer.isScheduled {
             publishTimer = loop.schedule(EventKind.publishDue.token(), at: max(due, loop.now + 1))
         }
         save()
         saveSnapshot()
         let statusChanges = registry.takeStatusChanges()
-        if !statusChanges.isEmpty { changePoster.post(statusChanges, poller.resolver, &loop) }
+        if !statusChanges.isEmpty { changePoster.post(statusChanges, names.book, &loop) }
         checkReload()
     }
 
@@ -215,7 +221,7 @@ struct Discoveryd: ~Copyable {
 
     /// What has changed becomes a version, and goes to whoever can take it.
     mutating func publishNow() {
-        guard publisher.isOpen, registry.hasChanges else { return }
+        guard publisher.isOpen, registry.marks.hasChanged else { return }
         let changes = registry.takeChanges()
         publisher.publish(changes, registry, &loop)
     }
@@ -256,14 +262,15 @@ struct Discoveryd: ~Copyable {
         case .apiConnection:
             if let connection = api.connections.index(of: event.token) { serveAPI(connection, event.readiness) }
         case .diskDone: diskDone()
-        case .resolved:
-            poller.namesResolved(&registry, &loop)
-            changePoster.namesResolved(poller.resolver, &loop)
-        case .changePost: changePoster.ready(generation, event.readiness, poller.resolver, &loop)
-        case .probe: poller.probeReady(.init(slot), generation, event.readiness, &registry, &loop)
-        case .icmp4: poller.echoesReady(.ipv4, &registry, &loop)
-        case .icmp6: poller.echoesReady(.ipv6, &registry, &loop)
+        case .resolved: names.systemAnswered(&loop)
+        case .dnsSocket: names.socketReady(event.token, &loop)
+        case .dnsConnection: names.connectionReady(event.token, event.readiness, &loop)
+        case .changePost: changePoster.ready(generation, event.readiness, names.book, &loop)
+        case .probe: polls.probeReady(.init(slot), generation, event.readiness, &registry, names.book, &loop)
+        case .icmp4: polls.echoesReady(.ipv4, &registry, names.book, &loop)
+        case .icmp6: polls.echoesReady(.ipv6, &registry, names.book, &loop)
         case .helloTimeout, .apiTimeout, .probeTimeout, .pollDue, .nameTimeout, .accusationDue, .heartbeat, .firstRound,
+            .nameDue, .lookUpTimeout, .lookUpRoom,
             .resumeAccepting, .retireListener, .reloadTimeout, .reloadLook, .changePostTimeout, .pollRoom, .publishDue,
             .saveDue,
             .historyDue, .snapshotDue, .inquiryDue:
@@ -277,10 +284,7 @@ struct Discoveryd: ~Copyable {
         if publisher.ready(slot, readiness, registry, &requests, &loop) { unfinished.append(token) }
         for request in requests {
             switch request {
-            case .observed(let service, let instance, let cause):
-                guard let id = registry.find(service: service, instance: instance) else { continue }
-                log.debug("\(service) \(instance): a forwarder observed: \(cause)")
-                poller.accuse(id, &registry, &loop)
+            case .observed(let service, let instance, let address, let cause): accuse(service, instance, address, cause)
             case .command(let command): obey(command)
             case .told(let forwarder, let message): told(forwarder, message)
             }
@@ -289,8 +293,8 @@ struct Discoveryd: ~Copyable {
 
     mutating func serveAPI(_ slot: Slab<APIConnection>.Index, _ readiness: Readiness) {
         let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
-        state.degraded = poller.doubt.reasons(now: loop.now) + poller.resolver.doubts
-        state.measures = poller.measures
+        state.degraded = polls.doubts(now: loop.now) + membership.doubts
+        state.measures = polls.measures
         var questions: [ForwarderQuestion.Explain] = []
         if api.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }
         for question in questions { ask(question, for: .client(token)) }
@@ -337,10 +341,13 @@ struct Discoveryd: ~Copyable {
     private mutating func handleTimer(_ token: Token) {
         guard let kind = EventKind(rawValue: token.kind) else { return }
         switch kind {
-        case .pollDue: poller.pollDue(.init(token.slot), &registry, &loop)
-        case .nameTimeout: poller.nameTimedOut(.init(token.slot), &registry, &loop)
-        case .accusationDue: poller.accusationDue(.init(token.slot), &registry, &loop)
-        case .pollRoom: poller.roomDue(&registry, &loop)
+        case .pollDue: polls.pollDue(.init(token.slot), &registry, names.book, &loop)
+        case .nameTimeout: polls.nameTimedOut(.init(token.slot), &registry, names.book, &loop)
+        case .accusationDue: polls.accusationDue(.init(token.slot), &registry, names.book, &loop)
+        case .pollRoom: polls.roomDue(&registry, names.book, &loop)
+        case .nameDue: names.due(token, &loop)
+        case .lookUpTimeout: names.timedOut(token, &loop)
+        case .lookUpRoom: names.roomDue(&loop)
         case .saveDue: saveTimer = .none
         case .snapshotDue: snapshotTimer = .none
         case .historyDue:
@@ -351,12 +358,12 @@ struct Discoveryd: ~Copyable {
                 EventKind.historyDue.token(), after: min(Limits.historyFlushMilliseconds, daemon.notifier.signGap))
         case .publishDue:
             publishTimer = .none
-            registry.releaseDeferred(now: loop.now)
+            registry.marks.releaseDeferred(now: loop.now)
         case .resumeAccepting: resumeAccepting(token.slot)
         case .retireListener: retireAPIListener()
         case .reloadTimeout: reloadTimedOut()
-        case .changePostTimeout: changePoster.timerFired(poller.resolver, &loop)
-        case .probeTimeout: poller.probeTimedOut(.init(token.slot), token.generation, &registry, &loop)
+        case .changePostTimeout: changePoster.timerFired(names.book, &loop)
+        case .probeTimeout: polls.probeTimedOut(.init(token.slot), token.generation, &registry, names.book, &loop)
         case .helloTimeout:
             if publisher.subscriptions.holds(.init(token.slot), token.generation) {
                 publisher.helloTimedOut(.init(token.slot), registry, &loop)
@@ -371,7 +378,7 @@ struct Discoveryd: ~Copyable {
         case .firstRound:
             if !publisher.isOpen { openPublisher() }
         case .signals, .control, .subscriberListener, .subscriber, .apiListener, .apiConnection, .resolved, .probe,
-            .icmp4, .icmp6, .changePost, .diskDone, .inquiryDue, .reloadLook:
+            .icmp4, .icmp6, .changePost, .diskDone, .inquiryDue, .reloadLook, .dnsSocket, .dnsConnection:
             break
         }
     }

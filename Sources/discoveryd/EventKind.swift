@@ -8,7 +8,8 @@ enum EventKind: UInt8 {
     case subscriberListener, subscriber, helloTimeout
     /// The HTTP port and its connections.
     case apiListener, apiConnection, apiTimeout
-    case resolved
+    /// The system has answered; a name is to be looked up; a name server's datagrams or connection, its time-out, and room for more look-ups.
+    case resolved, nameDue, dnsSocket, dnsConnection, lookUpTimeout, lookUpRoom
     /// A probe's socket, its time-out, an instance's next poll, the end of waiting for its name, a postponed accusation.
     case probe, probeTimeout, pollDue, nameTimeout, accusationDue
     case icmp4, icmp6

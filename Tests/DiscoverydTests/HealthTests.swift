@@ -156,9 +156,9 @@ import Testing
     }
 }
 
-@Suite struct PollAdmissionTests {
+@Suite struct AdmissionTests {
     @Test func noMoreThanTheLimitAreYoungAndThoseThatHangDelayNobody() {
-        var admission = PollAdmission(limit: 2, youthMilliseconds: 100)
+        var admission = Admission(limit: 2, youthMilliseconds: 100)
         let first = admission.begin(now: 1000)
         _ = admission.begin(now: 1050)
         let isFull = !admission.admits(now: 1099)
@@ -174,7 +174,7 @@ import Testing
     }
 
     @Test func endedPollsMakeRoomInWhateverOrderTheyEnd() {
-        var admission = PollAdmission(limit: 100, youthMilliseconds: 100)
+        var admission = Admission(limit: 100, youthMilliseconds: 100)
         for round in 0..<100 as Range<UInt64> {
             let tickets = (0..<100).map { _ in admission.begin(now: round) }
             #expect(admission.young == 100)

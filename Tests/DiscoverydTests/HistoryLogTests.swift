@@ -44,13 +44,13 @@ import Testing
         }
         var configuration = Configuration()
         configuration.services = [Service(name: "s", instances: all, paths: ["/s"])]
-        return Registry(configuration, epoch: 1, now: 0)
+        return Members.registry(configuration)
     }
 
     private func poll(_ registry: inout Registry, _ id: Registry.InstanceID, at wall: UInt64) {
         _ = registry.record(
             id, PollResult(cause: .ok, status: 200, durationMicroseconds: 900), purpose: .regular, wasAccused: false,
-            answering: nil, wall: wall, began: wall, now: wall)
+            wall: wall, began: wall, now: wall)
     }
 
     /// When an instance was polled last is one fact: the wall clock's steps and the other clock's differ by roundings.
@@ -62,7 +62,7 @@ import Testing
             _ = registry.record(
                 0, PollResult(cause: .refused, status: 0, durationMicroseconds: 900), purpose: .regular,
                 wasAccused: false,
-                answering: nil, wall: wall, began: began, now: began)
+                wall: wall, began: began, now: began)
             let packet = registry.packet(registry.instances[0].history.endSequence - 1, of: 0)
             let last = try #require(packet).startedAt
             expect(
@@ -136,7 +136,7 @@ import Testing
         var second = registry(instances: 3)
         for (name, bytes) in disk.files {
             let parsed = try #require(HistorySegment.parse(name: name))
-            let ids = second.historyKeys
+            let ids = second.idByKey
             var restored: [(Registry.InstanceID, UInt64, PollOutcome)] = []
             let content = try #require(
                 HistorySegment.read(bytes) { key, start, outcome in

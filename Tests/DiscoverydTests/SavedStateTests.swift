@@ -14,20 +14,20 @@ import Testing
                 },
                 paths: ["/a"])
         ]
-        return Registry(configuration, epoch: 1, now: 0)
+        return Members.registry(configuration)
     }
 
     private func record(_ registry: inout Registry, _ id: Registry.InstanceID, _ cause: PollCause, at now: UInt64) {
         _ = registry.record(
             id, PollResult(cause: cause, status: 0, durationMicroseconds: 5), purpose: .regular, wasAccused: false,
-            answering: nil, wall: 1_000_000 + now, began: now, now: now)
+            wall: 1_000_000 + now, began: now, now: now)
     }
 
     private func lines(_ registry: borrowing Registry, at now: UInt64) -> [UInt8] {
         var writer = JSONWriter()
         SavedState.begin(at: 1_000_000 + now, to: &writer)
         for id in registry.instances.indices {
-            SavedInstance(registry.instances[id], service: "a", at: 1_000_000 + now, now: now).write(to: &writer)
+            SavedInstance(registry.instances[id], registry.name(id), at: 1_000_000 + now, now: now).write(to: &writer)
         }
         return writer.bytes
     }
@@ -49,11 +49,11 @@ import Testing
         }
         expect(after.instances[1].health == before.instances[0].health)
         expect(after.instances[0].health.status == .down)
-        expect(after.instances[1].facts == before.instances[0].facts)
+        expect(after.instances[1].state == before.instances[0].state)
         expect(after.instances[1].publishedAvailability == 100)
         expect(after.instances[0].lastFailure == before.instances[1].lastFailure)
         expect(after.instances[1].polls == 0, "counted by each process for itself: never less than what was seen of it")
-        expect(after.instances[1].state.addresses.map(\.description) == ["10.0.0.1:80"])
+        expect(after.instances[1].state.address?.description == "10.0.0.1:80")
     }
 
     /// It is not given back after a restart, unless it was named and polled again since.
@@ -67,7 +67,7 @@ import Testing
         let loaded = try #require(SavedState.read(bytes))
         #expect(loaded.instances.map(\.url) == ["10.0.0.2:80"] && loaded.aliveAt == 1_000_050 && !loaded.isTorn)
         var again = JSONWriter()
-        SavedInstance(registry.instances[0], service: "a", at: 1_000_060, now: 60).write(to: &again)
+        SavedInstance(registry.instances[0], registry.name(0), at: 1_000_060, now: 60).write(to: &again)
         let back = try #require(SavedState.read(bytes + again.bytes))
         #expect(back.instances.map(\.url) == ["10.0.0.2:80", "10.0.0.1:80"])
     }
@@ -90,7 +90,7 @@ import Testing
         var bytes = lines(registry, at: 20)
         record(&registry, 0, .refused, at: 30)
         var writer = JSONWriter()
-        SavedInstance(registry.instances[0], service: "a", at: 1_000_030, now: 30).write(to: &writer)
+        SavedInstance(registry.instances[0], registry.name(0), at: 1_000_030, now: 30).write(to: &writer)
         let whole = bytes.count
         bytes += writer.bytes
         let loaded = try #require(SavedState.read(bytes))

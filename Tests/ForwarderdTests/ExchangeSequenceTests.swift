@@ -46,7 +46,7 @@ import Testing
                             id: 0, url: "h", authority: "h", priority: .medium, weight: 1,
                             state: InstanceState(
                                 status: .up, suspect: false, draining: false, availability: 100,
-                                addresses: [.loopback(port: 1)])), key: 0))
+                                address: .loopback(port: 1))), key: 0))
             }
         }
 
@@ -144,7 +144,7 @@ import Testing
                 queue.append(exchange)
                 return nil
             case .connect: return connect(exchange, isFresh: false)
-            case .reconnect(let isFresh): return connect(exchange, isFresh: isFresh)
+            case .reconnect: return connect(exchange, isFresh: true)
             case .send: return send(exchange)
             case .fail(let fault): return fail(exchange, fault)
             case .answer:
@@ -166,12 +166,11 @@ import Testing
                 return .refused(OwnAnswer(503, "x", error: nil))
             }
             exchanges[exchange].request.rewind(authority: [])
-            exchanges[exchange].law.begin(at: nil)
+            exchanges[exchange].law.begin()
             let address = SocketAddress.loopback(port: 1)
             if !isFresh,
                 let kept = pool.candidate(
-                    in: instances[instance].idle, address: address,
-                    isIdempotent: exchanges[exchange].law.isIdempotent, now: 0)
+                    in: instances[instance].idle, isIdempotent: exchanges[exchange].law.isIdempotent, now: 0)
             {
                 pool.remove(kept, from: &instances[instance].idle)
                 attach(kept, exchange)

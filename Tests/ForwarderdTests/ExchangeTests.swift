@@ -183,14 +183,13 @@ import Testing
     }
 
     @Test func retriesGoWhereTheRetryLawSays() {
-        let addresses = (1...2).map { SocketAddress(ipv4: 0x0a00_0000 + $0, port: 80) }
         for (failure, sent, expected) in [
-            (RetryLaw.Failure(fault: .closed, isReused: true), true, "reconnect(fresh: true)"),
-            (RetryLaw.Failure(fault: .connectTimeout, addresses: addresses), false, "reconnect(fresh: false)"),
+            (RetryLaw.Failure(fault: .closed, isReused: true), true, "reconnect"),
+            (RetryLaw.Failure(fault: .connectTimeout), false, "choose"),
             (RetryLaw.Failure(fault: .reset), true, "choose"), (RetryLaw.Failure(fault: .timeout), true, "answer"),
         ] {
             var exchange = Self.make()
-            exchange.law.begin(at: addresses[0])
+            exchange.law.begin()
             _ = exchange.receive(.connected)
             if sent { exchange.law.noteSent() }
             let action = exchange.receive(.failed(failure))

@@ -41,7 +41,7 @@ import Testing
             service: "s",
             SnapshotInstance(
                 id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
-                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])),
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, address: nil)),
             key: 0)
         func isFull(_ triesFreely: Bool) -> Bool { slot.load(limit: 10, now: 0, triesFreely: triesFreely).isFull }
         _ = slot.passive.failed(now: 0, random: &random)
@@ -60,7 +60,7 @@ import Testing
             service: "s",
             SnapshotInstance(
                 id: 0, url: "h:1", authority: "h:1", priority: .medium, weight: 1,
-                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, addresses: [])),
+                state: InstanceState(status: .up, suspect: false, draining: false, availability: 100, address: nil)),
             key: 0)
         #expect(slot.percentWelcome(now: 5_000) == 100, "it has never been away")
         slot.returnedAt = 5_000

@@ -7,7 +7,6 @@ import Testing
 @Suite struct PoolTests {
     private let instances = Slab<InstanceSlot>(capacity: 4)
     private let here = SocketAddress.loopback(port: 1)
-    private let there = SocketAddress.loopback(port: 2)
 
     private func instance(_ name: String) -> Table.Instance {
         instances.insert(
@@ -16,7 +15,7 @@ import Testing
                 SnapshotInstance(
                     id: 0, url: name, authority: name, priority: .medium, weight: 1,
                     state: InstanceState(
-                        status: .up, suspect: false, draining: false, availability: 100, addresses: [here])), key: 0))
+                        status: .up, suspect: false, draining: false, availability: 100, address: here)), key: 0))
     }
 
     private func connection(_ pool: Pool, _ instance: Table.Instance, _ address: SocketAddress) -> Pool.Index {
@@ -29,19 +28,11 @@ import Testing
         let all = (0..<3).map { _ in connection(pool, a, here) }
         for (time, index) in all.enumerated() { pool.keep(index, in: &instances[a].idle, now: UInt64(time)) }
         var order: [Pool.Index] = []
-        while let next = pool.candidate(in: instances[a].idle, address: here, isIdempotent: true, now: 10) {
+        while let next = pool.candidate(in: instances[a].idle, isIdempotent: true, now: 10) {
             pool.remove(next, from: &instances[a].idle)
             order.append(next)
         }
         expect(order == all.reversed() && pool.idleCount == 0 && instances[a].idle.count == 0)
-    }
-
-    @Test func aConnectionToAnotherAddressIsNotTaken() {
-        var pool = Pool(capacity: 9, idleLimit: 9)
-        let a = instance("a")
-        pool.keep(connection(pool, a, there), in: &instances[a].idle, now: 0)
-        expect(pool.candidate(in: instances[a].idle, address: here, isIdempotent: true, now: 0) == nil)
-        expect(pool.candidate(in: instances[a].idle, address: there, isIdempotent: true, now: 0) != nil)
     }
 
     @Test func aRequestThatMustNotRunTwiceGoesOnFreshConnectionsOnly() {
@@ -50,7 +41,7 @@ import Testing
         let index = connection(pool, a, here)
         pool.keep(index, in: &instances[a].idle, now: 1000)
         func candidate(_ now: UInt64, isIdempotent: Bool) -> Pool.Index? {
-            pool.candidate(in: instances[a].idle, address: here, isIdempotent: isIdempotent, now: now)
+            pool.candidate(in: instances[a].idle, isIdempotent: isIdempotent, now: now)
         }
         let limit = Limits.staleConnectionMilliseconds
         expect(candidate(1000 + limit, isIdempotent: false) == index)
@@ -87,7 +78,7 @@ import Testing
         for now in 0..<20_000 {
             let place = Int(random.next() % 3)
             if random.next() % 2 == 0, !pool.isFull {
-                let index = connection(pool, all[place], random.next() % 2 == 0 ? here : there)
+                let index = connection(pool, all[place], here)
                 pool.keep(index, in: &instances[all[place]].idle, now: UInt64(now))
                 idle.append((index, all[place]))
             } else if !idle.isEmpty {
@@ -99,9 +90,9 @@ import Testing
                     expect(pool.closeOldest(instances))
                     idle.removeFirst()
                 default:
-                    pool.closeIdle(in: &instances[all[place]].idle) { $0 == here }
+                    pool.closeIdle(in: &instances[all[place]].idle)
                     idle.removeAll { !pool.connections.isInUse($0.index) }
-                    expect(idle.allSatisfy { $0.instance != all[place] || pool.connections[$0.index].address == there })
+                    expect(idle.allSatisfy { $0.instance != all[place] })
                 }
             }
             expect(pool.idleCount == idle.count && pool.oldest == idle.first?.index)

@@ -4,23 +4,21 @@ import Testing
 @testable import forwarderd
 
 @Suite struct RetryLawTests {
-    private let addresses = (1...3).map { SocketAddress(ipv4: 0x0a00_0000 + $0, port: 80) }
-
-    private func law(idempotent: Bool, sent: Bool, at address: SocketAddress? = nil) -> RetryLaw {
+    private func law(idempotent: Bool, sent: Bool) -> RetryLaw {
         var law = RetryLaw(isIdempotent: idempotent)
-        law.begin(at: address)
+        law.begin()
         if sent { law.noteSent() }
         return law
     }
 
     private func judge(
         _ law: inout RetryLaw, _ fault: InstanceFault, at instance: Int32 = 3, isReused: Bool = false,
-        isInBudget: Bool = true, tries: Int = Limits.instancesTriedPerRequest, addresses: [SocketAddress] = [],
+        isInBudget: Bool = true, tries: Int = Limits.instancesTriedPerRequest,
         hasForwarded: Bool = false
     ) -> RetryLaw.Verdict {
         law.judge(
             RetryLaw.Failure(
-                fault: fault, isReused: isReused, isInBudget: isInBudget, tries: tries, addresses: addresses),
+                fault: fault, isReused: isReused, isInBudget: isInBudget, tries: tries),
             at: instance, hasForwarded: hasForwarded)
     }
 
@@ -41,7 +39,7 @@ import Testing
         var get = law(idempotent: true, sent: true)
         expect(judge(&get, .closed, isReused: true) == .freshConnection)
         expect(!get.excluded.contains(3), "a failed reused connection accuses nobody")
-        get.begin(at: nil)
+        get.begin()
         expect(!get.hasSent && get.wasSent)
         get.noteSent()
         expect(judge(&get, .reset) == .nextInstance)
@@ -79,12 +77,12 @@ import Testing
             var get = law(idempotent: true, sent: true)
             expect(judge(&get, .reset, isInBudget: false) == .nextInstance, "the first move is free")
             expect(!get.isRetrying)
-            get.begin(at: nil)
+            get.begin()
             get.noteSent()
             expect(judge(&get, .reset, at: 4, isInBudget: hasBudget) == (hasBudget ? .nextInstance : .answer))
             guard hasBudget else { continue }
             expect(get.isRetrying, "it is counted")
-            get.begin(at: nil)
+            get.begin()
             get.noteSent()
             expect(judge(&get, .reset, at: 5, isInBudget: false) == .nextInstance, "once counted, it may go on")
         }
@@ -95,52 +93,9 @@ import Testing
         var tries: Int32 = 0
         while judge(&get, .connect(.connectionRefused), at: 3 + tries) == .nextInstance {
             tries += 1
-            get.begin(at: nil)
+            get.begin()
         }
         #expect(Int(tries) == Limits.instancesTriedPerRequest - 1)
-    }
-
-    // MARK: Addresses
-
-    @Test(arguments: [InstanceFault.connect(.connectionRefused), .connectTimeout])
-    func aFailedConnectGoesToTheNextAddressAndThenToTheNextInstance(_ fault: InstanceFault) {
-        var law = RetryLaw(isIdempotent: false)
-        for address in addresses.dropLast() {
-            law.begin(at: address)
-            expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .nextAddress)
-            expect(law.excluded.count == 0)
-        }
-        law.begin(at: addresses[2])
-        expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .nextInstance)
-        expect(law.excluded.count == 1 && law.triedAddresses.isEmpty)
-    }
-
-    @Test(arguments: [InstanceFault.closed, .reset])
-    func anIdempotentRequestGoesToTheNextAddress(_ fault: InstanceFault) {
-        for (isIdempotent, verdict) in [(true, RetryLaw.Verdict.nextAddress), (false, .answer)] {
-            var law = law(idempotent: isIdempotent, sent: true, at: addresses[0])
-            expect(judge(&law, fault, isInBudget: false, addresses: addresses) == verdict)
-            var careful = self.law(idempotent: true, sent: true, at: addresses[0])
-            expect(judge(&careful, fault, tries: 1, addresses: addresses) == .answer, "`retry: off`")
-            // Further moves are the budget's.
-            guard isIdempotent else { continue }
-            law.begin(at: addresses[1])
-            law.noteSent()
-            expect(judge(&law, fault, isInBudget: false, addresses: addresses) == .answer)
-        }
-    }
-
-    /// A name with a hundred addresses does not keep a request for a hundred time-outs.
-    @Test func noMoreAddressesAreTriedThanInstances() {
-        let many = (1...100).map { SocketAddress(ipv4: 0x0a00_0000 + UInt32($0), port: 80) }
-        var law = RetryLaw(isIdempotent: true)
-        var moves = 0
-        for address in many {
-            law.begin(at: address)
-            guard judge(&law, .connectTimeout, isInBudget: false, addresses: many) == .nextAddress else { break }
-            moves += 1
-        }
-        #expect(moves == Limits.instancesTriedPerRequest - 1)
     }
 
     @Test func errorsOfOurOwnMakingAccuseNobody() {

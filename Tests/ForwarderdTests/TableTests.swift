@@ -92,9 +92,9 @@ import Testing
     fileprivate static let address = SocketAddress.loopback(port: 1)
 
     fileprivate static func state(
-        _ status: InstanceStatus = .up, draining: Bool = false, addresses: [SocketAddress] = [address]
+        _ status: InstanceStatus = .up, draining: Bool = false, address: SocketAddress? = address
     ) -> InstanceState {
-        InstanceState(status: status, suspect: false, draining: draining, availability: 100, addresses: addresses)
+        InstanceState(status: status, suspect: false, draining: draining, availability: 100, address: address)
     }
 
     @Test func instancesThatASnapshotNamesAgainKeepTheirEvidenceAndConnections() throws {
@@ -140,8 +140,8 @@ import Testing
 
     @Test func anInstanceThatIsDownDrainingOrWithoutAnAddressKeepsNoIdleConnection() throws {
         for state in [
-            Self.state(.down), Self.state(draining: true), Self.state(addresses: []),
-            Self.state(addresses: [.loopback(port: 2)]),
+            Self.state(.down), Self.state(draining: true), Self.state(address: nil),
+            Self.state(address: .loopback(port: 2)),
         ] {
             var world = try World()
             world.apply(["a": ["h:1"]])

@@ -22,7 +22,7 @@ import Testing
             id: id, url: "h\(id):80", authority: "h\(id)", priority: .high, weight: 2,
             state: InstanceState(
                 status: status, suspect: false, draining: id == 1, availability: id == 0 ? nil : 97,
-                addresses: [.loopback(port: UInt16(id + 1))]))
+                address: .loopback(port: UInt16(id + 1))))
     }
 
     /// Nothing as it is by default.

@@ -19,6 +19,7 @@ public struct Configuration: Equatable, Sendable {
         /// What the discovery server asks for; nil: nothing.
         public var discoveryToken: String?
         public var onChange: ChangeHook?
+        public var resolver = ResolverSettings()
 
         public init() {}
     }
@@ -28,7 +29,7 @@ public struct Configuration: Equatable, Sendable {
     public var instanceCount: Int { services.reduce(0) { $0 + $1.instances.count } }
 }
 
-public struct Service: Equatable, Sendable {
+public struct Service: Hashable, Sendable {
     public var name: String
     public var instances: [Instance]
     /// API paths, without a trailing slash unless the path is `/`.
@@ -44,7 +45,7 @@ public struct Service: Equatable, Sendable {
     }
 }
 
-public struct Instance: Equatable, Sendable {
+public struct Instance: Hashable, Sendable {
     /// As it is written: the name by which people know it.
     public var url: String
     public var endpoint: Endpoint
@@ -135,8 +136,11 @@ public struct Polling: Hashable, Sendable {
 }
 
 /// Where an instance is: scheme, host and port.
-public struct Endpoint: Equatable, Hashable, Sendable {
+public struct Endpoint: Hashable, Sendable {
     public enum Scheme: String, Sendable { case http, https }
+
+    /// Before the name of a service that DNS knows (RFC 2782): `srv:_http._tcp.orders.example`.
+    public static let servicePrefix = "srv:"
 
     public var scheme: Scheme
     /// A host name, an IPv4 address or an IPv6 address without brackets.
@@ -144,23 +148,40 @@ public struct Endpoint: Equatable, Hashable, Sendable {
     public var port: UInt16
     /// The port is written: a ping means this port.
     public var hasExplicitPort: Bool
+    /// `host` is the name of a service, whose records (SRV) say hosts and ports; `port` is 0.
+    public var isService = false
 
     /// The value for a Host field.
     public var authority: String {
         let name = host.contains(":") ? "[\(host)]" : host
+        if isService { return name }
         return port == (scheme == .http ? 80 : 443) ? name : "\(name):\(port)"
     }
 
     /// The address itself when the host is a literal.
-    public var literal: SocketAddress? { SocketAddress(literal: host, port: port) }
+    public var literal: SocketAddress? { isService ? nil : SocketAddress(literal: host, port: port) }
 
-    /// Parses `host`, `host:port`, `[IPv6]:port`, with or without `http://` or `https://` and a final `/`.
+    /// Parses `host`, `host:port`, `[IPv6]:port`, with or without `http://` or `https://` and a final `/`, and `srv:NAME`.
     /// Throws what is wrong as a sentence.
     public init(_ text: String) throws(AddressFault) {
         // Bytes: configurations hold a hundred thousand of these.
         var rest = Array(text.utf8)[...]
         func shown(_ bytes: ArraySlice<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
         scheme = .http
+        if rest.starts(with: Self.servicePrefix.utf8) {
+            host = shown(rest.dropFirst(Self.servicePrefix.utf8.count))
+            (port, hasExplicitPort, isService) = (0, true, true)
+            if host.contains(":") || host.contains("/") {
+                throw AddressFault(
+                    "behind srv: the name of a service is needed, without port or path: srv:_http._tcp.orders.example")
+            }
+            if SocketAddress(literal: host, port: 0) != nil {
+                throw AddressFault(
+                    "behind srv: the name of a service is needed, not an address: srv:_http._tcp.orders.example")
+            }
+            if let reason = Self.hostFault(host) { throw AddressFault(reason) }
+            return
+        }
         if let colon = rest.indices.first(where: { rest[$0...].starts(with: "://".utf8) }) {
             let name = shown(rest[..<colon])
             guard let known = Scheme(rawValue: name.lowercased()) else {

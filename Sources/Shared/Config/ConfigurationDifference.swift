@@ -92,6 +92,8 @@ public struct ConfigurationDifference: Equatable, Sendable {
         // Secrets, also the path of a web hook: that they have changed is all that is said.
         if old.discoveryToken != new.discoveryToken { lines.append("~ discovery_token") }
         if old.onChange != new.onChange { lines.append("~ on_change") }
+        changed("resolver.use", old.resolver.use.rawValue, new.resolver.use.rawValue)
+        changed("resolver.servers", old.resolver.servers.description, new.resolver.servers.description)
     }
 
     private mutating func compare(_ old: ForwarderSettings, _ new: ForwarderSettings) {

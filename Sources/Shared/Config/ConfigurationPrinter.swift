@@ -55,6 +55,11 @@ public enum ConfigurationPrinter {
         out += "  access_log: \(quoted(settings.accessLog.text))\n  log_format: \(settings.logFormat.rawValue)\n"
         if let token = general.discoveryToken { out += "  discovery_token: \(quoted(token))\n" }
         if let hook = general.onChange { out += "  on_change: \(quoted(hook.url))\n" }
+        out += "  resolver: {use: \(general.resolver.use.rawValue)"
+        if !general.resolver.servers.isEmpty {
+            out += ", servers: [\(general.resolver.servers.map { quoted($0.description) }.joined(separator: ", "))]"
+        }
+        out += "}\n"
         return out
     }
 

@@ -5,7 +5,7 @@ extension ConfigurationReader {
         "request_processor_host", "request_processor_port", "forwarders", "limits", "timeouts", "trusted_proxies",
         "proxy_protocol", "via", "ready_path", "drain_delay", "drain_timeout", "access_log", "log_format",
         "discovery_token",
-        "on_change",
+        "on_change", "resolver",
     ]
 
     mutating func general(_ value: Value) -> Configuration.General {
@@ -60,6 +60,7 @@ extension ConfigurationReader {
                 }
             case "discovery_token": general.discoveryToken = token(key, value)
             case "on_change": general.onChange = changeHook(key, value)
+            case "resolver": resolver(value, &general.resolver)
             default: unknown(key, Self.generalKeys, in: "`meta-info`", hidesSource: true)
             }
         }
@@ -111,6 +112,52 @@ extension ConfigurationReader {
             default: unknown(key, Self.limitKeys, in: "`limits`")
             }
         }
+    }
+
+    static let resolverKeys = ["servers", "use"]
+
+    private mutating func resolver(_ value: Value, _ settings: inout ResolverSettings) {
+        guard value.kind == .mapping else {
+            return error(value, "`resolver` is \(value.kind.name); a map of \(list(Self.resolverKeys)) is needed")
+        }
+        var servers: Value?
+        for (key, value) in value.members {
+            switch key.text {
+            case "use":
+                if let use = word(key, value, ResolverSettings.Use.allCases.map(\.rawValue)).flatMap(
+                    ResolverSettings.Use.init)
+                {
+                    settings.use = use
+                }
+            case "servers":
+                servers = key
+                settings.servers = nameServers(key, value)
+            default: unknown(key, Self.resolverKeys, in: "`resolver`")
+            }
+        }
+        if let servers, settings.use == .system {
+            error(servers, "`servers` beside `use: system`; the system asks its own name servers")
+        }
+    }
+
+    /// Addresses of name servers, with their ports where those are not 53.
+    private mutating func nameServers(_ key: Value, _ value: Value) -> [SocketAddress] {
+        var servers: [SocketAddress] = []
+        for element in value.kind == .sequence ? Array(value.elements) : [value] {
+            let text = scalarText(element) ?? ""
+            if let address = SocketAddress(literal: text, port: 53) ?? SocketAddress(hostPort: text), address.port > 0 {
+                servers.append(address)
+            } else {
+                error(
+                    element,
+                    "`servers` of `resolver` holds \(found(element)); an IP address is needed, with a port where that is not 53: 10.0.0.2 or 10.0.0.2:5353"
+                )
+            }
+        }
+        if servers.count > Limits.nameServers {
+            error(value, "`\(key.text)` holds \(servers.count) entries; at most \(Limits.nameServers) are allowed")
+        }
+        return servers
     }
 
     static let clientTimeoutKeys = ["head", "idle"]

@@ -1,5 +1,5 @@
 /// How one of a service's instances is chosen among those of the highest priority that can take a request.
-public enum BalancePolicy: Equatable, Sendable {
+public enum BalancePolicy: Hashable, Sendable {
     /// The fewest requests in progress for its weight, among those of nearly the best availability.
     case availability
     /// One after the other, as often as their weights say.
@@ -16,7 +16,7 @@ public enum BalancePolicy: Equatable, Sendable {
     case hash(HashKey)
 
     /// What a request is hashed by; where it has no such field or cookie, by the client's address.
-    public enum HashKey: Equatable, Sendable {
+    public enum HashKey: Hashable, Sendable {
         case clientAddress
         case header(String)
         case cookie(String)

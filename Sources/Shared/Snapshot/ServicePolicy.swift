@@ -1,5 +1,5 @@
 /// How requests of one service are forwarded: from the configuration, by way of the snapshot.
-public struct ServicePolicy: Equatable, Sendable {
+public struct ServicePolicy: Hashable, Sendable {
     /// Until a connection to an instance stands.
     public var connectTimeoutMilliseconds = Limits.connectTimeoutMilliseconds
     /// From the end of the request to the answer's head.

@@ -40,15 +40,15 @@ public struct InstanceState: Equatable, Sendable {
     public var draining: Bool
     /// Share of time seen up in the window, whole points; nil with less than ten minutes of evidence.
     public var availability: Int?
-    /// The addresses that answered their last poll.
-    public var addresses: [SocketAddress]
+    /// Where it is, once it has answered a poll.
+    public var address: SocketAddress?
 
-    public init(status: InstanceStatus, suspect: Bool, draining: Bool, availability: Int?, addresses: [SocketAddress]) {
+    public init(status: InstanceStatus, suspect: Bool, draining: Bool, availability: Int?, address: SocketAddress?) {
         self.status = status
         self.suspect = suspect
         self.draining = draining
         self.availability = availability
-        self.addresses = addresses
+        self.address = address
     }
 }
 
@@ -56,20 +56,40 @@ public struct InstanceState: Equatable, Sendable {
 public struct SnapshotInstance: Equatable, Sendable {
     /// A change or a delta names instances by it.
     public var id: Int
+    /// As it is written: the name by which people know it.
     public var url: String
+    /// Where `url` is a name: which of its addresses it is.
+    public var address: SocketAddress?
+    /// The name has several addresses.
+    public var isOneOfSeveral: Bool
     /// The value for a Host field where the client sent none.
     public var authority: String
     public var priority: Priority
+    /// Within its priority: those of a higher tier are used when those of the lower ones are not there.
+    public var tier: Int
     public var weight: Int
     public var state: InstanceState
 
-    public init(id: Int, url: String, authority: String, priority: Priority, weight: Int, state: InstanceState) {
+    public init(
+        id: Int, url: String, address: SocketAddress? = nil, isOneOfSeveral: Bool = false, authority: String,
+        priority: Priority, tier: Int = 0, weight: Int, state: InstanceState
+    ) {
         self.id = id
         self.url = url
+        self.address = address
+        self.isOneOfSeveral = isOneOfSeveral
         self.authority = authority
         self.priority = priority
+        self.tier = tier
         self.weight = weight
         self.state = state
+    }
+
+    /// By what an instance is known within its service, in counters and files.
+    public var label: String { Self.label(url, address) }
+
+    public static func label(_ url: String, _ address: SocketAddress?) -> String {
+        address.map { "\(url) \($0)" } ?? url
     }
 }
 

@@ -111,10 +111,10 @@ public struct SnapshotAssembler: Sendable {
         building = Snapshot(version: try version(message), services: [])
         expectedServices = Int(clamping: message["services"]?.unsigned ?? 0)
         expectedInstances = Int(clamping: message["instances"]?.unsigned ?? 0)
-        guard expectedServices <= Limits.configuredServices, expectedInstances <= Limits.configuredInstances else {
+        guard expectedServices <= Limits.configuredServices, expectedInstances <= Limits.registeredInstances else {
             throw Fault(
                 reason:
-                    "a snapshot of \(expectedServices) services and \(expectedInstances) instances; at most \(Limits.configuredServices) and \(Limits.configuredInstances) are taken"
+                    "a snapshot of \(expectedServices) services and \(expectedInstances) instances; at most \(Limits.configuredServices) and \(Limits.registeredInstances) are taken"
             )
         }
         receivedInstances = 0
@@ -178,11 +178,14 @@ public struct SnapshotAssembler: Sendable {
         else { throw Fault(reason: "an instances line out of order") }
         for value in list.elements {
             guard let id = value["id"]?.unsigned, id < UInt64(Limits.registeredInstances),
-                let url = value["url"]?.string
+                let url = (value["name"] ?? value["url"])?.string
             else { throw Fault(reason: "an instance without id and url") }
             let instance = SnapshotInstance(
-                id: Int(id), url: url, authority: value["authority"]?.string ?? url,
+                id: Int(id), url: url, address: value["address"]?.string.flatMap(SocketAddress.init(hostPort:)),
+                isOneOfSeveral: value["several"]?.boolean ?? false,
+                authority: value["authority"]?.string ?? url,
                 priority: value["priority"]?.string.flatMap(Priority.init(name:)) ?? .medium,
+                tier: min(Int(clamping: value["tier"]?.unsigned ?? 0), 255),
                 weight: min(max(1, Int(clamping: value["weight"]?.unsigned ?? 1)), 100), state: try Self.state(value))
             if change != nil {
                 guard change?.instances.count ?? 0 < Limits.membersPerChange else {
@@ -236,17 +239,16 @@ public struct SnapshotAssembler: Sendable {
         guard let status = value["status"]?.string.flatMap(InstanceStatus.init(rawValue:)) else {
             throw Fault(reason: "an instance without a known status")
         }
-        var addresses: [SocketAddress] = []
-        for element in value["addresses"]?.elements ?? value.elements {
-            guard let text = element.string, let address = SocketAddress(hostPort: text),
-                addresses.count < Limits.addressesPerName
-            else {
+        // A discoveryd of before may name several: then it is the first.
+        var address: SocketAddress?
+        for element in (value["addresses"]?.elements ?? value.elements).prefix(1) {
+            guard let text = element.string, let first = SocketAddress(hostPort: text) else {
                 throw Fault(reason: "an address that is none: \(Text.shown(element.bytes))")
             }
-            addresses.append(address)
+            address = first
         }
         return InstanceState(
             status: status, suspect: value["suspect"]?.boolean ?? false, draining: value["draining"]?.boolean ?? false,
-            availability: value["availability"]?.unsigned.map { min(100, Int(clamping: $0)) }, addresses: addresses)
+            availability: value["availability"]?.unsigned.map { min(100, Int(clamping: $0)) }, address: address)
     }
 }

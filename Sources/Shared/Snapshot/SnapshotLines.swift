@@ -52,7 +52,10 @@ public enum SnapshotLines {
         }
     }
 
-    public static func instances(service: Int, _ instances: some Sequence<SnapshotInstance>) -> [UInt8] {
+    /// In the first version of the protocol an instance's url is its own: where a name has several addresses, it is the address.
+    public static func instances(
+        service: Int, _ instances: some Sequence<SnapshotInstance>, protocolVersion: Int = protocolVersions.upperBound
+    ) -> [UInt8] {
         line("instances") {
             $0.field("service", service)
             $0.key("instances")
@@ -60,9 +63,20 @@ public enum SnapshotLines {
             for instance in instances {
                 $0.beginObject()
                 $0.field("id", instance.id)
-                $0.field("url", instance.url)
-                if instance.authority != instance.url { $0.field("authority", instance.authority) }
+                let address = instance.address.map(\.description)
+                if protocolVersion < 2, instance.isOneOfSeveral, let address {
+                    $0.field("url", address)
+                    $0.field("name", instance.url)
+                } else {
+                    $0.field("url", instance.url)
+                }
+                if let address { $0.field("address", address) }
+                if instance.isOneOfSeveral { $0.field("several", true) }
+                if instance.authority != instance.url || protocolVersion < 2 && instance.isOneOfSeveral {
+                    $0.field("authority", instance.authority)
+                }
                 $0.field("priority", instance.priority.name)
+                if instance.tier != 0 { $0.field("tier", instance.tier) }
                 $0.field("weight", instance.weight)
                 write(instance.state, to: &$0)
                 $0.endObject()
@@ -176,7 +190,7 @@ public enum SnapshotLines {
         if let availability = state.availability { writer.value(availability) } else { writer.null() }
         writer.key("addresses")
         writer.beginArray()
-        for address in state.addresses { writer.value(address.description) }
+        if let address = state.address { writer.value(address.description) }
         writer.endArray()
     }
 }
@@ -204,10 +218,11 @@ public enum SubscriberLines {
     }
 
     /// Passive evidence against an instance, at once.
-    public static func observed(service: String, instance: String, cause: String) -> [UInt8] {
+    public static func observed(service: String, instance: String, address: SocketAddress?, cause: String) -> [UInt8] {
         SnapshotLines.line("observed") {
             $0.field("service", service)
             $0.field("instance", instance)
+            if let address { $0.field("address", address.description) }
             $0.field("cause", cause)
         }
     }

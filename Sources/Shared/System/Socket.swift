@@ -49,6 +49,20 @@ public enum Socket {
         throw error
     }
 
+    /// A UDP socket that talks to one address only, from a port that the system picks at random. What its host says of it (nothing listens
+    /// there) comes as an error of the next call; udp(7), connect(2).
+    public static func datagram(to address: SocketAddress) throws(Errno) -> Descriptor {
+        let type = Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let socket = Descriptor(try retrying { Glibc.socket(domain(address.family), type, 0) })
+        do throws(Errno) {
+            _ = try retrying { unsafe address.withSockaddr { unsafe Glibc.connect(socket.rawValue, $0, $1) } }
+        } catch {
+            socket.close()
+            throw error
+        }
+        return socket
+    }
+
     /// The outcome of a connect that was in progress, or a pending error; nil when there is none.
     /// The corresponding C function is getsockopt(2) with SO_ERROR.
     public static func pendingError(_ socket: Descriptor) -> Errno? {

@@ -34,6 +34,8 @@ public enum SystemThread {
 public enum NameLookup {
     public struct Fault: Error, Sendable {
         public let reason: String
+        /// That there is no such name, or that it has no address, is an answer.
+        public let isAbsence: Bool
     }
 
     /// All addresses of a name in the system's order of preference (RFC 6724), without duplicates.
@@ -47,7 +49,8 @@ public enum NameLookup {
         let code = unsafe host.withCString { unsafe getaddrinfo($0, nil, &hints, &list) }
         if code != 0 {
             throw Fault(
-                reason: code == EAI_SYSTEM ? Errno.last.description : unsafe String(cString: gai_strerror(code)))
+                reason: code == EAI_SYSTEM ? Errno.last.description : unsafe String(cString: gai_strerror(code)),
+                isAbsence: code == EAI_NONAME)
         }
         defer { unsafe freeaddrinfo(list) }
         var result: [SocketAddress] = []

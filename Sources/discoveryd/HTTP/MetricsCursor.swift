@@ -103,10 +103,7 @@ struct MetricsCursor {
                     break
                 }
                 if let value = current.value(registry.instances[id]) {
-                    text("\(current.name){service=\"")
-                    label(registry.serviceName(id))
-                    text("\",instance=\"")
-                    label(registry.instances[id].url)
+                    labels(current.name, id, registry)
                     text("\"} \(Self.number(value))\n")
                 }
                 walk.advance()
@@ -115,6 +112,16 @@ struct MetricsCursor {
         if out.isEmpty { return nil }
         defer { out.removeAll(keepingCapacity: true) }
         return out
+    }
+
+    /// Which instance a line is of, up to the last label's closing quotation mark.
+    private mutating func labels(_ name: StaticString, _ id: Registry.InstanceID, _ registry: borrowing Registry) {
+        text("\(name){service=\"")
+        label(registry.serviceName(id))
+        text("\",instance=\"")
+        label(registry.instances[id].url)
+        guard registry.isOneOfSeveral(id), let address = registry.instances[id].address else { return }
+        text("\",address=\"\(address)")
     }
 
     private mutating func begin(_ name: StaticString, _ type: StaticString, _ help: StaticString) {
@@ -133,14 +140,9 @@ struct MetricsCursor {
         begin(current.name, current.type, current.help)
         while out.count < limit {
             guard let id = walk.current(registry) else { return endFamily() }
-            let service = registry.serviceName(id)
-            let url = registry.instances[id].url
-            if let row = traffic.row(.instance, service, url) {
+            if let row = traffic.row(registry.name(id)) {
                 for sample in current.samples {
-                    text("\(current.name){service=\"")
-                    label(service)
-                    text("\",instance=\"")
-                    label(url)
+                    labels(current.name, id, registry)
                     if let name = current.label { text("\",\(name)=\"\(sample.name)") }
                     text("\"} \(row[sample.counter])\n")
                 }
@@ -196,7 +198,7 @@ struct MetricsCursor {
             let service = registry.services[id]
             var all = CounterTotals.Row()
             for path in service.paths {
-                if let row = traffic.row(.path, service.name, path) { all.add(row) }
+                if let row = traffic.row(path: path, of: service.name) { all.add(row) }
             }
             buckets(
                 "serverpy_request_duration_seconds", service: service.name, Array(all.latencies), all[.latencySum])

@@ -56,7 +56,7 @@ struct StatisticsCursor {
 
     private func matches(_ entry: RegisteredInstance, _ registry: borrowing Registry) -> Bool {
         if let service, registry.services[entry.service].name != service { return false }
-        if let instance, entry.url != instance { return false }
+        if let instance, entry.url != instance, entry.address?.description != instance { return false }
         return true
     }
 
@@ -66,6 +66,7 @@ struct StatisticsCursor {
         let entry = registry.instances[id]
         writer.beginObject()
         writer.field("instance_url", entry.url)
+        if registry.isOneOfSeveral(id), let address = entry.address { writer.field("address", address.description) }
         writer.field("service_name", registry.services[entry.service].name)
         time("check_start_time", entry.firstCheckedAt)
         time("last_checked_at", entry.lastCheckedAt)
@@ -96,12 +97,13 @@ struct StatisticsCursor {
         }
         writer.field("polls", entry.polls)
         writer.field("priority", entry.priority.name)
+        if entry.tier != 0 { writer.field("tier", Int(entry.tier)) }
         writer.field("weight", Int(entry.weight))
         writer.key("addresses")
         writer.beginArray()
-        for address in entry.answering { writer.value(address.description) }
+        if let address = entry.state.address { writer.value(address.description) }
         writer.endArray()
-        if let row = traffic.row(.instance, registry.services[entry.service].name, entry.url) {
+        if let row = traffic.row(registry.name(id)) {
             writer.key("traffic")
             row.write(to: &writer, isPath: false)
         }
@@ -125,7 +127,7 @@ struct StatisticsCursor {
         let entry = registry.services[registry.order[sumOf ?? 0]]
         sumOf = (sumOf ?? 0) + 1
         guard service == nil || entry.name == service else { return }
-        let rows = entry.paths.compactMap { traffic.row(.path, entry.name, $0) }
+        let rows = entry.paths.compactMap { traffic.row(path: $0, of: entry.name) }
         guard !rows.isEmpty else { return }
         var sum = CounterTotals.Row()
         for row in rows { sum.add(row) }
@@ -161,7 +163,7 @@ struct StatisticsCursor {
         pathsOf = (pathsOf ?? 0) + 1
         guard service == nil || entry.name == service else { return }
         for path in entry.paths {
-            guard let row = traffic.row(.path, entry.name, path) else { continue }
+            guard let row = traffic.row(path: path, of: entry.name) else { continue }
             writer.beginObject()
             writer.field("service_name", entry.name)
             writer.field("path", path)

@@ -186,9 +186,8 @@ final class Traffic {
         }
     }
 
-    /// How many requests each living forwarder has at an instance, and with which snapshot it works.
-    func present(_ service: String, _ instance: String) -> [(forwarder: Forwarder, inFlight: UInt64)] {
-        let key = CounterKey.hash(.instance, service, instance)
+    /// How many requests each living forwarder has at these instances, and with which snapshot it works.
+    func present(_ keys: [UInt64]) -> [(forwarder: Forwarder, inFlight: UInt64)] {
         var found: [(Forwarder, UInt64)] = []
         visit { name, file throws(Errno) in
             let isOver = try Files.lock(file)
@@ -199,14 +198,20 @@ final class Traffic {
             }
             var counters = CounterTotals()
             guard counters.add(bytes) else { return }
-            found.append((Forwarder(CounterTotals.head(bytes)), counters.rows[key]?[.inFlight] ?? 0))
+            found.append(
+                (Forwarder(CounterTotals.head(bytes)), keys.reduce(0) { $0 &+ (counters.rows[$1]?[.inFlight] ?? 0) }))
         }
         return found
     }
 
-    /// What was counted of an instance of a service, or of one of its API paths.
-    func row(_ kind: CounterKey.Kind, _ service: String, _ name: String) -> CounterTotals.Row? {
-        totals.rows[CounterKey.hash(kind, service, name)]
+    /// What was counted of an instance.
+    func row(_ instance: InstanceName) -> CounterTotals.Row? {
+        totals.rows[CounterKey.hash(.instance, instance.service, instance.label)]
+    }
+
+    /// What was counted of one of a service's API paths.
+    func row(path: String, of service: String) -> CounterTotals.Row? {
+        totals.rows[CounterKey.hash(.path, service, path)]
     }
 }
 

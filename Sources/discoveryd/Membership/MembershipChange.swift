@@ -13,6 +13,9 @@ struct MembershipChange {
     var begun: [Registry.InstanceID] = []
     /// Instances that are polled in another way, with the way before.
     var repolled: [(id: Registry.InstanceID, before: Polling)] = []
+    /// Names that are looked up from now on, and names that are not looked up any more.
+    var begunNames: [SourceName] = []
+    var goneNames: [SourceName] = []
     /// What is the same for all services is another.
     var hasOtherSettings = false
     /// Services or instances stand in another order, by which the first version of the protocol counts them.
@@ -29,4 +32,9 @@ struct InstanceName: Hashable, Sendable {
     let service: String
     /// As it is written.
     let url: String
+    /// Of a name: which of its addresses.
+    var address: SocketAddress?
+
+    /// Within the service.
+    var label: String { SnapshotInstance.label(url, address) }
 }

@@ -1,23 +1,21 @@
 import Shared
 
-/// Where an instance is.
-enum PollTarget: Equatable, Sendable {
-    case address(SocketAddress)
-    /// To be resolved.
-    case name(String, port: UInt16)
-}
-
 /// One instance as discoveryd knows it: what the configuration says and what its polls have shown. There may be a hundred
 /// thousand, so it is small, and what many have in common stands elsewhere.
 struct RegisteredInstance: Sendable {
     let service: Registry.ServiceID
     /// As it is written: the name by which people know it.
     let url: String
-    let target: PollTarget
+    /// Nil: it is a name that has no address.
+    let address: SocketAddress?
+    /// The line that it is an instance of, if that is a name.
+    let line: Registry.LineID?
     /// The port is written: a ping means this port.
     let hasExplicitPort: Bool
     var priority: Priority
     var weight: UInt8
+    /// Of a service's records (SRV): those of a higher tier are used when those of the lower ones are not there.
+    var tier: UInt8 = 0
     var plan: PollPlans.Index
     /// Where in `url` the value for a Host field stands.
     private let authorityStart: UInt8
@@ -32,9 +30,8 @@ struct RegisteredInstance: Sendable {
     var isDrainAsked = false
     /// When a drain was asked for: wall clock, milliseconds; 0 where none was.
     var drainingSince: UInt64 = 0
-    /// The address written answered the last good poll; addresses of a name that did.
-    private var answersItself = false
-    private var answeringOfName: [SocketAddress] = []
+    /// It has answered a poll.
+    var hasAnswered = false
     /// Wall clock, milliseconds; 0 for never.
     var firstCheckedAt: UInt64 = 0
     var lastCheckedAt: UInt64 = 0
@@ -51,56 +48,47 @@ struct RegisteredInstance: Sendable {
     var changes: UInt32 = 0
     private(set) var publishedAvailability: UInt8?
 
+    /// At an address that is written.
     init(
-        service: Registry.ServiceID, _ instance: Instance, plan: PollPlans.Index, window: UInt64, now: UInt64
+        service: Registry.ServiceID, _ instance: Instance, plan: PollPlans.Index, packetLimit: Int, window: UInt64,
+        now: UInt64
     ) {
         self.service = service
-        self.plan = plan
+        line = nil
         url = instance.url
-        target =
-            instance.endpoint.literal.map { .address($0) }
-            ?? .name(instance.endpoint.host, port: instance.endpoint.port)
+        address = instance.endpoint.literal
         hasExplicitPort = instance.endpoint.hasExplicitPort
         priority = instance.polling.priority
         weight = UInt8(clamping: instance.weight)
-        let bytes = Array(instance.url.utf8)
-        let authority = Array(instance.endpoint.authority.utf8)
-        let start = bytes.indices.first { bytes[$0...].starts(with: authority) } ?? 0
-        authorityStart = UInt8(clamping: start)
-        authorityCount = UInt16(clamping: authority.count)
-        history = History(limit: instance.polling.packetLimit)
+        (authorityStart, authorityCount) = instance.endpoint.authorityPlace(in: instance.url)
+        self.plan = plan
+        history = History(limit: packetLimit)
         availability = Availability(windowMilliseconds: window, now: now)
     }
 
-    /// The value for a Host field.
-    var authority: Substring.UTF8View {
+    /// Of a line that is a name. `address` nil: it has none.
+    init(
+        of id: Registry.LineID, _ line: NameLine, _ address: SocketAddress?, priority: Priority, packetLimit: Int,
+        window: UInt64, now: UInt64
+    ) {
+        service = line.service
+        self.line = id
+        url = line.url
+        self.address = address
+        hasExplicitPort = line.hasExplicitPort
+        self.priority = priority
+        weight = line.weight
+        (authorityStart, authorityCount) = line.authorityPlace
+        plan = line.plan
+        history = History(limit: packetLimit)
+        availability = Availability(windowMilliseconds: window, now: now)
+    }
+
+    /// The value for a Host field, as far as the url says it.
+    var authority: Substring {
         let bytes = url.utf8
         let start = bytes.index(bytes.startIndex, offsetBy: Int(authorityStart))
-        return Substring(url).utf8[start..<bytes.index(start, offsetBy: Int(authorityCount))]
-    }
-
-    /// Addresses that answered the last good poll.
-    var answering: [SocketAddress] {
-        guard case .address(let address) = target else { return answeringOfName }
-        return answersItself ? [address] : []
-    }
-
-    /// A poll was good. `addresses`: those of a name that have answered; nil where the address is written.
-    mutating func answered(_ addresses: [SocketAddress]?) {
-        guard let addresses else {
-            answersItself = true
-            return
-        }
-        if answeringOfName != addresses { answeringOfName = addresses }
-    }
-
-    /// Addresses that had answered before a restart.
-    mutating func restoreAddresses(_ addresses: [SocketAddress]) {
-        if case .address(let address) = target {
-            answersItself = addresses.contains(address)
-        } else {
-            answeringOfName = addresses
-        }
+        return url[start..<bytes.index(start, offsetBy: Int(authorityCount))]
     }
 
     /// Buckets of another width cannot be taken over; the state goes on in new ones.
@@ -117,32 +105,20 @@ struct RegisteredInstance: Sendable {
         publishedAvailability = availability.points(now: now).map { UInt8(clamping: $0) }
     }
 
-    /// What forwarders are told, as far as it can be compared in a moment.
-    struct Facts: Equatable {
-        let status: InstanceStatus
-        let isSuspect: Bool
-        let isDraining: Bool
-        let answersItself: Bool
-        let answeringOfName: [SocketAddress]
-        let availability: UInt8?
-    }
-
-    var facts: Facts {
-        Facts(
-            status: health.status, isSuspect: health.isSuspect, isDraining: isDraining, answersItself: answersItself,
-            answeringOfName: answeringOfName, availability: publishedAvailability)
-    }
-
+    /// What forwarders are told, as far as it changes with polls and drains.
     var state: InstanceState {
         InstanceState(
             status: health.status, suspect: health.isSuspect, draining: isDraining,
-            availability: publishedAvailability.map(Int.init), addresses: answering)
+            availability: publishedAvailability.map(Int.init), address: hasAnswered ? address : nil)
     }
+}
 
-    /// `id`: by which the subscriber knows it.
-    func snapshotInstance(_ id: Int) -> SnapshotInstance {
-        SnapshotInstance(
-            id: id, url: url, authority: String(Substring(authority)), priority: priority, weight: Int(weight),
-            state: state)
+extension Endpoint {
+    /// Where in the text the value for a Host field stands.
+    func authorityPlace(in text: String) -> (start: UInt8, count: UInt16) {
+        let bytes = Array(text.utf8)
+        let authority = Array(authority.utf8)
+        let start = bytes.indices.first { bytes[$0...].starts(with: authority) } ?? 0
+        return (UInt8(clamping: start), UInt16(clamping: authority.count))
     }
 }

@@ -5,9 +5,14 @@ import Shared
 struct Registry: ~Copyable {
     typealias InstanceID = Slab<RegisteredInstance>.Index
     typealias ServiceID = Slab<RegisteredService>.Index
+    typealias LineID = Slab<NameLine>.Index
 
     let instances = Slab<RegisteredInstance>(capacity: Limits.registeredInstances)
     let services = Slab<RegisteredService>(capacity: Limits.registeredServices)
+    /// Lines of the configuration that are names.
+    let lines = Slab<NameLine>(capacity: Limits.registeredInstances)
+    /// Values for a Host field that do not stand in the url: those of records of services.
+    private var authorities: [InstanceID: String] = [:]
     /// The services in the order in which people know them.
     private(set) var order: [ServiceID] = []
     private var serviceByName: [String: ServiceID] = [:]
@@ -18,35 +23,18 @@ struct Registry: ~Copyable {
     private(set) var version: SnapshotVersion
     /// Polls recorded, of all instances.
     private(set) var polls: UInt64 = 0
-    /// Instances whose published state differs from the last published one.
-    private var changed: [InstanceID] = []
-    /// Instances of which something is to be saved.
-    private var unsaved: [InstanceID] = []
-    /// Instances that were saved and are gone.
-    private var forgotten: [InstanceName] = []
-    private var marks = InstanceTable(Marks())
-    /// Changes that came too soon after another of the same instance, oldest first.
-    private var deferred: [(id: InstanceID, dueAt: UInt64)] = []
+    var marks = ChangeMarks()
     private var statusChanges: [StatusChange] = []
     private(set) var general: Configuration.General
 
-    /// What is noted of an instance between two versions.
-    private struct Marks {
-        var isChanged = false
-        var isUnsaved = false
-        var isDeferred = false
-        /// Milliseconds of the monotonic clock, cut to 32 bits; 0 for never.
-        var changedAt: UInt32 = 0
-    }
-
-    init(_ configuration: Configuration, epoch: UInt64, now: UInt64) {
-        general = configuration.general
+    init(general: Configuration.General, epoch: UInt64) {
+        self.general = general
         version = SnapshotVersion(epoch: epoch, number: 1)
-        _ = adopt(configuration, now: now)
-        version.number = 1
     }
 
     func polling(_ id: InstanceID) -> Polling { plans[instances[id].plan].polling }
+
+    func plan(of id: InstanceID) -> PollPlan { plans[instances[id].plan] }
 
     func serviceName(_ id: InstanceID) -> String { services[instances[id].service].name }
 
@@ -57,134 +45,152 @@ struct Registry: ~Copyable {
     /// Bytes that histories take.
     var historyBytes: Int { arena.bytes }
 
-    // MARK: Members
+    // MARK: Members. Which there are is decided by `Membership`.
 
-    /// The services and instances are these from now on. What is named again keeps its id and all that is known of it.
-    mutating func adopt(_ configuration: Configuration, now: UInt64) -> MembershipChange {
-        let hasOtherSettings = general.forwarding != configuration.general.forwarding
-        general = configuration.general
-        var change = MembershipChange()
-        change.hasOtherSettings = hasOtherSettings
-        var wanted = Set<ServiceID>()
-        let formerOrder = order
-        order.removeAll(keepingCapacity: true)
-        order.reserveCapacity(configuration.services.count)
-        for service in configuration.services {
-            let id = adopt(service, now: now, &change)
-            wanted.insert(id)
-            order.append(id)
-        }
-        for id in services.indices where !wanted.contains(id) {
-            change.goneInstances += services[id].instances
-            change.goneServices.append(id)
-        }
-        for id in change.goneInstances { end(id) }
-        for id in change.goneServices {
-            serviceByName[services[id].name] = nil
-            services.discard(id)
-        }
-        if order != formerOrder { change.hasOtherOrder = true }
-        if !change.goneInstances.isEmpty { dropMarksOfGone() }
-        if !change.isEmpty { version.number += 1 }
-        return change
+    /// What is the same for all services is this from now on. True: it is something else for forwarders.
+    mutating func adopt(_ general: Configuration.General) -> Bool {
+        defer { self.general = general }
+        return general.forwarding != self.general.forwarding
     }
 
-    private mutating func adopt(_ wanted: Service, now: UInt64, _ change: inout MembershipChange) -> ServiceID {
-        let id: ServiceID
-        if let known = serviceByName[wanted.name] {
-            id = known
-            if services[id].paths != wanted.paths || services[id].policy != wanted.policy {
-                services[id].paths = wanted.paths
-                services[id].policy = wanted.policy
-                change.services.append(id)
-            }
-            if services[id].availabilityWindowMilliseconds != wanted.availabilityWindowMilliseconds {
-                services[id].availabilityWindowMilliseconds = wanted.availabilityWindowMilliseconds
-                for instance in services[id].instances {
-                    instances[instance].changeWindow(wanted.availabilityWindowMilliseconds, now: now)
-                }
-            }
-        } else {
-            id = services.insert(RegisteredService(wanted))
-            serviceByName[wanted.name] = id
-            change.services.append(id)
-        }
-        let before = services[id].instances
-        if before.count == wanted.instances.count,
-            before.indices.allSatisfy({ instances[before[$0]].url == wanted.instances[$0].url })
-        {
-            for (place, instance) in wanted.instances.enumerated() { modify(before[place], instance, &change) }
-            return id
-        }
-        var known: [String: InstanceID] = [:]
-        known.reserveCapacity(before.count)
-        for instance in before { known[instances[instance].url] = instance }
-        var after: [InstanceID] = []
-        after.reserveCapacity(wanted.instances.count)
-        for instance in wanted.instances {
-            if let same = known.removeValue(forKey: instance.url) {
-                modify(same, instance, &change)
-                after.append(same)
-            } else {
-                after.append(begin(instance, of: id, now: now, &change))
-            }
-        }
-        services[id].instances = after
-        if before != after { change.hasOtherOrder = true }
-        for instance in before where known[instances[instance].url] == instance {
-            change.goneInstances.append(instance)
-        }
+    func service(named name: String) -> ServiceID? { serviceByName[name] }
+
+    mutating func begin(_ service: Service) -> ServiceID {
+        let id = services.insert(RegisteredService(service))
+        serviceByName[service.name] = id
         return id
     }
 
-    private mutating func begin(
-        _ instance: Instance, of service: ServiceID, now: UInt64, _ change: inout MembershipChange
-    ) -> InstanceID {
+    /// What the configuration says of a service that it names again. True: it is something else for forwarders.
+    mutating func modify(_ id: ServiceID, _ wanted: Service, now: UInt64) -> Bool {
+        if services[id].availabilityWindowMilliseconds != wanted.availabilityWindowMilliseconds {
+            services[id].availabilityWindowMilliseconds = wanted.availabilityWindowMilliseconds
+            for instance in services[id].instances {
+                instances[instance].changeWindow(wanted.availabilityWindowMilliseconds, now: now)
+            }
+        }
+        guard services[id].paths != wanted.paths || services[id].policy != wanted.policy else { return false }
+        services[id].paths = wanted.paths
+        services[id].policy = wanted.policy
+        return true
+    }
+
+    /// All its instances have ended.
+    mutating func end(_ id: ServiceID) {
+        serviceByName[services[id].name] = nil
+        services.discard(id)
+    }
+
+    /// The services stand in this order. True: in another one than before.
+    mutating func arrange(_ names: [String]) -> Bool {
+        let before = order
+        order = names.compactMap { serviceByName[$0] }
+        return order != before
+    }
+
+    /// An instance at an address that is written.
+    mutating func begin(_ instance: Instance, of service: ServiceID, now: UInt64) -> InstanceID {
         let plan = plans.take(instance.polling)
-        let id = instances.insert(
+        return begin(
             RegisteredInstance(
-                service: service, instance, plan: plan, window: services[service].availabilityWindowMilliseconds,
-                now: now))
-        marks.begin(id)
-        historyLog.begin(id, plans[plan].spanClass, limit: instance.polling.packetLimit)
-        change.instances.append(id)
-        change.begun.append(id)
+                service: service, instance, plan: plan, packetLimit: instance.polling.packetLimit,
+                window: services[service].availabilityWindowMilliseconds, now: now))
+    }
+
+    /// An instance of a line that is a name. `target` nil: the name has no address.
+    mutating func begin(_ target: NameTarget?, of line: LineID, now: UInt64) -> InstanceID {
+        let (service, plan) = (lines[line].service, lines[line].plan)
+        plans.use(plan)
+        let id = begin(
+            RegisteredInstance(
+                of: line, lines[line], target.map { lines[line].address($0) },
+                priority: plans[plan].polling.priority, packetLimit: plans[plan].polling.packetLimit,
+                window: services[service].availabilityWindowMilliseconds, now: now))
+        if let share = target?.service { _ = modify(id, share) }
         return id
     }
 
-    /// What the configuration says of an instance that it names again.
-    private mutating func modify(_ id: InstanceID, _ wanted: Instance, _ change: inout MembershipChange) {
-        let before = plans[instances[id].plan].polling
-        let weight = UInt8(clamping: wanted.weight)
-        guard before != wanted.polling || instances[id].weight != weight else { return }
-        if before.priority != wanted.polling.priority || instances[id].weight != weight { change.instances.append(id) }
-        instances[id].weight = weight
-        guard before != wanted.polling else { return }
-        let former = instances[id].plan
-        instances[id].plan = plans.take(wanted.polling)
-        instances[id].priority = wanted.polling.priority
-        historyLog.end(plans[former].spanClass, limit: before.packetLimit)
-        historyLog.begin(id, plans[instances[id].plan].spanClass, limit: wanted.polling.packetLimit)
-        instances[id].history.limit = wanted.polling.packetLimit
-        plans.giveBack(former)
-        change.repolled.append((id, before))
+    private mutating func begin(_ instance: consuming RegisteredInstance) -> InstanceID {
+        let id = instances.insert(instance)
+        marks.begin(id)
+        let plan = plans[instances[id].plan]
+        historyLog.begin(id, plan.spanClass, limit: plan.polling.packetLimit)
+        return id
     }
 
-    private mutating func end(_ id: InstanceID) {
+    /// What a record of a service says of an instance. True: it is something else for forwarders.
+    mutating func modify(_ id: InstanceID, _ share: NameTarget.ServiceShare) -> Bool {
+        let port = instances[id].address.map { ":\($0.port)" } ?? ""
+        let authority = share.host + port
+        let isOther =
+            instances[id].tier != share.tier || instances[id].weight != share.weight || authorities[id] != authority
+        instances[id].tier = share.tier
+        instances[id].weight = share.weight
+        authorities[id] = authority
+        return isOther
+    }
+
+    /// An instance is polled by another plan. Returns how it was polled before; nil: in the same way.
+    mutating func modify(_ id: InstanceID, _ polling: Polling) -> Polling? {
+        let former = instances[id].plan
+        let before = plans[former].polling
+        guard before != polling else { return nil }
+        instances[id].plan = plans.take(polling)
+        instances[id].priority = polling.priority
+        historyLog.end(plans[former].spanClass, limit: before.packetLimit)
+        historyLog.begin(id, plans[instances[id].plan].spanClass, limit: polling.packetLimit)
+        instances[id].history.limit = polling.packetLimit
+        plans.giveBack(former)
+        return before
+    }
+
+    /// The value for a Host field.
+    func authority(_ id: InstanceID) -> Substring {
+        authorities[id].map { Substring($0) } ?? instances[id].authority
+    }
+
+    mutating func end(_ id: InstanceID) {
         let plan = instances[id].plan
         historyLog.end(plans[plan].spanClass, limit: plans[plan].polling.packetLimit)
         plans.giveBack(plan)
-        if instances[id].isRemembered { forgotten.append(name(id)) }
+        marks.end(id, remembered: instances[id].isRemembered ? name(id) : nil)
         instances[id].history.clear(in: &arena)
-        marks[id] = Marks()
+        authorities[id] = nil
         instances.discard(id)
     }
 
-    private mutating func dropMarksOfGone() {
-        changed.removeAll { !marks[$0].isChanged }
-        unsaved.removeAll { !marks[$0].isUnsaved }
-        deferred.removeAll { !marks[$0.id].isDeferred }
+    /// The lines of a service that are names.
+    func lines(of service: ServiceID) -> [LineID] {
+        var found: [LineID] = []
+        for id in services[service].instances {
+            if let line = instances[id].line, found.last != line { found.append(line) }
+        }
+        return found
     }
+
+    /// Other instances stand where these stood, one behind the other.
+    func replace(_ before: [InstanceID], by after: [InstanceID], of service: ServiceID) {
+        guard let first = before.first, let place = services[service].instances.firstIndex(of: first) else { return }
+        services[service].instances.replaceSubrange(place..<place + before.count, with: after)
+    }
+
+    /// Sorted by family and address, so that the order of answers is no news.
+    func inOrderOfAddress(_ ids: [InstanceID]) -> [InstanceID] {
+        guard ids.count > 1 else { return ids }
+        return ids.sorted {
+            guard let a = instances[$0].address, let b = instances[$1].address else { return false }
+            return (a.family.rawValue, a.high, a.low, a.port) < (b.family.rawValue, b.high, b.low, b.port)
+        }
+    }
+
+    /// What has come and gone becomes a version, if forwarders have to learn anything of it.
+    mutating func conclude(_ change: MembershipChange) {
+        if !change.goneInstances.isEmpty { marks.dropEnded() }
+        if !change.isEmpty { version.number += 1 }
+    }
+
+    /// The first version is the one of the start.
+    mutating func restartVersions() { version.number = 1 }
 
     // MARK: Polls
 
@@ -196,19 +202,18 @@ struct Registry: ~Copyable {
         let suspicionChanged: Bool
     }
 
-    /// Records a poll that began at `wall` (wall clock) and `began` (monotonic), milliseconds. `answering`: which of a name's
-    /// addresses have answered; nil where the address is written.
+    /// Records a poll that began at `wall` (wall clock) and `began` (monotonic), milliseconds.
     mutating func record(
-        _ id: InstanceID, _ result: PollResult, purpose: Health.Purpose, wasAccused: Bool, answering: [SocketAddress]?,
-        wall: UInt64, began: UInt64, now: UInt64
+        _ id: InstanceID, _ result: PollResult, purpose: Health.Purpose, wasAccused: Bool, wall: UInt64, began: UInt64,
+        now: UInt64
     ) -> Recorded {
-        let before = instances[id].facts
+        let before = instances[id].state
         let healthBefore = instances[id].health
         let outcome = PollOutcome(result)
         let next = instances[id].health.receive(result, purpose: purpose, polling: polling(id))
         if wasAccused, !result.isGood, result.cause != .ownFault { instances[id].health.confirmSuspicion() }
         let status = instances[id].health.status
-        if result.isGood { instances[id].answered(answering) }
+        if result.isGood { instances[id].hasAnswered = true }
         instances[id].polls &+= 1
         polls &+= 1
         // One time for each poll, the one that history keeps: after a restart it is all that is known.
@@ -220,16 +225,16 @@ struct Registry: ~Copyable {
             instances[id].lastFailureAt = wall
             instances[id].lastFailure = outcome
         }
-        let suspicionChanged = instances[id].health.isSuspect != before.isSuspect
+        let suspicionChanged = instances[id].health.isSuspect != before.suspect
         if suspicionChanged { instances[id].suspectCause = outcome }
         if status != before.status { noteStatus(id, before.status, result, wall) }
         if result.cause != .ownFault, status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
         instances[id].reckonAvailability(now: now)
-        if instances[id].facts != before {
-            change(id, now: now)
+        if instances[id].state != before {
+            marks.change(id, now: now)
         } else if instances[id].health != healthBefore {
             // How far a series of failed or good polls has come is no news, and not to be forgotten.
-            save(id)
+            marks.save(id)
         }
         return Recorded(next: next, statusChanged: status != before.status, suspicionChanged: suspicionChanged)
     }
@@ -239,21 +244,25 @@ struct Registry: ~Copyable {
     {
         instances[id].history.append(wall: wall, monotonic: began, outcome: outcome, in: &arena)
         let spanClass = plans[instances[id].plan].spanClass
-        let key = historyLog.asksForKey(id, spanClass) ? historyKey(id) : nil
+        let key = historyLog.asksForKey(id, spanClass) ? self.key(id) : nil
         let shown = packet(instances[id].history.endSequence - 1, of: id)?.startedAt ?? wall
         historyLog.note(id, spanClass, key: key, wall: shown, outcome)
         return shown
     }
 
-    /// By what an instance is known in files of history.
-    private func historyKey(_ id: InstanceID) -> UInt64 {
-        CounterKey.hash(.instance, serviceName(id), instances[id].url)
-    }
+    /// By what an instance is known in files of history, and in the counters of forwarders.
+    func key(_ id: InstanceID) -> UInt64 { CounterKey.hash(.instance, serviceName(id), name(id).label) }
 
     /// The id of each instance by its key.
-    var historyKeys: [UInt64: InstanceID] {
+    var idByKey: [UInt64: InstanceID] {
         var ids: [UInt64: InstanceID] = [:]
-        for id in instances.indices { ids[historyKey(id)] = id }
+        for id in instances.indices {
+            ids[key(id)] = id
+            // Earlier programs kept the polls of a name, not of its addresses.
+            if instances[id].line != nil, !isOneOfSeveral(id) {
+                ids[CounterKey.hash(.instance, serviceName(id), instances[id].url)] = id
+            }
+        }
         return ids
     }
 
@@ -279,7 +288,8 @@ struct Registry: ~Copyable {
         if general.onChange != nil, previous != .unknown || status != .up {
             statusChanges.append(
                 StatusChange(
-                    service: serviceName(id), instance: instances[id].url, previous: previous, status: status,
+                    service: serviceName(id), instance: instances[id].url,
+                    address: isOneOfSeveral(id) ? instances[id].address : nil, previous: previous, status: status,
                     response: result.response, at: wall))
         }
     }
@@ -291,7 +301,7 @@ struct Registry: ~Copyable {
             instances[id].health = Health(
                 status: saved.status, isSuspect: saved.isSuspect, failedRetries: saved.failedRetries,
                 goodInRow: saved.goodInRow)
-            instances[id].restoreAddresses(saved.addresses)
+            instances[id].hasAnswered = saved.hasAnswered
         }
         instances[id].isDraining = saved.isDraining
         instances[id].isDrainAsked = saved.isDraining
@@ -332,91 +342,33 @@ struct Registry: ~Copyable {
     mutating func askDrain(_ id: InstanceID, _ isDraining: Bool, wall: UInt64) {
         instances[id].isDrainAsked = isDraining
         if isDraining, !instances[id].isDraining { instances[id].drainingSince = wall }
-        save(id)
+        marks.save(id)
+    }
+
+    /// It takes over the drain of the others of its line, which are all drained.
+    mutating func inheritDrain(_ id: InstanceID, since: UInt64) {
+        instances[id].isDrainAsked = true
+        instances[id].isDraining = true
+        instances[id].drainingSince = since
+        marks.save(id)
     }
 
     /// What was asked is on the disk: now forwarders are told.
     mutating func publishDrain(_ id: InstanceID, now: UInt64) {
         guard instances[id].isDrainAsked != instances[id].isDraining else { return }
         instances[id].isDraining = instances[id].isDrainAsked
-        mark(id, now: now)
+        marks.publish(id, now: now)
     }
 
     /// It could not be written: nothing has happened.
     mutating func withdrawDrain(_ id: InstanceID) { instances[id].isDrainAsked = instances[id].isDraining }
 
-    // MARK: Changes
-
-    /// The instance's facts have changed. At most ten changes a second of one instance are published: what comes sooner after
-    /// another waits, and goes out as it is then.
-    private mutating func change(_ id: InstanceID, now: UInt64) {
-        save(id)
-        guard !marks[id].isChanged, !marks[id].isDeferred else { return }
-        let since = UInt32(truncatingIfNeeded: now) &- marks[id].changedAt
-        guard marks[id].changedAt == 0 || UInt64(since) >= Limits.changeGapMilliseconds else {
-            marks[id].isDeferred = true
-            deferred.append((id, now + Limits.changeGapMilliseconds - UInt64(since)))
-            return
-        }
-        mark(id, now: now)
-    }
-
-    private mutating func mark(_ id: InstanceID, now: UInt64) {
-        guard !marks[id].isChanged else { return }
-        marks[id].isChanged = true
-        marks[id].changedAt = max(1, UInt32(truncatingIfNeeded: now))
-        changed.append(id)
-    }
-
-    private mutating func save(_ id: InstanceID) {
-        guard !marks[id].isUnsaved else { return }
-        marks[id].isUnsaved = true
-        unsaved.append(id)
-    }
-
-    /// When the next change that waits is due; nil: nothing waits.
-    var deferredUntil: UInt64? { deferred.first?.dueAt }
-
-    /// Publishes what has waited long enough.
-    mutating func releaseDeferred(now: UInt64) {
-        let waiting = deferred
-        deferred.removeAll(keepingCapacity: true)
-        for entry in waiting {
-            if entry.dueAt <= now {
-                marks[entry.id].isDeferred = false
-                mark(entry.id, now: now)
-            } else {
-                deferred.append(entry)
-            }
-        }
-    }
-
-    var hasChanges: Bool { !changed.isEmpty }
-
     /// The changes since the last call become a new version.
     mutating func takeChanges() -> [InstanceID] {
-        guard !changed.isEmpty else { return [] }
+        guard marks.hasChanged else { return [] }
         version.number += 1
-        for id in changed { marks[id].isChanged = false }
-        defer { changed.removeAll(keepingCapacity: true) }
-        return changed
+        return marks.takeChanged()
     }
-
-    /// The instances that have changed since the last call, for the saved snapshot.
-    mutating func takeUnsaved() -> [InstanceID] {
-        for id in unsaved { marks[id].isUnsaved = false }
-        defer { unsaved.removeAll(keepingCapacity: true) }
-        return unsaved
-    }
-
-    /// The names of instances that were saved and are gone since the last call.
-    mutating func takeForgotten() -> [InstanceName] {
-        defer { forgotten = [] }
-        return forgotten
-    }
-
-    /// Something is to be written to the disk.
-    var hasUnsaved: Bool { !unsaved.isEmpty || !forgotten.isEmpty }
 
     /// The instances of a service; nil: there is no such service.
     func members(of service: String) -> [InstanceID]? { serviceByName[service].map { services[$0].instances } }

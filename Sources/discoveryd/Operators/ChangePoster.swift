@@ -4,6 +4,8 @@ import Shared
 struct StatusChange: Equatable {
     let service: String
     let instance: String
+    /// Which of its addresses, if its name has several.
+    let address: SocketAddress?
     let previous: InstanceStatus
     let status: InstanceStatus
     /// What the poll that decided said.
@@ -16,6 +18,7 @@ struct StatusChange: Equatable {
         writer.beginObject()
         writer.field("service", service)
         writer.field("instance", instance)
+        if let address { writer.field("address", address.description) }
         writer.field("status", status.rawValue)
         writer.field("previous", previous.rawValue)
         writer.field("response", response)
@@ -44,23 +47,26 @@ struct ChangePoster: ~Copyable {
     private var timer = TimerWheel.ID.none
     private let log: Log
 
-    init(_ hook: ChangeHook?, log: Log) {
-        self.hook = hook
-        self.log = log
+    init(log: Log) { self.log = log }
+
+    /// The receiver's name, if that is to be looked up.
+    var name: SourceName? {
+        guard let endpoint = hook?.endpoint, endpoint.literal == nil else { return nil }
+        return SourceName(endpoint.host, .host)
     }
 
     /// The configuration may name another receiver now; what waits goes to it.
-    mutating func configure(_ hook: ChangeHook?, _ resolver: Resolver, _ loop: inout EventLoop) {
+    mutating func configure(_ hook: ChangeHook?, _ names: borrowing NameBook, _ loop: inout EventLoop) {
         guard hook != self.hook else { return }
         self.hook = hook
         disconnect(&loop)
         phase = .idle
         tries = 0
         if hook == nil { waiting.removeAll() }
-        begin(resolver, &loop)
+        begin(names, &loop)
     }
 
-    mutating func post(_ changes: [StatusChange], _ resolver: Resolver, _ loop: inout EventLoop) {
+    mutating func post(_ changes: [StatusChange], _ names: borrowing NameBook, _ loop: inout EventLoop) {
         guard hook != nil else { return }
         for change in changes {
             if waiting.count < Limits.changePosts {
@@ -72,10 +78,10 @@ struct ChangePoster: ~Copyable {
                 dropped += 1
             }
         }
-        begin(resolver, &loop)
+        begin(names, &loop)
     }
 
-    private mutating func begin(_ resolver: Resolver, _ loop: inout EventLoop) {
+    private mutating func begin(_ names: borrowing NameBook, _ loop: inout EventLoop) {
         guard phase == .idle, let hook, let change = waiting.first else { return }
         loop.cancel(&timer)
         timer = loop.schedule(EventKind.changePostTimeout.token(), after: Limits.changePostTimeoutMilliseconds)
@@ -85,22 +91,23 @@ struct ChangePoster: ~Copyable {
                 .utf8)
         request += body
         sent = 0
-        resolve(resolver, &loop)
+        resolve(names, &loop)
     }
 
-    private mutating func resolve(_ resolver: Resolver, _ loop: inout EventLoop) {
+    private mutating func resolve(_ names: borrowing NameBook, _ loop: inout EventLoop) {
         guard let endpoint = hook?.endpoint else { return }
         let addresses =
             endpoint.literal.map { [$0] }
-            ?? resolver.addresses(of: endpoint.host, port: endpoint.port, for: nil, now: loop.now)
+            ?? names.addresses(SourceName(endpoint.host, .host))
         guard !addresses.isEmpty else {
             phase = .resolving
-            if !resolver.isAsking(endpoint.host) { fail("\(endpoint.host) is not resolved", &loop) }
+            if !names.isAwaited(SourceName(endpoint.host, .host)) { fail("\(endpoint.host) is not resolved", &loop) }
             return
         }
         phase = .connecting
         connection &+= 1
-        let address = addresses[tries % addresses.count]
+        var address = addresses[tries % addresses.count]
+        address.port = endpoint.port
         do {
             let connected: Bool
             (descriptor, connected) = try Socket.connect(to: address)
@@ -113,13 +120,13 @@ struct ChangePoster: ~Copyable {
         }
     }
 
-    /// Names have been resolved: perhaps the receiver's.
-    mutating func namesResolved(_ resolver: Resolver, _ loop: inout EventLoop) {
-        if phase == .resolving { resolve(resolver, &loop) }
+    /// A name has been looked up: perhaps the receiver's.
+    mutating func lookUpEnded(_ name: SourceName, _ names: borrowing NameBook, _ loop: inout EventLoop) {
+        if phase == .resolving, name == self.name { resolve(names, &loop) }
     }
 
     mutating func ready(
-        _ connection: UInt32, _ readiness: Readiness, _ resolver: Resolver, _ loop: inout EventLoop
+        _ connection: UInt32, _ readiness: Readiness, _ names: borrowing NameBook, _ loop: inout EventLoop
     ) {
         guard connection == self.connection, descriptor.isOpen else { return }
         if phase == .connecting {
@@ -128,7 +135,7 @@ struct ChangePoster: ~Copyable {
         }
         if sent < request.count { send(&loop) }
         if descriptor.isOpen, !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
-            receive(resolver, &loop)
+            receive(names, &loop)
         }
     }
 
@@ -144,7 +151,7 @@ struct ChangePoster: ~Copyable {
         }
     }
 
-    private mutating func receive(_ resolver: Resolver, _ loop: inout EventLoop) {
+    private mutating func receive(_ names: borrowing NameBook, _ loop: inout EventLoop) {
         var head = ResponseHead()
         while true {
             let result = input.receive(from: descriptor)
@@ -157,7 +164,7 @@ struct ChangePoster: ~Copyable {
                     from: &input, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound)
                 {
                     guard head.status < 300 else { return fail("status \(head.status)", &loop) }
-                    return succeed(resolver, &loop)
+                    return succeed(names, &loop)
                 }
             } catch {
                 return fail(error.reason, &loop)
@@ -165,7 +172,7 @@ struct ChangePoster: ~Copyable {
         }
     }
 
-    private mutating func succeed(_ resolver: Resolver, _ loop: inout EventLoop) {
+    private mutating func succeed(_ names: borrowing NameBook, _ loop: inout EventLoop) {
         disconnect(&loop)
         waiting.removeFirst()
         tries = 0
@@ -174,7 +181,7 @@ struct ChangePoster: ~Copyable {
             dropped = 0
         }
         phase = .idle
-        begin(resolver, &loop)
+        begin(names, &loop)
     }
 
     private mutating func fail(_ reason: String, _ loop: inout EventLoop) {
@@ -192,13 +199,13 @@ struct ChangePoster: ~Copyable {
     }
 
     /// A try has taken too long, or the rest after a failed one is over.
-    mutating func timerFired(_ resolver: Resolver, _ loop: inout EventLoop) {
+    mutating func timerFired(_ names: borrowing NameBook, _ loop: inout EventLoop) {
         timer = .none
         switch phase {
         case .idle: break
         case .resting:
             phase = .idle
-            begin(resolver, &loop)
+            begin(names, &loop)
         case .resolving, .connecting, .awaitingAnswer:
             fail("no answer within \(Limits.changePostTimeoutMilliseconds / 1000) s", &loop)
         }

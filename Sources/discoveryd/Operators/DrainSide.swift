@@ -1,5 +1,14 @@
 import Shared
 
+/// An operator that waits for a drain to be on the disk and told.
+struct Draining {
+    let command: OperatorCommand
+    /// What the command has named.
+    var ids: [Registry.InstanceID]
+    /// Those of them that are not on the disk yet.
+    var unwritten: Set<Registry.InstanceID>
+}
+
 /// Commands of operators. A drain is on the disk before anyone is told: what was promised survives us.
 extension Discoveryd {
     mutating func obey(_ command: OperatorCommand) {
@@ -23,17 +32,18 @@ extension Discoveryd {
         case .drain, .drained, .api: break
         }
         let (found, reason) = registry.find(command)
-        guard let id = found else {
+        guard !found.isEmpty else {
             return publisher.answer(command.subscriber, command.refusal(reason), &loop)
         }
         switch command.verb {
         case .drain(let isDraining):
-            if registry.instances[id].isDraining == isDraining, registry.instances[id].isDrainAsked == isDraining {
-                return acknowledge(command, id)
+            let others = found.filter {
+                registry.instances[$0].isDraining != isDraining || registry.instances[$0].isDrainAsked != isDraining
             }
-            registry.askDrain(id, isDraining, wall: Clock.wallMilliseconds())
-            draining.append((command, id))
-        case .drained: tellDrained(command, id)
+            if others.isEmpty { return acknowledge(command, found) }
+            for id in others { registry.askDrain(id, isDraining, wall: Clock.wallMilliseconds()) }
+            draining.append(Draining(command: command, ids: found, unwritten: Set(others)))
+        case .drained: tellDrained(command, found)
         case .unknown, .explain, .api, .reload: break
         }
     }
@@ -57,56 +67,66 @@ extension Discoveryd {
     mutating func stateWritten(_ ids: [Registry.InstanceID], _ error: Errno?) {
         guard !draining.isEmpty else { return }
         if let error { return refuseDraining("it could not be written to the state directory (\(error))") }
-        let written = Set(ids)
-        let done = draining.filter { written.contains($0.id) }
-        draining.removeAll { written.contains($0.id) }
-        for (command, id) in done {
+        for id in Set(ids) where draining.contains(where: { $0.unwritten.contains(id) }) {
             let was = registry.instances[id].isDraining
             registry.publishDrain(id, now: loop.now)
             let isDraining = registry.instances[id].isDraining
             if was != isDraining {
-                log.info(
-                    "\(command.service) \(command.instance) is \(isDraining ? "being drained" : "no longer drained")")
+                log.info("\(registry.shownName(id)) is \(isDraining ? "being drained" : "no longer drained")")
             }
         }
         publishNow()
-        for (command, id) in done { acknowledge(command, id) }
+        concludeDraining(without: Set(ids))
+    }
+
+    /// These are on the disk and told, or gone: who waits for nothing else any more is answered.
+    private mutating func concludeDraining(without ids: Set<Registry.InstanceID>) {
+        for index in draining.indices { draining[index].unwritten.subtract(ids) }
+        let done = draining.filter(\.unwritten.isEmpty)
+        draining.removeAll(where: \.unwritten.isEmpty)
+        for entry in done {
+            if entry.ids.isEmpty {
+                publisher.answer(
+                    entry.command.subscriber,
+                    entry.command.refusal("the configuration no longer names this instance"), &loop)
+            } else {
+                acknowledge(entry.command, entry.ids)
+            }
+        }
     }
 
     private mutating func refuseDraining(_ reason: String) {
-        for (command, id) in draining {
-            registry.withdrawDrain(id)
-            publisher.answer(command.subscriber, command.refusal(reason), &loop)
+        for entry in draining {
+            for id in entry.ids { registry.withdrawDrain(id) }
+            publisher.answer(entry.command.subscriber, entry.command.refusal(reason), &loop)
         }
         draining = []
     }
 
     /// These instances are gone.
     mutating func refuseDraining(of gone: [Registry.InstanceID]) {
-        guard !draining.isEmpty else { return }
+        guard !draining.isEmpty, !gone.isEmpty else { return }
         let gone = Set(gone)
-        for (command, id) in draining where gone.contains(id) {
-            publisher.answer(
-                command.subscriber, command.refusal("the configuration no longer names this instance"), &loop)
-        }
-        draining.removeAll { gone.contains($0.id) }
+        for index in draining.indices { draining[index].ids.removeAll { gone.contains($0) } }
+        concludeDraining(without: gone)
     }
 
-    private mutating func acknowledge(_ command: OperatorCommand, _ id: Registry.InstanceID) {
-        let (isDraining, version) = (registry.instances[id].isDraining, registry.version)
+    private mutating func acknowledge(_ command: OperatorCommand, _ ids: [Registry.InstanceID]) {
+        let (isDraining, version) = (ids.allSatisfy { registry.instances[$0].isDraining }, registry.version)
         let line = command.answer {
             $0.field("draining", isDraining)
             $0.field("snapshot", version.description)
+            $0.field("instances", ids.count)
         }
         publisher.answer(command.subscriber, line, &loop)
     }
 
     /// Each forwarder that has said hello and is not proven dead: it is done when it works with a snapshot in which the instance is
     /// marked and has nothing under way there.
-    private mutating func tellDrained(_ command: OperatorCommand, _ id: Registry.InstanceID) {
+    private mutating func tellDrained(_ command: OperatorCommand, _ ids: [Registry.InstanceID]) {
         let version = command.snapshot ?? registry.version
-        let present = state.traffic.present(command.service, command.instance)
-        let isDraining = registry.instances[id].isDraining
+        let present = state.traffic.present(ids.map { registry.key($0) })
+        let isDraining = ids.allSatisfy { registry.instances[$0].isDraining }
         // One without a file (the disk was full when it started) cannot prove that it has nothing there.
         let uncounted = max(0, publisher.forwarders - present.count)
         let line = command.answer { writer in

@@ -70,7 +70,7 @@ extension Discoveryd {
             writer.field("left_out", inquiry.leftOut)
             writer.key("evidence")
             writer.beginArray()
-            for id in evidence { write(registry.instances[id], to: &writer) }
+            for id in evidence { writeEvidence(id, to: &writer) }
             writer.endArray()
         }
         switch inquiry.asker {
@@ -105,12 +105,20 @@ extension Discoveryd {
         guard let answer, let service = answer["service"]?.string, let candidates = answer["candidates"] else {
             return []
         }
-        return registry.find(service: service, instances: candidates.elements.compactMap { $0["instance"]?.string })
+        return registry.find(
+            service: service,
+            labels: candidates.elements.compactMap { candidate in
+                candidate["instance"]?.string.map { url in
+                    candidate["address"]?.string.map { "\(url) \($0)" } ?? url
+                }
+            })
     }
 
-    private func write(_ entry: RegisteredInstance, to writer: inout JSONWriter) {
+    private func writeEvidence(_ id: Registry.InstanceID, to writer: inout JSONWriter) {
+        let entry = registry.instances[id]
         writer.beginObject()
         writer.field("instance", entry.url)
+        if registry.isOneOfSeveral(id), let address = entry.address { writer.field("address", address.description) }
         writer.field("status", entry.health.status.rawValue)
         writer.key("since")
         if entry.since == 0 { writer.null() } else { writer.value(Timestamp.iso8601(wallMilliseconds: entry.since)) }

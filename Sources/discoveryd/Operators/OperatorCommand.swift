@@ -62,17 +62,20 @@ struct OperatorCommand: Sendable {
 }
 
 extension Registry {
-    /// The instance that a command names, or what is wrong with its name.
-    func find(_ command: OperatorCommand) -> (id: InstanceID?, reason: String) {
+    /// The instances that a command names, or what is wrong with its name: a line's name means all that it stands for, an address one.
+    func find(_ command: OperatorCommand) -> (ids: [InstanceID], reason: String) {
         guard let members = members(of: command.service) else {
             let near = Text.nearest(command.service, serviceNames).map { "; did you mean `\($0)`?" } ?? ""
-            return (nil, "there is no service `\(Text.shown(command.service.utf8))`\(near)")
+            return ([], "there is no service `\(Text.shown(command.service.utf8))`\(near)")
         }
-        if let id = members.first(where: { instances[$0].url == command.instance }) { return (id, "") }
-        let urls = members.prefix(1000).map { instances[$0].url }
+        let found = find(service: command.service, nameOrAddress: command.instance)
+        if !found.isEmpty { return (found, "") }
+        let urls = members.prefix(1000).flatMap { id in
+            [instances[id].url] + (isOneOfSeveral(id) ? instances[id].address.map { [$0.description] } ?? [] : [])
+        }
         let near = Text.nearest(command.instance, urls).map { "; did you mean `\($0)`?" } ?? ""
         return (
-            nil,
+            [],
             "the service `\(Text.shown(command.service.utf8))` has no instance `\(Text.shown(command.instance.utf8))`\(near)"
         )
     }

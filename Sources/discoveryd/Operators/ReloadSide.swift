@@ -33,6 +33,7 @@ extension Discoveryd {
             guard let memory else { throw StartFault("the configuration's memory file did not come with the message") }
             try adopt(ConfigurationFile(path: path, bytes: Files.read(memory, maxBytes: Limits.configurationBytes)))
         } catch let refusal as ConfigurationFile.Refusal {
+            file.refused(now: loop.now)
             reply(.refused(reason: refusal.text))
         } catch {
             reply(.refused(reason: (error as? StartFault)?.reason ?? "\(error)"))
@@ -55,6 +56,7 @@ extension Discoveryd {
             }
             return nil
         } catch let refusal as ConfigurationFile.Refusal {
+            file.refused(now: loop.now)
             log.error("the configuration is refused and the old one goes on:\n\(refusal.text)")
             return refusal.text
         } catch {
@@ -64,17 +66,36 @@ extension Discoveryd {
         }
     }
 
-    private mutating func adopt(_ file: ConfigurationFile) throws {
-        let (configuration, _) = try file.configuration()
-        let change = registry.adopt(configuration, now: loop.now)
-        refuseDraining(of: change.goneInstances)
-        saver.forget(change.goneInstances)
-        snapshotSaver.restart(configuration: LineDigest(of: file.bytes).text)
-        changePoster.configure(registry.general.onChange, poller.resolver, &loop)
+    /// The configuration of the start: nothing is polled before what was saved is known again.
+    mutating func begin(_ configuration: Configuration) {
+        let change = receive(configuration)
+        registry.restartVersions()
+        polls.follow(change, &registry, names.book, &loop, begins: false)
+        for name in change.begunNames { names.use(name, forLines: true, &loop) }
+        configure()
+    }
+
+    private mutating func receive(_ configuration: Configuration) -> MembershipChange {
+        membership.receive(
+            file.read(configuration.services), configuration.general, order: configuration.services.map(\.name),
+            &registry, now: loop.now)
+    }
+
+    /// What is the same for all services.
+    private mutating func configure() {
         Log.format = registry.general.forwarding.logFormat
-        // Forwarders take it over while discoveryd begins to poll what is new.
-        if publisher.isOpen { publisher.publish(change, registry, &loop) }
-        poller.follow(change, &registry, &loop)
+        names.configure(registry.general.resolver)
+        if let before = changePoster.name { names.release(before, forLines: false, &loop) }
+        changePoster.configure(registry.general.onChange, names.book, &loop)
+        if let after = changePoster.name { names.use(after, forLines: false, &loop) }
+    }
+
+    private mutating func adopt(_ configurationFile: ConfigurationFile) throws {
+        let (configuration, _) = try configurationFile.configuration()
+        let change = receive(configuration)
+        snapshotSaver.restart(configuration: LineDigest(of: configurationFile.bytes).text)
+        configure()
+        follow(change)
         log.info(
             "the configuration is in force: \(registry.services.count) services, \(registry.instances.count) instances, snapshot \(registry.version)"
         )

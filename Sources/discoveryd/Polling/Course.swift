@@ -2,62 +2,55 @@ import Shared
 
 /// One instance's polling as it goes.
 struct Course {
+    enum Phase {
+        /// Until it is due or accused.
+        case resting
+        /// Due since then (0: at no certain time), and waits until another poll may begin.
+        case queued(dueAt: UInt64)
+        /// A poll runs: on a connection of its own, or on one that was kept.
+        case polling(isFresh: Bool)
+    }
+
+    /// What has come up while a poll was running, and follows it.
+    enum Sequel {
+        case nothing
+        case regular
+        case accusation
+    }
+
+    /// What its last poll was.
+    enum Last {
+        /// There was none.
+        case none
+        case good
+        case bad
+    }
+
+    /// Whether failed polls are believed.
+    enum Doubt: Equatable {
+        case none
+        /// They have been void since then (milliseconds of the loop's clock).
+        case void(since: UInt64)
+        /// The next one counts, whatever is thought of ourselves.
+        case confirming(since: UInt64)
+    }
+
+    var phase = Phase.resting
     var purpose = Health.Purpose.regular
-    var isRunning = false
-    var isFresh = true
-    /// Waits for its name to be resolved.
-    var isWaitingForName = false
-    /// Came due or was accused while a poll was running.
-    var isDueAgain = false
-    var isAccusedAgain = false
-    /// An accusation that came too soon after another waits for its time.
-    var isAccusationPostponed = false
-    /// The poll that runs was accused meanwhile: its failure confirms.
-    var wasAccused = false
-    /// Waits until another poll may begin.
-    var isQueued = false
-    var isFirst = true
-    var lastGood = false
-    /// Its failure is counted whatever is thought of ourselves: the poll before was void.
-    var isConfirming = false
-    /// Addresses whose poll runs.
-    var outstanding: UInt8 = 0
-    var best = PollOutcome.none
-    /// When the poll that runs began: wall clock and monotonic, milliseconds.
-    var startedAt: UInt64 = 0
-    var beganAt: UInt64 = 0
-    /// From when on its failed polls have been void; 0: they are not.
-    var voidSince: UInt64 = 0
-    var ticket: PollAdmission.Ticket = 0
-    /// The next poll.
-    var timer = TimerWheel.ID.none
+    /// The poll that runs or waits was accused meanwhile: its failure confirms.
+    var isAccused = false
+    var sequel = Sequel.nothing
+    var last = Last.none
+    var doubt = Doubt.none
+    var ticket: Admission.Ticket = 0
+    /// When it is polled next, and when an accusation that came too soon after another is acted upon; 0: at no time.
     var dueAt: UInt64 = 0
-    /// The end of waiting for its name.
-    var nameTimer = TimerWheel.ID.none
-    var accusationTimer = TimerWheel.ID.none
+    var accusationAt: UInt64 = 0
     /// When it was last accused; 0 for never.
     var accusedAt: UInt64 = 0
-    /// Addresses of a name that have answered the poll that runs.
-    var answering: [SocketAddress] = []
-    var probes = ProbeList()
-}
 
-/// The probes of an instance: nearly always one, which needs no memory elsewhere.
-struct ProbeList {
-    private var first: Slab<Probe>.Index?
-    private var more: [Slab<Probe>.Index] = []
-
-    init() {}
-
-    init(_ probes: [Slab<Probe>.Index]) {
-        first = probes.first
-        more = Array(probes.dropFirst())
-    }
-
-    var count: Int { first == nil ? 0 : 1 + more.count }
-
-    subscript(_ index: Int) -> Slab<Probe>.Index {
-        guard let first, index == 0 else { return more[index - 1] }
-        return first
-    }
+    var isResting: Bool { if case .resting = phase { true } else { false } }
+    var isQueued: Bool { if case .queued = phase { true } else { false } }
+    var isPolling: Bool { if case .polling = phase { true } else { false } }
+    var isFirst: Bool { if case .none = last { true } else { false } }
 }

@@ -2,7 +2,7 @@ import Shared
 
 /// How instances are polled, with the parts of the health poll's bytes that are the same for all of them: instances of one
 /// service, and often of many, share one.
-struct PollPlan: Equatable, Sendable {
+final class PollPlan: Sendable {
     let polling: Polling
     /// Where its polls are kept: see `HistoryLog`.
     let spanClass: Int
@@ -28,11 +28,11 @@ struct PollPlan: Equatable, Sendable {
         back = Array("\(namesHost ? "\r\n" : "")\(lines)\r\n".utf8)
     }
 
-    /// Writes the bytes of a health poll of an instance over `request`.
-    func write(_ instance: RegisteredInstance, to request: inout [UInt8]) {
+    /// Writes the bytes of a health poll over `request`. `authority`: the value for its Host field.
+    func write(_ authority: some Sequence<UInt8>, to request: inout [UInt8]) {
         request.removeAll(keepingCapacity: true)
         request.append(contentsOf: front)
-        if namesHost { request.append(contentsOf: instance.authority) }
+        if namesHost { request.append(contentsOf: authority) }
         request.append(contentsOf: back)
     }
 }
@@ -62,6 +62,9 @@ struct PollPlans {
         entries[index].uses += 1
         return index
     }
+
+    /// One more instance shares it.
+    mutating func use(_ index: Index) { entries[index].uses += 1 }
 
     mutating func giveBack(_ index: Index) {
         entries[index].uses -= 1

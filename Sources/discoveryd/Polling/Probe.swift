@@ -13,15 +13,28 @@ struct Probe: ~Copyable {
         case awaitingEcho
     }
 
-    let instance: Registry.InstanceID
+    /// Whose poll it is.
+    enum Owner {
+        case instance(Registry.InstanceID)
+        /// A look at an address that is no instance's: one of the other family of a line's name.
+        case line(Registry.LineID, generation: UInt32)
+    }
+
+    let owner: Owner
     let address: SocketAddress
+    /// How it polls, and the value for a Host field.
+    var plan: PollPlan
+    var authority: Substring
+    /// A ping means the host, whatever listens there.
+    var pingsHost = false
     var phase = Phase.idle
     var descriptor = Descriptor.none
     /// The connection served an earlier poll.
     var isReused = false
     var pollsOnConnection: UInt16 = 0
-    /// Nanoseconds of the monotonic clock.
+    /// When the poll began: nanoseconds of the monotonic clock, and milliseconds of the wall clock.
     var startedAt: UInt64 = 0
+    var startedAtWall: UInt64 = 0
     var input = Buffer.none
     var sent: Int32 = 0
     /// The whole request has been handed over.
@@ -35,8 +48,10 @@ struct Probe: ~Copyable {
     /// Bytes received for the present poll, interim answers and framing included.
     var receivedBytes: Int32 = 0
 
-    init(instance: Registry.InstanceID, address: SocketAddress) {
-        self.instance = instance
+    init(_ owner: Owner, _ address: SocketAddress, _ plan: PollPlan, authority: Substring) {
+        self.owner = owner
         self.address = address
+        self.plan = plan
+        self.authority = authority
     }
 }

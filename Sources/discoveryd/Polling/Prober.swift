@@ -1,6 +1,6 @@
 import Shared
 
-/// Runs probes: connects, sends, reads, judges. Gives each finished probe's result to its owner.
+/// Runs probes: connects, sends, reads. Gives each finished probe's result to its owner.
 struct Prober: ~Copyable {
     /// What a call has led to.
     enum Step {
@@ -40,7 +40,7 @@ struct Prober: ~Copyable {
         openLimit = descriptors
         keptLimit = descriptors * 5 / 8
         buffers = BufferPool(
-            bufferBytes: Limits.pollHeadBytes, limit: Limits.pollsInFlight * Limits.addressesPerName, keep: 64)
+            bufferBytes: Limits.pollHeadBytes, limit: Limits.pollBuffers, keep: 64)
         self.log = log
     }
 
@@ -53,10 +53,11 @@ struct Prober: ~Copyable {
     /// Whether a poll on a new connection would find a descriptor, and one by ICMP a number.
     var hasRoom: Bool { open < openLimit && echoes.count < Limits.echoesInFlight }
 
-    /// A place for polls of one address; nil when there is none left.
-    mutating func makeProbe(instance: Registry.InstanceID, address: SocketAddress) -> Slab<Probe>.Index? {
-        probes.isFull
-            ? nil : probes.insert(Probe(instance: instance, address: address))
+    /// A place for polls of one address; nil when there is none left. `authority`: the value for a Host field.
+    mutating func makeProbe(
+        _ owner: Probe.Owner, _ address: SocketAddress, _ plan: PollPlan, authority: Substring
+    ) -> Slab<Probe>.Index? {
+        probes.isFull ? nil : probes.insert(Probe(owner, address, plan, authority: authority))
     }
 
     /// Whether an event is for the connection that the probe has now.
@@ -75,13 +76,11 @@ struct Prober: ~Copyable {
     }
 
     /// Begins a poll. `fresh`: on a new connection.
-    mutating func begin(
-        _ slot: Slab<Probe>.Index, fresh: Bool, at startedAt: UInt64, _ registry: borrowing Registry,
-        _ loop: inout EventLoop
-    ) -> Step {
+    mutating func begin(_ slot: Slab<Probe>.Index, fresh: Bool, at startedAt: UInt64, _ loop: inout EventLoop) -> Step {
         probes[slot].startedAt = startedAt
-        let id = probes[slot].instance
-        let polling = registry.plans[registry.instances[id].plan].polling
+        probes[slot].startedAtWall = Clock.wallMilliseconds()
+        let plan = probes[slot].plan
+        let polling = plan.polling
         switch polling.method {
         case .health:
             if probes[slot].phase != .idle || fresh
@@ -91,15 +90,15 @@ struct Prober: ~Copyable {
             }
         case .ping:
             disconnect(slot, &loop)
-            if !registry.instances[id].hasExplicitPort, let step = beginEcho(slot, polling, &loop) { return step }
+            if probes[slot].pingsHost, let step = beginEcho(slot, polling, &loop) { return step }
         }
         startTimer(slot, polling.timeoutMilliseconds, &loop)
         if probes[slot].descriptor.isOpen {
             probes[slot].isReused = true
             kept -= 1
-            return sendRequest(slot, registry, &loop)
+            return sendRequest(slot, &loop)
         }
-        return connect(slot, registry, &loop)
+        return connect(slot, &loop)
     }
 
     private mutating func startTimer(_ slot: Slab<Probe>.Index, _ delay: UInt64, _ loop: inout EventLoop) {
@@ -107,7 +106,7 @@ struct Prober: ~Copyable {
         probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
     }
 
-    private mutating func connect(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func connect(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
         -> Step
     {
         probes[slot].isReused = false
@@ -127,11 +126,11 @@ struct Prober: ~Copyable {
         } catch {
             return finish(slot, PollCause(error), &loop)
         }
-        return connected ? established(slot, registry, &loop) : .pending
+        return connected ? established(slot, &loop) : .pending
     }
 
     private mutating func established(
-        _ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ loop: inout EventLoop
     )
         -> Step
     {
@@ -141,14 +140,14 @@ struct Prober: ~Copyable {
         {
             return finish(slot, .refused, &loop)
         }
-        return switch registry.polling(probes[slot].instance).method {
+        return switch probes[slot].plan.polling.method {
         case .ping: finish(slot, .ok, &loop)
-        case .health: sendRequest(slot, registry, &loop)
+        case .health: sendRequest(slot, &loop)
         }
     }
 
     private mutating func sendRequest(
-        _ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ loop: inout EventLoop
     )
         -> Step
     {
@@ -157,14 +156,13 @@ struct Prober: ~Copyable {
         probes[slot].pollsOnConnection += 1
         probes[slot].sent = 0
         probes[slot].isSent = false
-        return sendRest(slot, registry, &loop)
+        return sendRest(slot, &loop)
     }
 
-    private mutating func sendRest(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func sendRest(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
         -> Step
     {
-        let id = probes[slot].instance
-        registry.plans[registry.instances[id].plan].write(registry.instances[id], to: &request)
+        probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
         let sent = Int(probes[slot].sent)
         guard sent < request.count else { return .pending }
         let result = probes[slot].descriptor.send(request.span.extracting(sent..<request.count))
@@ -173,23 +171,23 @@ struct Prober: ~Copyable {
             probes[slot].isSent = sent + count == request.count
             return .pending
         }
-        return result.isAgain ? .pending : failed(slot, PollCause(result.error), registry, &loop)
+        return result.isAgain ? .pending : failed(slot, PollCause(result.error), &loop)
     }
 
     /// The connection broke. A reused one accuses nobody: the poll begins anew on a fresh one.
     private mutating func failed(
-        _ slot: Slab<Probe>.Index, _ cause: PollCause, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ cause: PollCause, _ loop: inout EventLoop
     ) -> Step {
         if probes[slot].isReused, probes[slot].input.isEmpty {
             disconnect(slot, &loop)
-            return connect(slot, registry, &loop)
+            return connect(slot, &loop)
         }
         return finish(slot, cause, &loop)
     }
 
     /// Something happened on a probe's socket.
     mutating func ready(
-        _ slot: Slab<Probe>.Index, _ readiness: Readiness, _ registry: borrowing Registry, _ loop: inout EventLoop
+        _ slot: Slab<Probe>.Index, _ readiness: Readiness, _ loop: inout EventLoop
     ) -> Step {
         switch probes[slot].phase {
         case .idle:
@@ -202,19 +200,19 @@ struct Prober: ~Copyable {
                 return finish(slot, PollCause(error), &loop)
             }
             guard readiness.contains(.writable) else { return .pending }
-            let step = established(slot, registry, &loop)
+            let step = established(slot, &loop)
             guard case .pending = step, probes[slot].phase == .awaitingHead,
                 !readiness.isDisjoint(with: [.readable, .peerClosed])
             else { return step }
             // An instance may speak first, and the event does not come again.
-            return readHead(slot, registry, &loop)
+            return readHead(slot, &loop)
         case .awaitingHead:
             if readiness.contains(.writable), !probes[slot].isSent {
-                let step = sendRest(slot, registry, &loop)
+                let step = sendRest(slot, &loop)
                 if case .finished = step { return step }
             }
             if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return .pending }
-            return readHead(slot, registry, &loop)
+            return readHead(slot, &loop)
         case .drainingBody:
             drainBody(slot, &loop)
             return .pending
@@ -223,7 +221,7 @@ struct Prober: ~Copyable {
         }
     }
 
-    private mutating func readHead(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func readHead(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
         -> Step
     {
         if !probes[slot].input.isLeased {
@@ -235,15 +233,15 @@ struct Prober: ~Copyable {
             let descriptor = probes[slot].descriptor
             let result = probes[slot].input.receive(from: descriptor)
             guard let count = result.count else {
-                return result.isAgain ? .pending : failed(slot, PollCause(result.error), registry, &loop)
+                return result.isAgain ? .pending : failed(slot, PollCause(result.error), &loop)
             }
-            if count == 0 { return failed(slot, .closed, registry, &loop) }
+            if count == 0 { return failed(slot, .closed, &loop) }
             // Interim answers without end are no answer.
             probes[slot].receivedBytes += Int32(truncatingIfNeeded: count)
             if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .endlessInterim, &loop) }
             do throws(HTTPFault) {
                 if try head.readFinal(from: &probes[slot].input, maxBytes: headBytes, maxFields: headFields) {
-                    return judge(slot, registry, &loop)
+                    return receiveHead(slot, &loop)
                 }
             } catch {
                 return finish(slot, error.kind, &loop)
@@ -253,11 +251,11 @@ struct Prober: ~Copyable {
     }
 
     /// The head is there: that is the verdict.
-    private mutating func judge(_ slot: Slab<Probe>.Index, _ registry: borrowing Registry, _ loop: inout EventLoop)
+    private mutating func receiveHead(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
         -> Step
     {
         let status = head.status
-        let good = registry.polling(probes[slot].instance).expect.contains { $0.contains(status) }
+        let good = probes[slot].plan.polling.expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
         probes[slot].body = BodyDecoder(head.framing(requestWasHead: false), status: 502)

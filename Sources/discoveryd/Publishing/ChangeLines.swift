@@ -32,7 +32,7 @@ enum ChangeLines {
             let part = rest.prefix(Limits.instancesPerLine).prefix { registry.instances[$0].service == service }
             rest = rest.dropFirst(part.count)
             lines += SnapshotLines.instances(
-                service: service.position, part.map { registry.instances[$0].snapshotInstance($0.position) })
+                service: service.position, part.map { registry.snapshotInstance($0, id: $0.position) })
             if lines.count > limit { return nil }
         }
         lines += SnapshotLines.endChange(registry.version, isMore: isMore)

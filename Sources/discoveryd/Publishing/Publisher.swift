@@ -14,7 +14,7 @@ struct Publisher: ~Copyable {
 
     /// What has arrived for the owner to act upon.
     enum Request: Sendable {
-        case observed(service: String, instance: String, cause: String)
+        case observed(service: String, instance: String, address: SocketAddress?, cause: String)
         case command(OperatorCommand)
         case told(Token, Document.Value)
     }
@@ -169,7 +169,10 @@ struct Publisher: ~Copyable {
             guard subscriptions[slot].role == .forwarder, let service = message["service"]?.string,
                 let instance = message["instance"]?.string
             else { throw LineChannel.Fault.malformed("observed without service and instance") }
-            return .observed(service: service, instance: instance, cause: message["cause"]?.string ?? "")
+            return .observed(
+                service: service, instance: instance,
+                address: message["address"]?.string.flatMap(SocketAddress.init(hostPort:)),
+                cause: message["cause"]?.string ?? "")
         case "told":
             guard subscriptions[slot].role == .forwarder else {
                 throw LineChannel.Fault.malformed("an answer of one that is no forwarder")

@@ -69,11 +69,12 @@ struct SnapshotStream {
                 told(part)
                 var members: [SnapshotInstance] = []
                 for id in part {
-                    members.append(
-                        registry.instances[id].snapshotInstance(protocolVersion < 2 ? instances : id.position))
+                    members.append(registry.snapshotInstance(id, id: protocolVersion < 2 ? instances : id.position))
                     instances += 1
                 }
-                return digested(SnapshotLines.instances(service: number(of: service, registry), members))
+                return digested(
+                    SnapshotLines.instances(
+                        service: number(of: service, registry), members, protocolVersion: protocolVersion))
             case .done: return nil
             }
         }

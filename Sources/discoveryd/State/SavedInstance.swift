@@ -4,6 +4,8 @@ import Shared
 struct SavedInstance: Equatable, Sendable {
     var service: String
     var url: String
+    /// Of a name: which of its addresses.
+    var address: SocketAddress?
     /// When this was true: wall clock, milliseconds.
     var at: UInt64
     var status: InstanceStatus
@@ -22,13 +24,30 @@ struct SavedInstance: Equatable, Sendable {
     var statusCause: PollOutcome
     var suspectCause: PollOutcome
     var availability: Availability.Saved
-    /// Addresses that answered the last good poll.
-    var addresses: [SocketAddress]
+    /// It has answered a poll.
+    var hasAnswered: Bool
+
+    /// Of an earlier program, which knew a name as one instance: the addresses that had answered.
+    private var formerAddresses: [SocketAddress] = []
+
+    /// One for each address, where an earlier program has kept a name with its addresses; `isName`: it is one.
+    func byAddress(isName: Bool) -> [SavedInstance] {
+        guard isName, address == nil, !formerAddresses.isEmpty else { return [self] }
+        return formerAddresses.map { address in
+            var saved = self
+            saved.address = address
+            saved.formerAddresses = []
+            return saved
+        }
+    }
+
+    var name: InstanceName { InstanceName(service: service, url: url, address: address) }
 
     func write(to writer: inout JSONWriter) {
         writer.beginObject()
         writer.field("service", service)
         writer.field("instance", url)
+        if let address { writer.field("address", address.description) }
         writer.field("at", at)
         writer.field("status", status.rawValue)
         writer.field("suspect", isSuspect)
@@ -50,10 +69,7 @@ struct SavedInstance: Equatable, Sendable {
         writer.beginArray()
         for value in availability.buckets { writer.value(value) }
         writer.endArray()
-        writer.key("addresses")
-        writer.beginArray()
-        for address in addresses { writer.value(address.description) }
-        writer.endArray()
+        writer.field("answered", hasAnswered)
         writer.endObject()
         writer.endLine()
     }
@@ -70,6 +86,7 @@ struct SavedInstance: Equatable, Sendable {
         func number(_ key: StaticString) -> UInt64 { value[key]?.unsigned ?? 0 }
         self.service = service
         self.url = url
+        address = value["address"]?.string.flatMap(SocketAddress.init(hostPort:))
         self.at = at
         self.status = status
         isSuspect = value["suspect"]?.boolean ?? false
@@ -88,16 +105,18 @@ struct SavedInstance: Equatable, Sendable {
         suspectCause = words[3]
         availability = Availability.Saved(
             windowMilliseconds: window, isUp: value["up"]?.boolean, buckets: buckets)
-        addresses = (value["addresses"]?.elements ?? value.elements).prefix(Limits.addressesPerName).compactMap {
+        formerAddresses = (value["addresses"]?.elements ?? value.elements).prefix(Limits.addressesPerName).compactMap {
             $0.string.flatMap(SocketAddress.init(hostPort:))
         }
+        hasAnswered = value["answered"]?.boolean ?? !formerAddresses.isEmpty
     }
 }
 
 extension SavedInstance {
-    init(_ entry: RegisteredInstance, service: String, at wall: UInt64, now: UInt64) {
-        self.service = service
-        url = entry.url
+    init(_ entry: RegisteredInstance, _ name: InstanceName, at wall: UInt64, now: UInt64) {
+        service = name.service
+        url = name.url
+        address = name.address
         at = wall
         status = entry.health.status
         isSuspect = entry.health.isSuspect
@@ -115,6 +134,6 @@ extension SavedInstance {
         suspectCause = entry.suspectCause
         var availability = entry.availability
         self.availability = availability.saved(now: now)
-        addresses = entry.answering
+        hasAnswered = entry.hasAnswered
     }
 }

@@ -44,13 +44,16 @@ enum SavedState {
                 loaded.aliveAt = alive
                 if let gone = message["gone"], let service = gone["service"]?.string,
                     let url = gone["instance"]?.string,
-                    let place = places.removeValue(forKey: InstanceName(service: service, url: url))
+                    let place = places.removeValue(
+                        forKey: InstanceName(
+                            service: service, url: url,
+                            address: gone["address"]?.string.flatMap(SocketAddress.init(hostPort:))))
                 {
                     isGone.insert(place)
                 }
             } else if let instance = SavedInstance(message) {
                 loaded.aliveAt = instance.at
-                let name = InstanceName(service: instance.service, url: instance.url)
+                let name = instance.name
                 if let place = places[name] {
                     loaded.instances[place] = instance
                 } else {
@@ -86,6 +89,7 @@ enum SavedState {
         writer.beginObject()
         writer.field("service", name.service)
         writer.field("instance", name.url)
+        if let address = name.address { writer.field("address", address.description) }
         writer.endObject()
         writer.endObject()
         writer.endLine()

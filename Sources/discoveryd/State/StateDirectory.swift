@@ -110,7 +110,7 @@ struct StateDirectory {
             HistorySegment.parse(name: name).map { (name: name, spanClass: $0.spanClass, number: $0.number) }
         }
         guard !files.isEmpty else { return }
-        let ids = registry.historyKeys
+        let ids = registry.idByKey
         // The numbers say what came first, whatever the wall clock said meanwhile: they are given in one order over all classes, and an
         // instance comes to another class only with a file that is begun later.
         for (name, spanClass, number) in files.sorted(by: { $0.number < $1.number }) {

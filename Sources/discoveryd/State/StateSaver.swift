@@ -36,7 +36,7 @@ struct StateSaver {
     /// Hands over what is to be written now. Returns when to be asked again; nil: when something has changed or been written.
     mutating func advance(_ registry: inout Registry, now: UInt64) -> UInt64? {
         guard !isBusy else { return nil }
-        let isDue = needsWhole || registry.hasUnsaved || now >= aliveDueAt
+        let isDue = needsWhole || registry.marks.hasUnsaved || now >= aliveDueAt
         guard isDue else { return aliveDueAt }
         guard now >= earliest else { return earliest }
         let wall = Clock.wallMilliseconds()
@@ -45,17 +45,17 @@ struct StateSaver {
         let ids: [Registry.InstanceID]
         if isWhole {
             SavedState.begin(at: wall, to: &writer)
-            _ = registry.takeUnsaved()
-            _ = registry.takeForgotten()
+            _ = registry.marks.takeUnsaved()
+            _ = registry.marks.takeForgotten()
             ids = known(registry)
         } else {
-            ids = registry.takeUnsaved()
-            let forgotten = registry.takeForgotten()
+            ids = registry.marks.takeUnsaved()
+            let forgotten = registry.marks.takeForgotten()
             for name in forgotten { SavedState.gone(name, at: wall, to: &writer) }
             if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
         }
         for id in ids {
-            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(
+            SavedInstance(registry.instances[id], registry.name(id), at: wall, now: now).write(
                 to: &writer)
         }
         writing = ids
@@ -77,7 +77,7 @@ struct StateSaver {
         let wall = Clock.wallMilliseconds()
         SavedState.begin(at: wall, to: &writer)
         for id in known(registry) {
-            SavedInstance(registry.instances[id], service: registry.serviceName(id), at: wall, now: now).write(
+            SavedInstance(registry.instances[id], registry.name(id), at: wall, now: now).write(
                 to: &writer)
         }
         disk.give(.replace(name: SavedState.fileName, writer.bytes), .state)

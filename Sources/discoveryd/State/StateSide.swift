@@ -4,20 +4,52 @@ import Shared
 extension Discoveryd {
     /// Takes back what the last discoveryd has left: nothing changes its status by a restart.
     mutating func resume() {
-        guard let saved = stateDirectory.load(log: log) else { return }
+        var saved = stateDirectory.load(log: log)
+        if let instances = saved?.instances { saved?.instances = restoreNames(instances) }
+        stateDirectory.loadHistory(&registry, log: log)
+        guard let saved else { return }
         let wall = Clock.wallMilliseconds()
         // A clock that was ahead says nothing of how long nobody has looked.
         let unseen = saved.aliveAt <= wall ? wall - saved.aliveAt : .max
         var resumed = 0
         let ids = registry.ids
         for instance in saved.instances {
-            guard let id = ids[InstanceName(service: instance.service, url: instance.url)] else { continue }
+            guard let id = ids[instance.name] else { continue }
             registry.restore(id, instance, elapsed: wall - min(wall, instance.at), unseen: unseen, now: loop.now)
             guard registry.instances[id].health.status != .unknown else { continue }
             resumed += 1
-            poller.resume(id, lastGood: instance.lastResult.result?.isGood ?? false, registry, &loop)
+            polls.resume(
+                id, lastGood: instance.lastResult.result?.isGood ?? false, &registry, names.book, &loop)
         }
         log.debug("\(resumed) of \(registry.instances.count) instances are as they were left \(unseen) ms ago")
+    }
+
+    /// Names have the addresses that they had, until somebody says something else: a start does not depend on DNS.
+    private mutating func restoreNames(_ saved: [SavedInstance]) -> [SavedInstance] {
+        guard registry.lines.count > 0 else { return saved }
+        var lines: [InstanceName: Registry.LineID] = [:]
+        for line in registry.lines.indices {
+            let (service, url) = (registry.lines[line].service, registry.lines[line].url)
+            lines[InstanceName(service: registry.services[service].name, url: url)] = line
+        }
+        let saved = saved.flatMap { instance in
+            instance.byAddress(isName: lines[InstanceName(service: instance.service, url: instance.url)] != nil)
+        }
+        var addresses: [InstanceName: [SocketAddress]] = [:]
+        for instance in saved {
+            guard let address = instance.address else { continue }
+            addresses[InstanceName(service: instance.service, url: instance.url), default: []].append(address)
+        }
+        for (name, var known) in addresses {
+            guard let line = lines[name] else { continue }
+            let entry = registry.lines[line]
+            if entry.port != nil { for index in known.indices { known[index].port = 0 } }
+            names.restore(entry.name, known)
+            if let change = membership.restore(known, of: entry.name, &registry, now: loop.now) {
+                polls.follow(change, &registry, names.book, &loop, begins: false)
+            }
+        }
+        return saved
     }
 
     mutating func save() {
@@ -47,7 +79,7 @@ extension Discoveryd {
                 noteHistory(outcome.error)
             }
         }
-        poller.doubt.storage = saver.trouble.isEmpty ? historyTrouble : saver.trouble
+        polls.setStorageDoubt(saver.trouble.isEmpty ? historyTrouble : saver.trouble)
     }
 
     mutating func writeHistory() {

@@ -70,7 +70,7 @@ extension Forwarder {
             writer.key("choice")
             writer.beginArray()
             for slot in explanation.choice.prefix(Limits.explainedInstances) {
-                writer.value(instances[Slab<InstanceSlot>.Index(rawValue: slot)].url)
+                writer.value(instances[Slab<InstanceSlot>.Index(rawValue: slot)].label)
             }
             writer.endArray()
             if explanation.choice.isEmpty {
@@ -123,12 +123,14 @@ extension Forwarder {
         let instance = table.instances[Table.Instance(rawValue: verdict.slot)]
         writer.beginObject()
         writer.field("instance", instance.url)
+        if instance.isOneOfSeveral, let address = instance.address { writer.field("address", address.description) }
         writer.field("standing", verdict.standing.rawValue)
         writer.field("reason", verdict.reason)
         writer.field("status", instance.state.status.rawValue)
         writer.field("suspect", instance.state.suspect)
         writer.field("draining", instance.state.draining)
         writer.field("priority", instance.priority.name)
+        if instance.tier != 0 { writer.field("tier", instance.tier) }
         writer.key("availability")
         if let availability = instance.state.availability { writer.value(availability) } else { writer.null() }
         writer.field("weight", instance.weight)

@@ -131,6 +131,9 @@ struct Explanation {
             return say(.passed, "not asked")
         }
         if deciding.group.slots.contains(subject.slot) { return say(.passed, "behind: " + words) }
+        if facts.priority == best.facts.priority, facts.tier != best.facts.tier {
+            return say(.passed, "the priority of its record in DNS comes after that of others")
+        }
         if facts.priority != best.facts.priority {
             return say(.passed, "priority \(facts.priority.name) comes after \(best.facts.priority.name)")
         }

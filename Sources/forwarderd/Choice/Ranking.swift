@@ -27,7 +27,7 @@ struct Ranking: Equatable {
         }
     }
 
-    /// Candidates: for each priority the equals, then the rest.
+    /// Candidates: for each priority and tier the equals, then the rest.
     var groups: [Group] = []
     /// Used if there is no candidate: instances that were never polled, then those excluded only by this forwarder's own evidence or by
     /// suspicion.
@@ -41,10 +41,14 @@ struct Ranking: Equatable {
         var isEjected: Bool
         var isSuspect: Bool
         var priority: Priority
+        /// Within the priority; the lowest first.
+        var tier = 0
         /// Whole points; nil with too little evidence: counts as the tier's median.
         var availability: Int?
         var hasAddress: Bool
         var weight = 1
+
+        var rank: Int { priority.rawValue << 8 | tier }
     }
 
     static let entersWithin = 5
@@ -56,9 +60,9 @@ struct Ranking: Equatable {
         func group(_ members: some Sequence<(slot: Int32, facts: Facts)>) -> Group {
             Group(members.map { ($0.slot, $0.facts.weight) })
         }
-        for priority in Priority.allCases {
-            let tier = instances.filter { $0.facts.priority == priority && $0.facts.isCandidate }
-            if tier.isEmpty { continue }
+        let candidates = instances.filter(\.facts.isCandidate)
+        for rank in Set(candidates.map(\.facts.rank)).sorted() {
+            let tier = candidates.filter { $0.facts.rank == rank }
             guard byAvailability else {
                 groups.append(group(tier))
                 continue

@@ -43,6 +43,7 @@ extension Forwarder {
         guard let record = exchanges[exchange].entry.record else { return }
         record.chosen()
         record.instance = instances[instance].url
+        record.address = instances[instance].isOneOfSeveral ? instances[instance].address : nil
     }
 
     /// A request that is moved more than once counts in the retry budget of its service.

@@ -42,7 +42,7 @@ extension Forwarder {
                 return nil
             }
             noteRetry(exchange)
-            if case .reconnect(let isFresh) = action { return connect(exchange, isFresh: isFresh) }
+            if case .reconnect = action { return connect(exchange, isFresh: true) }
             return connect(exchange, isFresh: false)
         case .send: return sendRequest(exchange)
         case .fail(let fault): return fail(exchange, fault)

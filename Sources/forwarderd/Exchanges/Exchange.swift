@@ -180,10 +180,7 @@ struct Exchange: ~Copyable {
         switch verdict {
         case .freshConnection:
             stage = .begun
-            return .reconnect(fresh: true)
-        case .nextAddress:
-            stage = .begun
-            return .reconnect(fresh: false)
+            return .reconnect
         case .nextInstance:
             stage = .begun
             return .choose(crowdsOut: true)

@@ -9,8 +9,8 @@ extension Exchange {
         case enqueue
         /// Connect to the chosen instance, on a kept connection if there is one.
         case connect
-        /// Connect to the present instance again: on a new connection to the same address, or to another address.
-        case reconnect(fresh: Bool)
+        /// Connect to the present instance again, on a new connection.
+        case reconnect
         /// Send the received part of the request, and receive more of it.
         case send
         /// The present try has failed with this fault: collect the evidence and judge it.

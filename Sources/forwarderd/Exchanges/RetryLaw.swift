@@ -6,8 +6,6 @@ struct RetryLaw: ~Copyable {
     enum Verdict: Equatable {
         /// The same address, on a new connection.
         case freshConnection
-        /// Another address of the same instance.
-        case nextAddress
         /// Another instance; the present one is excluded.
         case nextInstance
         /// The client gets an error response of this forwarder.
@@ -25,8 +23,6 @@ struct RetryLaw: ~Copyable {
         var isInBudget = true
         /// Instances that one request may be tried at.
         var tries = Limits.instancesTriedPerRequest
-        /// The addresses of the instance.
-        var addresses: [SocketAddress] = []
     }
 
     /// How much of the request an instance may have seen.
@@ -53,10 +49,6 @@ struct RetryLaw: ~Copyable {
     private var moves = Moves.none
     /// Instances that failed this request.
     private(set) var excluded = ExclusionSet()
-    /// The address of the present try, of an instance with several. Nothing is kept for an instance with one address.
-    private(set) var address: SocketAddress?
-    /// Addresses of the present instance that failed this request.
-    private(set) var triedAddresses: [SocketAddress] = []
     /// Why the last try failed; nil: none has.
     private(set) var lastFault: InstanceFault?
     /// Connections that this request was tried on, failed attempts to connect included.
@@ -71,9 +63,8 @@ struct RetryLaw: ~Copyable {
     /// The request counts in the service's retry budget.
     var isRetrying: Bool { moves == .counted }
 
-    /// A try begins. `address`: nil for an instance with one address.
-    mutating func begin(at address: SocketAddress?) {
-        self.address = address
+    /// A try begins.
+    mutating func begin() {
         if handed == .now { handed = .before }
         tries &+= 1
     }
@@ -91,9 +82,8 @@ struct RetryLaw: ~Copyable {
         case .ourLimit: return .answer
         case .connect(.tooManyOpenFiles), .connect(.fileTableFull): return .answer
         case .connect, .connectTimeout, .noAddress:
-            // Nothing was sent: any method and any body may go to the next address, then to the next instance.
-            if tryAnotherAddress(failure.addresses) { return .nextAddress }
-            exclude(instance)
+            // Nothing was sent: any method and any body may go to the next instance.
+            excluded.insert(Int(instance))
             return excluded.count < failure.tries ? .nextInstance : .answer
         case .closed, .reset:
             guard !hasSent || isIdempotent && isReplayable else { return .answer }
@@ -101,12 +91,8 @@ struct RetryLaw: ~Copyable {
                 hasTriedFresh = true
                 return .freshConnection
             }
-            // `retry: off` covers addresses too, once a byte was sent.
-            let hasNextAddress = failure.tries > 1 && tryAnotherAddress(failure.addresses)
-            if !hasNextAddress {
-                exclude(instance)
-                guard excluded.count < failure.tries else { return .answer }
-            }
+            excluded.insert(Int(instance))
+            guard excluded.count < failure.tries else { return .answer }
             // The first move is always allowed, or a killed instance would fail what it was serving on new connections. The budget
             // bounds further moves.
             switch moves {
@@ -118,22 +104,9 @@ struct RetryLaw: ~Copyable {
             }
             // Kept connections of the next instance may be as old.
             hasTriedFresh = false
-            return hasNextAddress ? .nextAddress : .nextInstance
+            return .nextInstance
         case .timeout, .malformed:
             return .answer
         }
-    }
-
-    /// Excludes the present address. False: the instance has no other address for this request.
-    private mutating func tryAnotherAddress(_ addresses: [SocketAddress]) -> Bool {
-        guard let address, addresses.count > 1 else { return false }
-        triedAddresses.append(address)
-        guard tries < Limits.connectionsTriedPerRequest else { return false }
-        return AddressEvidence.hasMore(addresses, tried: triedAddresses)
-    }
-
-    private mutating func exclude(_ instance: Int32) {
-        excluded.insert(Int(instance))
-        if !triedAddresses.isEmpty { triedAddresses = [] }
     }
 }

@@ -2,37 +2,31 @@ import Shared
 
 /// Gives exchanges a connection: an idle one or a new one. After use, connections are kept idle or closed.
 extension Forwarder {
-    /// Begins a try at the exchange's instance, on an idle connection if there is one. `isFresh`: on a new connection to the address of the
-    /// try before.
+    /// Begins a try at the exchange's instance, on an idle connection if there is one. `isFresh`: on a new connection.
     mutating func connect(_ exchange: ExchangeIndex, isFresh: Bool) -> Exchange.Event {
         let instances = table.instances
         guard let instance = exchanges[exchange].place.instance else { return .clientGone }
         ledger.noteTry(exchanges[exchange].entry.tally)
         exchanges[exchange].request.rewind(authority: instances[instance].authority)
-        let addresses = instances[instance].state.addresses
-        let present = exchanges[exchange].law.address ?? (addresses.count == 1 ? addresses[0] : nil)
-        let next =
-            isFresh && present != nil
-            ? present
-            : instances[instance].addresses.next(
-                addresses, tried: exchanges[exchange].law.triedAddresses, now: loop.now)
-        exchanges[exchange].law.begin(at: addresses.count > 1 ? next : nil)
-        guard let address = next else { return failure(exchange, .noAddress, isReused: false) }
-        if !isFresh, let connection = takeIdle(instance, address, isIdempotent: exchanges[exchange].law.isIdempotent) {
+        exchanges[exchange].law.begin()
+        guard let address = instances[instance].state.address else {
+            return failure(exchange, .noAddress, isReused: false)
+        }
+        if !isFresh, let connection = takeIdle(instance, isIdempotent: exchanges[exchange].law.isIdempotent) {
             attach(connection, exchange)
             return .connected
         }
         return open(exchange, instance, address)
     }
 
-    /// The idle connection to an address that was used last and is still good.
+    /// The idle connection that was used last and is still good.
     @inline(__always)
     private mutating func takeIdle(
-        _ instance: Slab<InstanceSlot>.Index, _ address: SocketAddress, isIdempotent: Bool
+        _ instance: Slab<InstanceSlot>.Index, isIdempotent: Bool
     ) -> ConnectionIndex? {
         let instances = table.instances
         while let connection = pool.candidate(
-            in: instances[instance].idle, address: address, isIdempotent: isIdempotent, now: loop.now)
+            in: instances[instance].idle, isIdempotent: isIdempotent, now: loop.now)
         {
             guard isGood(connection, isIdempotent) else {
                 pool.closeIdle(connection, in: &instances[instance].idle)
@@ -138,7 +132,7 @@ extension Forwarder {
             && instance.idle.count < Limits.idleConnectionsPerInstance
             // Its instance or address must still be in the table and in use.
             && instance.serviceIndex >= 0 && !instance.state.draining
-            && instance.state.addresses.contains(connections[connection].address)
+            && instance.state.address == connections[connection].address
             // Bytes after a response are never a response: ask the system if the last receive may have left some.
             && (!connections[connection].stream.mayReceive || connections[connection].stream.isQuiet())
     }

@@ -14,17 +14,27 @@ struct PassiveHealth {
     var isEjected: Bool { ejectedUntil != nil }
 
     /// Evidence that does not prove that the instance is gone.
-    enum Weakness: Int {
-        case serverError = 1
+    enum Weakness {
+        case serverError
         /// Weighs more: a client has waited for long.
-        case timeout = 2
+        case timeout
+        /// A new connection was closed without a response.
+        case closed
         /// A time-out, with no other response since that request was sent: the instance hangs.
-        case silence = 100
+        case silence
+
+        fileprivate var weight: Int {
+            switch self {
+            case .serverError: 1
+            case .timeout, .closed: 2
+            case .silence: Limits.badAnswersInRow
+            }
+        }
     }
 
-    /// Notes a weakness. True: there were enough in a row, or the instance is on trial: eject it the instance.
+    /// Notes a weakness. True: there were enough in a row, or the instance is on trial: eject it.
     mutating func weakened(_ weakness: Weakness) -> Bool {
-        badInRow = min(badInRow + weakness.rawValue, Limits.badAnswersInRow)
+        badInRow = min(badInRow + weakness.weight, Limits.badAnswersInRow)
         return badInRow >= Limits.badAnswersInRow || isOnTrial
     }
 

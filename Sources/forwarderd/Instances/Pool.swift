@@ -27,23 +27,17 @@ struct Pool {
     var isFull: Bool { connections.isFull }
     var isOverIdleLimit: Bool { idleCount > idleLimit }
 
-    /// The idle connection to `address` that was used last. The caller takes it out of the lists, and looks whether anything has come on
+    /// The idle connection that was used last. The caller takes it out of the lists, and looks whether anything has come on
     /// it: an end, or bytes that nobody asked for, which would become the response to another client's request.
     @inline(__always)
-    func candidate(in chain: Chain, address: SocketAddress, isIdempotent: Bool, now: UInt64) -> Index? {
-        var candidate = chain.newest
-        while let index = candidate {
-            candidate = connections[index].ofInstance.older
-            if connections[index].address != address { continue }
-            if isIdempotent { return index }
-            // A non-idempotent request uses only connections that the instance is unlikely to have closed.
-            let idle = now &- connections[index].idleSince
-            let announced = connections[index].announcedTimeoutMilliseconds
-            let isFresh =
-                idle <= Limits.staleConnectionMilliseconds && announced >= idle + Limits.staleConnectionMilliseconds
-            return isFresh ? index : nil
-        }
-        return nil
+    func candidate(in chain: Chain, isIdempotent: Bool, now: UInt64) -> Index? {
+        guard let index = chain.newest, !isIdempotent else { return chain.newest }
+        // A non-idempotent request uses only connections that the instance is unlikely to have closed.
+        let idle = now &- connections[index].idleSince
+        let announced = connections[index].announcedTimeoutMilliseconds
+        let isFresh =
+            idle <= Limits.staleConnectionMilliseconds && announced >= idle + Limits.staleConnectionMilliseconds
+        return isFresh ? index : nil
     }
 
     /// Keeps a connection that serves no exchange any more.
@@ -83,13 +77,9 @@ struct Pool {
         connections.discard(index)
     }
 
-    /// Closes the idle connections of one instance to some of its addresses.
-    mutating func closeIdle(in chain: inout Chain, where isOver: (SocketAddress) -> Bool) {
-        var candidate = chain.newest
-        while let index = candidate {
-            candidate = connections[index].ofInstance.older
-            if isOver(connections[index].address) { closeIdle(index, in: &chain) }
-        }
+    /// Closes the idle connections of one instance.
+    mutating func closeIdle(in chain: inout Chain) {
+        while let index = chain.newest { closeIdle(index, in: &chain) }
     }
 
     /// Closes the connection that has been idle longest. False: none is idle.

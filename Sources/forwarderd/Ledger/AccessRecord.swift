@@ -12,6 +12,8 @@ final class AccessRecord {
     var route = ""
     var service = ""
     var instance = ""
+    /// Which of the instance's addresses, if its name has several.
+    var address: SocketAddress?
     var tries = 0
     var status: UInt16 = 0
     /// Why this forwarder responded itself, or why the response was cut; empty for an instance's response.
@@ -65,6 +67,7 @@ final class AccessRecord {
             writer.field("service", service)
             writer.field("route", route)
             writer.field("instance", instance)
+            if let address { writer.field("address", address.description) }
             writer.field("tries", tries)
             writer.field("cause", cause)
             writer.key("queue_ms")
@@ -88,7 +91,7 @@ final class AccessRecord {
             Self.append(target, to: &line)
             line.append(contentsOf: " HTTP/1.\(minorVersion)\" \(status) \(outcome.rawValue) ".utf8)
             line.append(contentsOf: "\(receivedBytes) \(sentBytes) ".utf8)
-            for word in [service, route, instance] {
+            for word in [service, route, instance + (address.map { "(\($0))" } ?? "")] {
                 Self.append(word.isEmpty ? [0x2d] : Array(word.utf8), to: &line)
                 line.append(0x20)
             }

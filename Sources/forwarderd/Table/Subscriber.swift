@@ -216,7 +216,7 @@ extension Forwarder {
     /// Reports evidence at once.
     mutating func observed(_ instance: Table.Instance, _ cause: String) {
         let slot = table.instances[instance]
-        say(SubscriberLines.observed(service: slot.service, instance: slot.url, cause: cause))
+        say(SubscriberLines.observed(service: slot.service, instance: slot.url, address: slot.address, cause: cause))
     }
 
     /// Drops the line if discoveryd has not read `Limits.subscriberBufferBytes` of earlier ones.

@@ -160,11 +160,9 @@ struct Table: ~Copyable {
     private mutating func place(
         _ service: String, _ instance: SnapshotInstance, _ pool: inout Pool, _ ledger: inout Ledger, now: UInt64
     ) -> Instance {
-        let key = CounterKey.hash(.instance, service, instance.url)
-        if let slot = find(key, service, instance.url) {
-            instances[slot].authority = Array(instance.authority.utf8)
-            instances[slot].priority = instance.priority
-            instances[slot].weight = instance.weight
+        let key = CounterKey.hash(.instance, service, instance.label)
+        if let slot = find(key, service, instance) {
+            instances[slot].define(instance)
             update(slot, instance.state, &pool, &ledger, now: now)
             return slot
         }
@@ -176,10 +174,10 @@ struct Table: ~Copyable {
     }
 
     /// The slot of an instance. Instances with equal hashes are at consecutive keys.
-    private func find(_ key: UInt64, _ service: String, _ url: String) -> Instance? {
+    private func find(_ key: UInt64, _ service: String, _ instance: SnapshotInstance) -> Instance? {
         var place = key
         while let slot = instanceByKey[place] {
-            if instances[slot].url == url, instances[slot].service == service { return slot }
+            if instances[slot].isNamed(by: instance), instances[slot].service == service { return slot }
             place &+= 1
         }
         return nil
@@ -202,7 +200,7 @@ struct Table: ~Copyable {
     /// slot is freed with the last of them.
     private mutating func retire(_ slot: Instance, _ pool: inout Pool, _ ledger: inout Ledger) {
         instances[slot].serviceIndex = -1
-        pool.closeIdle(in: &instances[slot].idle) { _ in true }
+        pool.closeIdle(in: &instances[slot].idle)
         if instances[slot].outstanding == 0 { free(slot, &ledger) }
     }
 
@@ -237,7 +235,7 @@ struct Table: ~Copyable {
         for member in change.instances {
             guard let index = ids.service(member.service) else { return false }
             if let owner = ids.instance(member.instance.id),
-                instances[owner].url != member.instance.url || instances[owner].service != services[index].name
+                !instances[owner].isNamed(by: member.instance) || instances[owner].service != services[index].name
             {
                 removeInstance(member.instance.id, &pool, &ledger)
             }
@@ -328,13 +326,9 @@ struct Table: ~Copyable {
             // A good poll on a new connection is newer than this forwarder's own evidence.
             if instances[slot].passive.isEjected { ledger.noteEjection(instances[slot], false) }
             instances[slot].passive.cleared()
-            instances[slot].addresses.clear()
         }
-        if state.addresses.isEmpty || state.status == .down || state.draining {
-            pool.closeIdle(in: &instances[slot].idle) { _ in true }
-        } else if before.addresses != state.addresses {
-            instances[slot].addresses.keep(state.addresses)
-            pool.closeIdle(in: &instances[slot].idle) { !state.addresses.contains($0) }
+        if state.address == nil || state.status == .down || state.draining || before.address != state.address {
+            pool.closeIdle(in: &instances[slot].idle)
         }
     }
 

@@ -4,6 +4,7 @@ extension Command {
     static let drain = Command(
         name: "drain", operands: "SERVICE INSTANCE", summary: "Send an instance no more requests.",
         details: """
+            A name means all its addresses, also those that it gets later; an address of it means that one alone.
             It is known as drained through restarts and reloads until `undrain`. What is under way there goes on: with --wait the
             command returns when no forwarder has a request at the instance any more, or with 1 after so many seconds, saying who
             still has how many.
@@ -24,7 +25,11 @@ extension Command {
             ("service", options.operands[0]), ("instance", options.operands[1]),
         ]
         var answer = try client.command("drain", instance)
-        guard let seconds else { return try say(answer, options, "\(options.operands[1]) gets no more requests") }
+        let count = answer["instances"]?.unsigned ?? 1
+        let many = count > 1 ? " at any of its \(count) addresses" : ""
+        guard let seconds else {
+            return try say(answer, options, "\(options.operands[1]) gets no more requests\(many)")
+        }
         var barrier = DrainBarrier(
             service: options.operands[0], instance: options.operands[1], snapshot: answer["snapshot"]?.string)
         let isDrained = try barrier.wait(

@@ -75,13 +75,19 @@ struct ExplanationReport {
         let names: [StaticString] = ["snapshot", "service", "route", "failure", "status"]
         var parts = names.map { answer[$0]?.text ?? "" }
         for candidate in (answer["candidates"]?.elements.map { $0 } ?? []).sorted(by: {
-            ($0["instance"]?.text ?? "") < ($1["instance"]?.text ?? "")
+            Self.label($0) < Self.label($1)
         }) {
             let isExcluded = candidate["standing"]?.string == "excluded"
             let why = isExcluded ? candidate["reason"]?.string?.prefix { $0 != ":" } ?? "" : ""
-            parts.append("\(candidate["instance"]?.text ?? "") \(isExcluded) \(why)")
+            parts.append("\(Self.label(candidate)) \(isExcluded) \(why)")
         }
         return parts.joined(separator: "\n")
+    }
+
+    /// By what people know an instance: its name, and the address where the name has several.
+    private static func label(_ candidate: Document.Value) -> String {
+        let url = candidate["instance"]?.string ?? "?"
+        return candidate["address"]?.string.map { "\(url) \($0)" } ?? url
     }
 
     var json: [UInt8] {
@@ -141,15 +147,15 @@ struct ExplanationReport {
         var table = Table(["", "INSTANCE", "PRIO", "AVAIL", "WEIGHT", "IN FLIGHT", "WHY"])
         let candidates = answer["candidates"]?.elements.map { $0 } ?? []
         for candidate in candidates {
-            let url = candidate["instance"]?.string ?? "?"
+            let label = Self.label(candidate)
             let inFlight = group.compactMap { other in
-                other["candidates"]?.elements.first { $0["instance"]?.string == url }?["in_flight"]?.text
+                other["candidates"]?.elements.first { Self.label($0) == label }?["in_flight"]?.text
             }
             let isChosen = group.contains { other in
-                other["choice"]?.elements.contains { $0.string == url } ?? false
+                other["choice"]?.elements.contains { $0.string == label } ?? false
             }
             table.add([
-                isChosen ? "*" : "", url, candidate["priority"]?.string ?? "",
+                isChosen ? "*" : "", label, candidate["priority"]?.string ?? "",
                 candidate["availability"]?.unsigned.map { "\($0)" } ?? "-", candidate["weight"]?.text ?? "",
                 inFlight.joined(separator: "+"), why(candidate),
             ])
@@ -162,7 +168,7 @@ struct ExplanationReport {
     /// The reason, with the evidence and its time.
     private func why(_ candidate: Document.Value) -> String {
         var why = candidate["reason"]?.string ?? ""
-        let evidence = last["evidence"]?.elements.first { $0["instance"]?.string == candidate["instance"]?.string }
+        let evidence = last["evidence"]?.elements.first { Self.label($0) == Self.label(candidate) }
         if candidate["status"]?.string == "down" || candidate["suspect"]?.boolean == true {
             let isDown = candidate["status"]?.string == "down"
             if let reason = evidence?[isDown ? "status_reason" : "suspect_reason"]?.string { why += ": \(reason)" }

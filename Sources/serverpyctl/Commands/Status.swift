@@ -62,7 +62,8 @@ extension Command {
         defer { client.close() }
         for instance in statistics["service_statistics"]?.elements.map({ $0 }) ?? []
         where instance["draining"]?.boolean == true {
-            let (service, url) = (instance["service_name"]?.string ?? "", instance["instance_url"]?.string ?? "")
+            let service = instance["service_name"]?.string ?? ""
+            let url = (instance["address"] ?? instance["instance_url"])?.string ?? ""
             var barrier = DrainBarrier(service: service, instance: url, snapshot: nil)
             guard try !barrier.wait(until: end, &client) else { continue }
             // Another may have taken it back meanwhile: then it is not waited for.

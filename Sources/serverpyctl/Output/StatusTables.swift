@@ -90,23 +90,31 @@ struct StatusTables {
     }
 
     private var instanceTable: Table {
+        let instances = sortedInstances
+        // Only names with several addresses have them.
+        let hasAddresses = instances.contains { $0["address"] != nil }
         var table = Table(
-            ["SERVICE", "INSTANCE", "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE"],
+            ["SERVICE", "INSTANCE"] + (hasAddresses ? ["ADDRESS"] : []) + [
+                "STATUS", "SINCE", "AVAIL", "PRIO", "CAUSE",
+            ],
             cutting: ["SERVICE": .end, "INSTANCE": .end, "CAUSE": .end])
         let wall = Clock.wallMilliseconds()
-        for instance in sortedInstances {
+        for instance in instances {
             let words = words(instance)
             let status = instance["status"]?.string ?? "?"
             let since = instance["since"]?.string.flatMap(Timestamp.wallMilliseconds(iso8601:))
             table.add(
                 [
                     instance["service_name"]?.string ?? "?",
-                    instance["instance_url"]?.string ?? "?", status,
+                    instance["instance_url"]?.string ?? "?",
+                ] + (hasAddresses ? [instance["address"]?.string ?? ""] : []) + [
+                    status,
                     since.map { Self.span((wall - min(wall, $0)) / 1000) } ?? "-",
                     instance["availability"]?.double.map { "\(Self.tenths($0))" } ?? "-",
                     instance["priority"]?.string ?? "",
                     words.filter { !$0.isEmpty }.joined(separator: "; "),
-                ], status == "up" ? words.count > 1 ? .doubtful : .good : status == "down" ? .bad : .doubtful, at: 2)
+                ], status == "up" ? words.count > 1 ? .doubtful : .good : status == "down" ? .bad : .doubtful,
+                at: hasAddresses ? 3 : 2)
         }
         return table
     }
@@ -121,7 +129,8 @@ struct StatusTables {
             (instance["status"]?.string == "up" ? 0 : 2) + (words(instance).count > 1 ? 1 : 0)
         }
         let shown = report.instances.filter {
-            view.shows($0["service_name"]?.string ?? "", $0["instance_url"]?.string ?? "")
+            view.shows(
+                $0["service_name"]?.string ?? "", $0["instance_url"]?.string ?? "", $0["address"]?.string ?? "")
         }
         return switch view.order {
         case .configuration: shown

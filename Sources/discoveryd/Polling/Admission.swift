@@ -2,7 +2,7 @@ import Shared
 
 /// Whether one more poll may begin. At most so many may be young at a time; those that have been under way for longer hang on
 /// something and no longer count, or a few hundred instances that do not answer would delay all others.
-struct PollAdmission: Sendable {
+struct Admission: Sendable {
     typealias Ticket = UInt64
 
     private let limit: Int
