@@ -166,7 +166,7 @@ public enum Limits {
     /// Between two look-ups of one name: the least, which is also the shortest time that an answer is good for; the most after failures; the
     /// longest time that an answer is good for; and that of one which says that there is nothing.
     public static let lookUpGapMilliseconds: UInt64 = 1_000
-    public static let lookUpRestMilliseconds: UInt64 = 30_000
+    public static let lookUpRestMilliseconds: UInt64 = 5_000
     public static let lookUpHeldMilliseconds: UInt64 = 300_000
     public static let absenceHeldMilliseconds: UInt64 = 15_000
     public static let hostsFileHeldMilliseconds: UInt64 = 5_000

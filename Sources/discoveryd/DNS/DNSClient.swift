@@ -187,6 +187,7 @@ struct DNSClient: ~Copyable {
                 try sendDatagram(index, to: file.servers[inquiry.server], &loop)
             }
         } catch {
+            leave(index)
             fail(index, "\(file.servers[inquiry.server]): \(error)", &loop)
         }
     }
@@ -214,7 +215,8 @@ struct DNSClient: ~Copyable {
         let result = sockets[socket].descriptor.send(message.span)
         // What the socket cannot take is as lost as any datagram.
         guard result.count != nil || result.isAgain else {
-            leave(index)
+            // The error may be the answer to an earlier question from this port, and comes only once.
+            for other in sockets[socket].waiting.values { fail(other, "\(server): \(result.error)", &loop) }
             throw result.error
         }
     }

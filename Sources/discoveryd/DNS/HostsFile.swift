@@ -24,9 +24,10 @@ struct HostsFile: Equatable, Sendable {
     /// lacks (RFC 6761 6.3).
     func addresses(of name: String) -> [SocketAddress]? {
         let key = Self.key(name)
-        if let found = addresses[key] { return found }
-        guard key == "localhost" || key.hasSuffix(".localhost") else { return nil }
-        return [.loopback(port: 0), SocketAddress(ipv6High: 0, low: 1, port: 0)]
+        guard key == "localhost" || key.hasSuffix(".localhost") else { return addresses[key] }
+        let found = addresses[key] ?? []
+        let loopbacks = [SocketAddress.loopback(port: 0), SocketAddress(ipv6High: 0, low: 1, port: 0)]
+        return found + loopbacks.filter { !found.contains($0) }
     }
 
     private static func key(_ name: String) -> String {

@@ -256,6 +256,8 @@ struct Membership {
             change.instances.append(id)
             change.begun.append(id)
         }
+        // Whether people see their addresses is something else for forwarders.
+        if (before.count > 1) != (members.count > 1) { change.instances += before.filter { !gone.contains($0) } }
         registry.lines[line].members = registry.inOrderOfAddress(members)
     }
 }

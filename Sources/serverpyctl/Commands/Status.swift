@@ -32,7 +32,8 @@ extension Command {
         let report = try StatusReport.taken(options)
         if let trouble = report.trouble, options.has("json") { complain(trouble) }
         let view = StatusView(
-            columns: max(80, Terminal.size(.standardOutput)?.columns ?? 80),
+            // Where nobody looks at it on a screen, nothing is cut.
+            columns: Terminal.size(.standardOutput).map { max(80, $0.columns) } ?? .max,
             hasColour: Colour.isWanted(on: .standardOutput))
         try StandardOutput.write(
             options.has("json") ? report.json : Array(StatusTables(report: report, view: view).text.utf8))
