@@ -3,6 +3,8 @@
 public enum Limits {
     // MARK: Event loop
     public static let eventsPerTurn = 512
+    /// Timers that discoveryd acts upon before it looks for events again.
+    public static let timersPerTurn = 64
     /// The longest time the loop sleeps without a timer: also how soon a stopped clock is noticed.
     public static let longestSleepMilliseconds: UInt64 = 10_000
     /// How long the loop rests where the system has no memory for epoll_wait(2).
@@ -124,6 +126,8 @@ public enum Limits {
     public static let echoesInFlight = 32_768
     /// Answers that are read at a time.
     public static let pollBuffers = 16 * pollsInFlight
+    /// Regular polls are due at multiples of this, so that the processor wakes once for several.
+    public static let pollTickMilliseconds: UInt64 = 5
     public static let pollYouthMilliseconds: UInt64 = 100
     /// Beyond this the loop has stood still, and polls that ran meanwhile say nothing.
     public static let stallMilliseconds: UInt64 = 500

@@ -69,7 +69,8 @@ public struct EventLoop: ~Copyable {
         now = nowNanoseconds / 1_000_000
         let expected = before &+ wait
         lateMilliseconds = now > expected ? now &- expected : 0
-        timers.advance(to: now)
+        // Timers left over from earlier turns come first.
+        if !timers.hasExpired { timers.advance(to: now) }
     }
 
     @inline(__always)
@@ -93,4 +94,7 @@ public struct EventLoop: ~Copyable {
     }
 
     public mutating func nextTimer() -> Token? { timers.nextExpired() }
+
+    /// `nextTimer` has more to give, before the next turn.
+    public var hasExpiredTimers: Bool { timers.hasExpired }
 }

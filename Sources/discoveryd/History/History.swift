@@ -4,7 +4,7 @@ import Shared
 /// chunks.
 struct History: Sendable {
     /// Its chunks in the arena, oldest first; a few places at the front may be free already.
-    private var chunks: [UInt32] = []
+    private var chunks = ChunkList()
     private var first: UInt32 = 0
     /// The sequence number of the oldest packet kept; it and `endSequence` only grow.
     private(set) var startSequence: UInt64 = 0
@@ -65,7 +65,36 @@ struct History: Sendable {
 
     /// The instance is gone: its chunks are free for others.
     mutating func clear(in arena: inout HistoryArena) {
-        for chunk in chunks[Int(first)...] { arena.free(chunk) }
+        for place in Int(first)..<chunks.count { arena.free(chunks[place]) }
         self = History(limit: limit)
+    }
+}
+
+/// Numbers of chunks: one needs no memory elsewhere, which is what most instances of a large configuration have for long.
+private struct ChunkList: Sendable {
+    private var single: UInt32?
+    private var many: [UInt32] = []
+
+    var count: Int { many.isEmpty ? single == nil ? 0 : 1 : many.count }
+    var last: UInt32? { many.last ?? single }
+    subscript(_ place: Int) -> UInt32 { many.isEmpty ? single ?? 0 : many[place] }
+
+    mutating func append(_ chunk: UInt32) {
+        if !many.isEmpty {
+            many.append(chunk)
+        } else if let first = single {
+            many = [first, chunk]
+            single = nil
+        } else {
+            single = chunk
+        }
+    }
+
+    mutating func removeFirst(_ count: Int) {
+        if many.isEmpty {
+            if count > 0 { single = nil }
+        } else {
+            many.removeFirst(count)
+        }
     }
 }

@@ -26,6 +26,24 @@ struct Course {
         case bad
     }
 
+    var phase = Phase.resting
+    var purpose = Health.Purpose.regular
+    /// The poll that runs or waits was accused meanwhile: its failure confirms.
+    var isAccused = false
+    var sequel = Sequel.nothing
+    var last = Last.none
+    var ticket: Admission.Ticket = 0
+    /// When it is polled next; 0: at no time.
+    var dueAt: UInt64 = 0
+
+    var isResting: Bool { if case .resting = phase { true } else { false } }
+    var isQueued: Bool { if case .queued = phase { true } else { false } }
+    var isPolling: Bool { if case .polling = phase { true } else { false } }
+    var isFirst: Bool { if case .none = last { true } else { false } }
+}
+
+/// What is known of the polling of an instance in trouble, beside its course: few are at a time.
+struct Trouble {
     /// Whether failed polls are believed.
     enum Doubt: Equatable {
         case none
@@ -35,22 +53,14 @@ struct Course {
         case confirming(since: UInt64)
     }
 
-    var phase = Phase.resting
-    var purpose = Health.Purpose.regular
-    /// The poll that runs or waits was accused meanwhile: its failure confirms.
-    var isAccused = false
-    var sequel = Sequel.nothing
-    var last = Last.none
     var doubt = Doubt.none
-    var ticket: Admission.Ticket = 0
-    /// When it is polled next, and when an accusation that came too soon after another is acted upon; 0: at no time.
-    var dueAt: UInt64 = 0
-    var accusationAt: UInt64 = 0
     /// When it was last accused; 0 for never.
     var accusedAt: UInt64 = 0
+    /// When an accusation that came too soon after another is acted upon; 0: at no time.
+    var accusationAt: UInt64 = 0
 
-    var isResting: Bool { if case .resting = phase { true } else { false } }
-    var isQueued: Bool { if case .queued = phase { true } else { false } }
-    var isPolling: Bool { if case .polling = phase { true } else { false } }
-    var isFirst: Bool { if case .none = last { true } else { false } }
+    /// It says nothing any more.
+    func isOver(now: UInt64) -> Bool {
+        doubt == .none && accusationAt == 0 && now - min(now, accusedAt) >= Limits.accusationGapMilliseconds
+    }
 }

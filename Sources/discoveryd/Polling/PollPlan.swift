@@ -11,6 +11,9 @@ final class PollPlan: Sendable {
     private let back: [UInt8]
     private let namesHost: Bool
 
+    /// A health poll sends as soon as it is connected.
+    var sendsFirst: Bool { if case .health = polling.method { true } else { false } }
+
     init(_ polling: Polling) {
         self.polling = polling
         spanClass = HistoryLog.spanClass(polling)

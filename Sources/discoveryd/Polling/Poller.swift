@@ -21,6 +21,7 @@ struct Poller {
     }
 
     private(set) var courses = InstanceTable(Course())
+    private var troubles: [Registry.InstanceID: Trouble] = [:]
     private var schedule: PollSchedule
     private var admission = Admission()
     var doubt = SelfDoubt()
@@ -76,6 +77,7 @@ struct Poller {
 
     private mutating func stop(_ id: Registry.InstanceID) {
         if courses[id].isPolling { admission.end(courses[id].ticket) }
+        troubles[id] = nil
         commands.append(.forget(id))
     }
 
@@ -123,19 +125,20 @@ struct Poller {
     /// A forwarder was refused or reset: poll on a fresh connection, at once or 100 ms after the last accusation.
     mutating func accuse(_ id: Registry.InstanceID, now: UInt64) {
         if courses[id].isPolling { courses[id].isAccused = true }
-        let before = courses[id].accusedAt
-        if before != 0, now - before < Limits.accusationGapMilliseconds {
-            guard courses[id].accusationAt == 0 else { return }
-            courses[id].accusationAt = before + Limits.accusationGapMilliseconds
-            commands.append(.wakeForAccusation(id, at: courses[id].accusationAt))
+        let trouble = troubles[id] ?? Trouble()
+        let earliest = trouble.accusedAt + Limits.accusationGapMilliseconds
+        if trouble.accusedAt != 0, now < earliest {
+            guard trouble.accusationAt == 0 else { return }
+            troubles[id]?.accusationAt = earliest
+            commands.append(.wakeForAccusation(id, at: earliest))
             return
         }
-        courses[id].accusedAt = now
+        troubles[id, default: Trouble()].accusedAt = now
         act(onAccusationOf: id, now: now)
     }
 
     mutating func accusationDue(_ id: Registry.InstanceID, now: UInt64) {
-        courses[id].accusationAt = 0
+        troubles[id]?.accusationAt = 0
         accuse(id, now: now)
     }
 
@@ -266,7 +269,7 @@ struct Poller {
             return (answer, nil)
         }
         let (wasConfirming, voidSince): (Bool, UInt64?) =
-            switch courses[id].doubt {
+            switch troubles[id]?.doubt ?? .none {
             case .none: (false, nil)
             case .void(let since): (false, since)
             case .confirming(let since): (true, since)
@@ -278,7 +281,7 @@ struct Poller {
                 failed: !answer.isGood, instance: id.position, service: registry.instances[id].service.position,
                 now: now)
         }
-        courses[id].doubt = .none
+        if !troubles.isEmpty { settle(id, now: now) }
         guard !answer.isGood, isRegular, health.status != .unknown else { return (answer, nil) }
         let timeout = registry.polling(id).timeoutMilliseconds
         let isExhausted = voidSince.map { now - $0 > 2 * timeout } ?? false
@@ -286,24 +289,31 @@ struct Poller {
         let isMass = health.status == .up && doubt.doubtsFailures(now: now) && (!wasConfirming || !canary())
         guard !isExhausted, ranAcrossStall || isMass else { return (answer, nil) }
         let since = voidSince ?? now
-        courses[id].doubt = ranAcrossStall ? .void(since: since) : .confirming(since: since)
+        troubles[id, default: Trouble()].doubt = ranAcrossStall ? .void(since: since) : .confirming(since: since)
         return (
             PollResult(cause: .ownFault, durationMicroseconds: answer.durationMicroseconds),
             min(timeout, 1 + schedule.within(Limits.voidPollDelayMilliseconds))
         )
     }
 
+    /// A poll was believed, or will be doubted anew.
+    private mutating func settle(_ id: Registry.InstanceID, now: UInt64) {
+        troubles[id]?.doubt = .none
+        if troubles[id]?.isOver(now: now) ?? false { troubles[id] = nil }
+    }
+
     /// When nothing could be found out for two time-outs, the time since is neither up nor down.
     private mutating func lookAway(_ id: Registry.InstanceID, _ registry: borrowing Registry, _ now: UInt64) {
-        switch courses[id].doubt {
-        case .none: courses[id].doubt = .void(since: now)
+        switch troubles[id]?.doubt ?? .none {
+        case .none: troubles[id, default: Trouble()].doubt = .void(since: now)
         case .void(let since), .confirming(let since):
             if now - since > 2 * registry.polling(id).timeoutMilliseconds { commands.append(.lookAway(id)) }
         }
     }
 
     private mutating func wait(_ id: Registry.InstanceID, _ delay: UInt64, now: UInt64) {
-        courses[id].dueAt = now + delay
+        let tick = delay < 20 * Limits.pollTickMilliseconds ? 1 : Limits.pollTickMilliseconds
+        courses[id].dueAt = (now + delay + tick - 1) / tick * tick
         commands.append(.wake(id, at: courses[id].dueAt))
     }
 }

@@ -4,7 +4,6 @@ import Shared
 struct Polls: ~Copyable {
     private struct Timers {
         var due = TimerWheel.ID.none
-        var accusation = TimerWheel.ID.none
         /// Its connection, and the poll that uses it.
         var probe: Slab<Probe>.Index?
     }
@@ -19,6 +18,7 @@ struct Polls: ~Copyable {
     private(set) var poller = Poller(seed: SystemRandom.word())
     private var prober: Prober
     private var timers = InstanceTable(Timers())
+    private var accusationTimers: [Registry.InstanceID: TimerWheel.ID] = [:]
     private(set) var measures = PollMeasures()
     /// Instances without an address whose poll waits for the first answer about their name.
     private var awaiting: [SourceName: [(id: Registry.InstanceID, generation: UInt32)]] = [:]
@@ -151,13 +151,13 @@ struct Polls: ~Copyable {
             loop.cancel(&timers[id].due)
             timers[id].due = loop.schedule(EventKind.pollDue.token(id), at: time)
         case .wakeForAccusation(let id, let time):
-            timers[id].accusation = loop.schedule(EventKind.accusationDue.token(id), at: time)
+            accusationTimers[id] = loop.schedule(EventKind.accusationDue.token(id), at: time)
         case .wakeForRoom(let time): _ = loop.schedule(EventKind.pollRoom.token(), at: time)
         case .record(let id, let report): record(id, report, &registry, &loop)
         case .lookAway(let id): registry.lookAway(id, now: loop.now)
         case .forget(let id):
             loop.cancel(&timers[id].due)
-            loop.cancel(&timers[id].accusation)
+            if var timer = accusationTimers.removeValue(forKey: id) { loop.cancel(&timer) }
             removeProbe(id, &loop)
         }
     }
@@ -271,7 +271,7 @@ struct Polls: ~Copyable {
     mutating func accusationDue(
         _ id: Registry.InstanceID, _ registry: inout Registry, _ names: borrowing NameBook, _ loop: inout EventLoop
     ) {
-        timers[id].accusation = .none
+        accusationTimers[id] = nil
         poller.accusationDue(id, now: loop.now)
         perform(&registry, names, &loop)
     }

@@ -116,7 +116,8 @@ struct Prober: ~Copyable {
         let descriptor: Descriptor
         let connected: Bool
         do {
-            (descriptor, connected) = try Socket.connect(to: probes[slot].address, noDelay: false)
+            (descriptor, connected) = try Socket.connect(
+                to: probes[slot].address, noDelay: false, sendsFirst: probes[slot].plan.sendsFirst)
             probes[slot].descriptor = descriptor
             probes[slot].phase = .connecting
             open += 1

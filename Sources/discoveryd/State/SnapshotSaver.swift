@@ -59,6 +59,8 @@ struct SnapshotSaver {
 
     mutating func written(failed: Bool, now: UInt64) {
         isBusy = false
+        // All instances as text are much memory that is not needed again.
+        Process.returnFreeMemory()
         savedVersion = failed ? nil : writingVersion
         if failed { earliest = now + Limits.stateRetryMilliseconds }
     }

@@ -66,7 +66,7 @@ extension Forwarder {
         let isConnected: Bool
         while true {
             do {
-                (descriptor, isConnected) = try Socket.connect(to: address)
+                (descriptor, isConnected) = try Socket.connect(to: address, sendsFirst: true)
                 break
             } catch {
                 if error == .tooManyOpenFiles || error == .fileTableFull, pool.closeOldest(instances) { continue }
