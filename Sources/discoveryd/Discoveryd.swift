@@ -262,7 +262,7 @@ struct Discoveryd: ~Copyable {
         case .subscriberListener:
             if !publisher.accept(subscriberListener, &loop) { rest(subscriberListener, "discovery.sock") }
         case .subscriber:
-            if let subscriber = publisher.subscriptions.index(of: event.token) {
+            if let subscriber = publisher.connections.index(of: event.token) {
                 serveSubscriber(subscriber, event.readiness)
             }
         case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
@@ -285,8 +285,8 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    private mutating func serveSubscriber(_ slot: Slab<Subscription>.Index, _ readiness: Readiness) {
-        let token = EventKind.subscriber.token(slot, publisher.subscriptions.generation(slot))
+    private mutating func serveSubscriber(_ slot: Publisher.Index, _ readiness: Readiness) {
+        let token = EventKind.subscriber.token(slot, publisher.connections.generation(slot))
         var requests: [Publisher.Request] = []
         if publisher.ready(slot, readiness, registry, &requests, &loop) { unfinished.append(token) }
         for request in requests {
@@ -314,9 +314,7 @@ struct Discoveryd: ~Copyable {
         unfinished.removeAll(keepingCapacity: true)
         for token in tokens {
             if token.kind == EventKind.subscriber.rawValue {
-                if publisher.subscriptions.holds(.init(token.slot), token.generation) {
-                    serveSubscriber(.init(token.slot), .readable)
-                }
+                if let index = publisher.connections.index(of: token) { serveSubscriber(index, .readable) }
             } else if api.connections.holds(.init(token.slot), token.generation) {
                 serveAPI(.init(token.slot), [])
             }
@@ -372,9 +370,7 @@ struct Discoveryd: ~Copyable {
         case .changePostTimeout: changePoster.timerFired(names.book, &loop)
         case .probeTimeout: polls.probeTimedOut(.init(token.slot), token.generation, &registry, names.book, &loop)
         case .helloTimeout:
-            if publisher.subscriptions.holds(.init(token.slot), token.generation) {
-                publisher.helloTimedOut(.init(token.slot), registry, &loop)
-            }
+            if let index = publisher.connections.index(of: token) { publisher.helloTimedOut(index, registry, &loop) }
         case .apiTimeout:
             if api.connections.holds(.init(token.slot), token.generation) { api.timedOut(.init(token.slot), &loop) }
         case .heartbeat:

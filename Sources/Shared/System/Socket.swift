@@ -90,6 +90,32 @@ public enum Socket {
         return (Descriptor(raw), SocketAddress(&storage))
     }
 
+    /// What `acceptNext` has found.
+    public enum Accepted {
+        /// With its peer's address; nil for Unix sockets.
+        case connection(Descriptor, SocketAddress?)
+        /// Nobody waits.
+        case nobody
+        /// No descriptors or no memory are left: a listener that stayed registered would only spin.
+        case noRoom
+    }
+
+    /// Takes the next connection that is not over already.
+    public static func acceptNext(_ listener: Descriptor) -> Accepted {
+        while true {
+            do throws(Errno) {
+                let (descriptor, peer) = try accept(listener)
+                return .connection(descriptor, peer)
+            } catch {
+                switch error.acceptOutcome {
+                case .nobody: return .nobody
+                case .next: continue
+                case .noDescriptors, .pause: return .noRoom
+                }
+            }
+        }
+    }
+
     /// The address a socket is bound to; nil for Unix sockets.
     public static func localAddress(_ socket: Descriptor) throws(Errno) -> SocketAddress? {
         var storage = sockaddr_storage()

@@ -47,7 +47,7 @@ extension Discoveryd {
         guard !inquiries.isEmpty else { return }
         for (id, inquiry) in inquiries {
             let silent = inquiry.waiting.filter {
-                publisher.subscriptions.holds(Slab.Index($0.key.slot), $0.key.generation)
+                publisher.connections.index(of: $0.key) != nil
             }
             guard silent.isEmpty || inquiry.endsAt <= loop.now else { continue }
             inquiries[id] = nil
