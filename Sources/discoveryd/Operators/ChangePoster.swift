@@ -31,23 +31,27 @@ struct StatusChange: Equatable {
 /// Posts each change of status to the configured URL (`on_change`), one after the other in their order. A receiver that is slow
 /// or gone delays nothing and costs bounded memory: what does not fit is dropped and counted in the log.
 struct ChangePoster: ~Copyable {
-    private enum Phase { case idle, resolving, connecting, awaitingAnswer, resting }
+    private enum Phase { case idle, resolving, calling, resting }
 
     private var hook: ChangeHook?
     private var waiting: [StatusChange] = []
     private var dropped = 0
     private var phase = Phase.idle
-    private var descriptor = Descriptor.none
+    private var call = HTTPCall()
+    private var reader = HTTPCall.Reader(limit: 1, keep: 1)
+    private var address = SocketAddress.loopback(port: 0)
     /// Which connection it is: a late event of a former one is told by it.
     private var connection: UInt32 = 0
     private var request: [UInt8] = []
-    private var sent = 0
-    private var input = Buffer(capacity: Limits.pollHeadBytes)
     private var tries = 0
     private var timer = TimerWheel.ID.none
     private let log: Log
 
-    init(log: Log) { self.log = log }
+    init(log: Log) {
+        self.log = log
+        reader.headFields = Limits.headFieldsRange.upperBound
+        reader.headBytes = Limits.pollHeadBytes
+    }
 
     /// The receiver's name, if that is to be looked up.
     var name: SourceName? {
@@ -90,7 +94,6 @@ struct ChangePoster: ~Copyable {
             "POST \(hook.target) HTTP/1.1\r\nHost: \(hook.endpoint.authority)\r\nUser-Agent: serverpy/\(Version.current)\r\nContent-Type: application/json\r\nContent-Length: \(body.count)\r\nConnection: close\r\n\r\n"
                 .utf8)
         request += body
-        sent = 0
         resolve(names, &loop)
     }
 
@@ -104,20 +107,12 @@ struct ChangePoster: ~Copyable {
             if !names.isAwaited(SourceName(endpoint.host, .host)) { fail("\(endpoint.host) is not resolved", &loop) }
             return
         }
-        phase = .connecting
+        phase = .calling
         connection &+= 1
-        var address = addresses[tries % addresses.count]
+        address = addresses[tries % addresses.count]
         address.port = endpoint.port
-        do {
-            let connected: Bool
-            (descriptor, connected) = try Socket.connect(to: address)
-            try loop.add(
-                descriptor, EventKind.changePost.token(0, connection),
-                [.readable, .writable, .peerClosed, .edgeTriggered])
-            if connected { send(&loop) }
-        } catch {
-            fail("\(error)", &loop)
-        }
+        let step = call.connect(to: address, EventKind.changePost.token(0, connection), loop)
+        proceed(step, names, &loop)
     }
 
     /// A name has been looked up: perhaps the receiver's.
@@ -128,47 +123,31 @@ struct ChangePoster: ~Copyable {
     mutating func ready(
         _ connection: UInt32, _ readiness: Readiness, _ names: borrowing NameBook, _ loop: inout EventLoop
     ) {
-        guard connection == self.connection, descriptor.isOpen else { return }
-        if phase == .connecting {
-            if let error = Socket.pendingError(descriptor) { return fail("connect: \(error)", &loop) }
-            guard readiness.contains(.writable) else { return }
+        guard connection == self.connection, call.isOpen else { return }
+        if readiness.contains(.writable), call.hasUnsent {
+            let bytes = request
+            let step = call.sendRest(bytes.span)
+            proceed(step, names, &loop)
         }
-        if sent < request.count { send(&loop) }
-        if descriptor.isOpen, !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) {
-            receive(names, &loop)
-        }
+        guard call.isOpen else { return }
+        let step = call.ready(readiness, address, &reader)
+        proceed(step, names, &loop)
     }
 
-    private mutating func send(_ loop: inout EventLoop) {
-        phase = .awaitingAnswer
-        while sent < request.count {
-            let result = descriptor.send(request.span.extracting(sent..<request.count))
-            guard let count = result.count else {
-                if !result.isAgain { fail("\(result.error)", &loop) }
-                return
-            }
-            sent += count
-        }
-    }
-
-    private mutating func receive(_ names: borrowing NameBook, _ loop: inout EventLoop) {
-        var head = ResponseHead()
-        while true {
-            let result = input.receive(from: descriptor)
-            guard let count = result.count, count > 0 else {
-                if result.count == nil, result.isAgain { return }
-                return fail("closed without an answer", &loop)
-            }
-            do throws(HTTPFault) {
-                if try head.readFinal(
-                    from: &input, maxBytes: Limits.pollHeadBytes, maxFields: Limits.headFieldsRange.upperBound)
-                {
-                    guard head.status < 300 else { return fail("status \(head.status)", &loop) }
-                    return succeed(names, &loop)
-                }
-            } catch {
-                return fail(error.reason, &loop)
-            }
+    private mutating func proceed(_ step: HTTPCall.Step, _ names: borrowing NameBook, _ loop: inout EventLoop) {
+        switch step {
+        case .pending: break
+        case .connected:
+            let bytes = request
+            let step = call.send(bytes.span)
+            proceed(step, names, &loop)
+        case .answered:
+            let status = reader.head.status
+            if status < 300 { succeed(names, &loop) } else { fail("status \(status)", &loop) }
+        case .failed(.system(let error)): fail("\(error)", &loop)
+        case .failed(.closed): fail("closed without an answer", &loop)
+        case .failed(.malformed(let kind)): fail("its answer is not HTTP: \(kind.words)", &loop)
+        case .failed(.noMemory): fail("no memory is left for its answer", &loop)
         }
     }
 
@@ -206,15 +185,13 @@ struct ChangePoster: ~Copyable {
         case .resting:
             phase = .idle
             begin(names, &loop)
-        case .resolving, .connecting, .awaitingAnswer:
+        case .resolving, .calling:
             fail("no answer within \(Limits.changePostTimeoutMilliseconds / 1000) s", &loop)
         }
     }
 
     private mutating func disconnect(_ loop: inout EventLoop) {
         loop.cancel(&timer)
-        descriptor.close()
-        descriptor = .none
-        input.removeAll()
+        call.close(&reader)
     }
 }

@@ -9,17 +9,12 @@ struct Prober: ~Copyable {
     }
 
     let probes: Slab<Probe>
-    private var buffers: BufferPool
-    private var head = ResponseHead()
-    /// What bounds an answer's head: the same as for forwarders, or an instance could serve and be down.
-    private var headBytes = Limits.headBytes
-    private var headFields = Limits.headFields
+    private var reader: HTTPCall.Reader
     private let log: Log
     private var echo4: (Descriptor, raw: Bool)?
     private var echo6: (Descriptor, raw: Bool)?
     private var saidNoEcho = false
     private var connections: UInt32 = 0
-    private let ephemeralPorts = Socket.ephemeralPorts
     private let echoCookie = SystemRandom.word()
     private var echoSequence: UInt16 = 0
     /// Which probe waits for which echo.
@@ -39,15 +34,14 @@ struct Prober: ~Copyable {
         probes = Slab(capacity: capacity)
         openLimit = descriptors
         keptLimit = descriptors * 5 / 8
-        buffers = BufferPool(
-            bufferBytes: Limits.pollHeadBytes, limit: Limits.pollBuffers, keep: 64)
+        reader = HTTPCall.Reader(limit: Limits.pollBuffers, keep: 64)
         self.log = log
     }
 
-    /// What the configuration says of heads.
+    /// What the configuration says of heads: the same as for forwarders, or an instance could serve and be down.
     mutating func configure(_ settings: ForwarderSettings) {
-        headBytes = settings.headBytes
-        headFields = settings.headFields
+        reader.headBytes = settings.headBytes
+        reader.headFields = settings.headFields
     }
 
     /// Whether a poll on a new connection would find a descriptor, and one by ICMP a number.
@@ -62,43 +56,33 @@ struct Prober: ~Copyable {
 
     /// Whether an event is for the connection that the probe has now.
     func holds(_ slot: Slab<Probe>.Index, connection: UInt32) -> Bool {
-        probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].descriptor.isOpen
+        probes.isInUse(slot) && probes[slot].connection == connection && probes[slot].call.isOpen
     }
 
     /// Whether the probe holds nothing that a later one could use.
-    func isSpent(_ slot: Slab<Probe>.Index) -> Bool { probes[slot].phase == .idle && !probes[slot].descriptor.isOpen }
+    func isSpent(_ slot: Slab<Probe>.Index) -> Bool { !probes[slot].isRunning && !probes[slot].call.isOpen }
 
     mutating func removeProbe(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
-        disconnect(slot, &loop)
+        disconnect(slot)
         loop.cancel(&probes[slot].timer)
-        var removed = probes.remove(slot)
-        buffers.giveBack(from: &removed.input)
+        probes.discard(slot)
     }
 
     /// Begins a poll. `fresh`: on a new connection.
     mutating func begin(_ slot: Slab<Probe>.Index, fresh: Bool, at startedAt: UInt64, _ loop: inout EventLoop) -> Step {
         probes[slot].startedAt = startedAt
         probes[slot].startedAtWall = Clock.wallMilliseconds()
-        let plan = probes[slot].plan
-        let polling = plan.polling
-        switch polling.method {
-        case .health:
-            if probes[slot].phase != .idle || fresh
-                || probes[slot].pollsOnConnection >= Limits.freshConnectionEveryPolls
-            {
-                disconnect(slot, &loop)
-            }
-        case .ping:
-            disconnect(slot, &loop)
-            if probes[slot].pingsHost, let step = beginEcho(slot, polling, &loop) { return step }
-        }
+        probes[slot].isRunning = true
+        let polling = probes[slot].plan.polling
+        let mayReuse =
+            probes[slot].call.phase == .kept && !fresh
+            && probes[slot].call.calls < Limits.freshConnectionEveryPolls
+        if !mayReuse || polling.method == .ping { disconnect(slot) }
+        if polling.method == .ping, probes[slot].pingsHost, let step = beginEcho(slot, polling, &loop) { return step }
         startTimer(slot, polling.timeoutMilliseconds, &loop)
-        if probes[slot].descriptor.isOpen {
-            probes[slot].isReused = true
-            kept -= 1
-            return sendRequest(slot, &loop)
-        }
-        return connect(slot, &loop)
+        guard probes[slot].call.isOpen else { return connect(slot, &loop) }
+        kept -= 1
+        return send(slot, &loop)
     }
 
     private mutating func startTimer(_ slot: Slab<Probe>.Index, _ delay: UInt64, _ loop: inout EventLoop) {
@@ -106,237 +90,97 @@ struct Prober: ~Copyable {
         probes[slot].timer = loop.schedule(EventKind.probeTimeout.token(slot, probes.generation(slot)), after: delay)
     }
 
-    private mutating func connect(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
-        -> Step
-    {
-        probes[slot].isReused = false
-        probes[slot].pollsOnConnection = 0
+    private mutating func connect(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         connections &+= 1
         probes[slot].connection = connections
-        let descriptor: Descriptor
-        let connected: Bool
-        do {
-            (descriptor, connected) = try Socket.connect(
-                to: probes[slot].address, noDelay: false, sendsFirst: probes[slot].plan.sendsFirst)
-            probes[slot].descriptor = descriptor
-            probes[slot].phase = .connecting
-            open += 1
-            try loop.add(
-                descriptor, EventKind.probe.token(slot, connections),
-                [.readable, .writable, .peerClosed, .edgeTriggered])
-        } catch {
-            return finish(slot, PollCause(error), &loop)
-        }
-        return connected ? established(slot, &loop) : .pending
+        let step = probes[slot].call.connect(
+            to: probes[slot].address, sendsFirst: probes[slot].plan.sendsFirst,
+            EventKind.probe.token(slot, connections), loop)
+        if probes[slot].call.isOpen { open += 1 }
+        return take(step, slot, &loop)
     }
 
-    private mutating func established(
-        _ slot: Slab<Probe>.Index, _ loop: inout EventLoop
-    )
-        -> Step
-    {
-        // A dead port of this machine's own ephemeral range may connect to itself (RFC 9293 3.5, simultaneous open).
-        if ephemeralPorts.contains(probes[slot].address.port),
-            Socket.isConnectedToItself(probes[slot].descriptor, probes[slot].address)
-        {
-            return finish(slot, .refused, &loop)
-        }
-        return switch probes[slot].plan.polling.method {
-        case .ping: finish(slot, .ok, &loop)
-        case .health: sendRequest(slot, &loop)
-        }
-    }
-
-    private mutating func sendRequest(
-        _ slot: Slab<Probe>.Index, _ loop: inout EventLoop
-    )
-        -> Step
-    {
-        probes[slot].phase = .awaitingHead
-        probes[slot].receivedBytes = 0
-        probes[slot].pollsOnConnection += 1
-        probes[slot].sent = 0
-        probes[slot].isSent = false
-        return sendRest(slot, &loop)
-    }
-
-    private mutating func sendRest(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
-        -> Step
-    {
+    private mutating func send(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
-        let sent = Int(probes[slot].sent)
-        guard sent < request.count else { return .pending }
-        let result = probes[slot].descriptor.send(request.span.extracting(sent..<request.count))
-        if let count = result.count {
-            probes[slot].sent += Int32(truncatingIfNeeded: count)
-            probes[slot].isSent = sent + count == request.count
-            return .pending
-        }
-        return result.isAgain ? .pending : failed(slot, PollCause(result.error), &loop)
-    }
-
-    /// The connection broke. A reused one accuses nobody: the poll begins anew on a fresh one.
-    private mutating func failed(
-        _ slot: Slab<Probe>.Index, _ cause: PollCause, _ loop: inout EventLoop
-    ) -> Step {
-        if probes[slot].isReused, probes[slot].input.isEmpty {
-            disconnect(slot, &loop)
-            return connect(slot, &loop)
-        }
-        return finish(slot, cause, &loop)
+        return take(probes[slot].call.send(request.span), slot, &loop)
     }
 
     /// Something happened on a probe's socket.
-    mutating func ready(
-        _ slot: Slab<Probe>.Index, _ readiness: Readiness, _ loop: inout EventLoop
-    ) -> Step {
-        switch probes[slot].phase {
-        case .idle:
-            // Data or an end on a connection that is only kept: it is of no more use.
-            if !readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { disconnect(slot, &loop) }
-            return .pending
-        case .connecting:
-            if !readiness.isDisjoint(with: [.error, .hangUp]), let error = Socket.pendingError(probes[slot].descriptor)
-            {
-                return finish(slot, PollCause(error), &loop)
-            }
-            guard readiness.contains(.writable) else { return .pending }
-            let step = established(slot, &loop)
-            guard case .pending = step, probes[slot].phase == .awaitingHead,
-                !readiness.isDisjoint(with: [.readable, .peerClosed])
-            else { return step }
-            // An instance may speak first, and the event does not come again.
-            return readHead(slot, &loop)
-        case .awaitingHead:
-            if readiness.contains(.writable), !probes[slot].isSent {
-                let step = sendRest(slot, &loop)
-                if case .finished = step { return step }
-            }
-            if readiness.isDisjoint(with: [.readable, .peerClosed, .hangUp, .error]) { return .pending }
-            return readHead(slot, &loop)
-        case .drainingBody:
-            drainBody(slot, &loop)
-            return .pending
-        case .awaitingEcho:
-            return .pending
+    mutating func ready(_ slot: Slab<Probe>.Index, _ readiness: Readiness, _ loop: inout EventLoop) -> Step {
+        if readiness.contains(.writable), probes[slot].call.hasUnsent {
+            probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
+            let step = take(probes[slot].call.sendRest(request.span), slot, &loop)
+            if case .finished = step { return step }
         }
+        let before = probes[slot].call.phase
+        let step = probes[slot].call.ready(readiness, probes[slot].address, &reader)
+        settle(slot, before)
+        return take(step, slot, &loop)
     }
 
-    private mutating func readHead(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
-        -> Step
-    {
-        if !probes[slot].input.isLeased {
-            probes[slot].input = buffers.lease()
-            if !probes[slot].input.isLeased { return finish(slot, .ownFault, &loop) }
-        }
-        let probes = probes
-        while true {
-            let descriptor = probes[slot].descriptor
-            let result = probes[slot].input.receive(from: descriptor)
-            guard let count = result.count else {
-                return result.isAgain ? .pending : failed(slot, PollCause(result.error), &loop)
+    /// What the call has come to is what the poll has come to.
+    private mutating func take(_ step: HTTPCall.Step, _ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
+        switch step {
+        case .pending: return .pending
+        case .connected:
+            guard probes[slot].plan.sendsFirst else { return finish(slot, .ok, &loop) }
+            let step = send(slot, &loop)
+            guard case .pending = step, probes[slot].call.phase == .awaitingHead, probes[slot].call.mayReceive else {
+                return step
             }
-            if count == 0 { return failed(slot, .closed, &loop) }
-            // Interim answers without end are no answer.
-            probes[slot].receivedBytes += Int32(truncatingIfNeeded: count)
-            if probes[slot].receivedBytes > Limits.pollBodyBytes { return finish(slot, .endlessInterim, &loop) }
-            do throws(HTTPFault) {
-                if try head.readFinal(from: &probes[slot].input, maxBytes: headBytes, maxFields: headFields) {
-                    return receiveHead(slot, &loop)
-                }
-            } catch {
-                return finish(slot, error.kind, &loop)
+            return take(probes[slot].call.readHead(&reader), slot, &loop)
+        case .answered: return answered(slot, &loop)
+        case .failed(let failure):
+            guard !probes[slot].call.mayBeginAnew else {
+                disconnect(slot)
+                return connect(slot, &loop)
             }
-            if probes[slot].input.free == 0 { return finish(slot, .headTooLarge, &loop) }
+            return switch failure {
+            case .system(let error): finish(slot, PollCause(error), &loop)
+            case .closed: finish(slot, .closed, &loop)
+            case .malformed(let kind): finish(slot, .badHTTP, status: kind.rawValue, &loop)
+            case .noMemory: finish(slot, .ownFault, &loop)
+            }
         }
     }
 
     /// The head is there: that is the verdict.
-    private mutating func receiveHead(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop)
-        -> Step
-    {
-        let status = head.status
+    private mutating func answered(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
+        let status = reader.head.status
         let good = probes[slot].plan.polling.expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
-        probes[slot].body = BodyDecoder(head.framing(requestWasHead: false), status: 502)
-        probes[slot].bodyBytes = 0
-        if !head.keepsAlive || !good || probes[slot].body.endsWithConnection {
-            disconnect(slot, &loop)
+        probes[slot].isRunning = false
+        if good, probes[slot].call.mayKeep(reader) {
+            probes[slot].call.drainBody(&reader)
+            settle(slot, .drainingBody)
         } else {
-            probes[slot].phase = .drainingBody
-            useBody(slot, &loop)
-            if probes[slot].phase == .drainingBody { drainBody(slot, &loop) }
+            disconnect(slot)
         }
         return .finished(result)
     }
 
-    private mutating func drainBody(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
-        while probes[slot].phase == .drainingBody {
-            probes[slot].input.compact()
-            let descriptor = probes[slot].descriptor
-            let result = probes[slot].input.receive(from: descriptor)
-            guard let count = result.count, count > 0 else {
-                if result.count == 0 || !result.isAgain { disconnect(slot, &loop) }
-                return
-            }
-            probes[slot].receivedBytes += Int32(truncatingIfNeeded: count)
-            if probes[slot].receivedBytes > Limits.pollHeadBytes + Limits.pollBodyBytes {
-                return disconnect(slot, &loop)
-            }
-            useBody(slot, &loop)
-        }
-    }
-
-    /// Follows the body; at its end the connection is kept, beyond the limit or on nonsense it is closed.
-    private mutating func useBody(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
-        var position = 0
-        while true {
-            let piece: ChunkedDecoder.Piece
-            do throws(HTTPFault) {
-                piece = try probes[slot].body.next(probes[slot].input.bytes, &position)
-                // Bad ones are a bad answer, whose connection is not used again.
-                if piece == .end { _ = try probes[slot].body.forwardableTrailers() }
-            } catch {
-                return disconnect(slot, &loop)
-            }
-            switch piece {
-            case .data(_, let count):
-                probes[slot].bodyBytes += Int32(truncatingIfNeeded: count)
-                if probes[slot].bodyBytes > Limits.pollBodyBytes { return disconnect(slot, &loop) }
-                if probes[slot].body.isComplete { continue }
-            case .needsMore:
-                probes[slot].input.consume(position)
-                return
-            case .end:
-                probes[slot].input.consume(position)
-                // Bytes after a response are never a response.
-                if !probes[slot].input.isEmpty { return disconnect(slot, &loop) }
-                guard kept < keptLimit else { return disconnect(slot, &loop) }
-                probes[slot].phase = .idle
-                kept += 1
-                buffers.giveBack(from: &probes[slot].input)
-                return
-            }
+    /// Counts what has become of a connection.
+    private mutating func settle(_ slot: Slab<Probe>.Index, _ before: HTTPCall.Phase) {
+        let after = probes[slot].call.phase
+        guard before != after else { return }
+        if after == .closed {
+            open -= 1
+            if before == .kept { kept -= 1 }
+        } else if after == .kept {
+            kept += 1
+            if kept > keptLimit { disconnect(slot) }
         }
     }
 
     /// The time of a poll is up.
     mutating func timedOut(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         probes[slot].timer = .none
-        switch probes[slot].phase {
-        case .idle, .drainingBody: return .pending
-        case .connecting, .awaitingHead, .awaitingEcho: return finish(slot, .timedOut, &loop)
-        }
+        return probes[slot].isRunning ? finish(slot, .timedOut, &loop) : .pending
     }
 
     private func elapsed(_ slot: Slab<Probe>.Index) -> UInt64 {
         (Clock.monotonicNanoseconds() - probes[slot].startedAt + 500) / 1000
-    }
-
-    /// The answer was not HTTP, in this way.
-    private mutating func finish(_ slot: Slab<Probe>.Index, _ fault: HTTPFault.Kind, _ loop: inout EventLoop) -> Step {
-        finish(slot, .badHTTP, status: fault.rawValue, &loop)
     }
 
     private mutating func finish(
@@ -344,22 +188,18 @@ struct Prober: ~Copyable {
     ) -> Step {
         let result = PollResult(cause: cause, status: status, durationMicroseconds: elapsed(slot))
         loop.cancel(&probes[slot].timer)
-        disconnect(slot, &loop)
+        probes[slot].isRunning = false
+        disconnect(slot)
         return .finished(result)
     }
 
-    private mutating func disconnect(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) {
-        if probes[slot].phase == .awaitingEcho { echoes[probes[slot].echoSequence] = nil }
-        if probes[slot].descriptor.isOpen {
-            if probes[slot].phase == .idle { kept -= 1 }
-            open -= 1
-            probes[slot].descriptor.close()
-            probes[slot].descriptor = .none
-        }
-        probes[slot].phase = .idle
-        probes[slot].isReused = false
-        probes[slot].pollsOnConnection = 0
-        buffers.giveBack(from: &probes[slot].input)
+    private mutating func disconnect(_ slot: Slab<Probe>.Index) {
+        if let echo = probes[slot].echo { echoes[echo] = nil }
+        probes[slot].echo = nil
+        let before = probes[slot].call.phase
+        if before == .closed { return }
+        probes[slot].call.close(&reader)
+        settle(slot, before)
     }
 
     // MARK: ICMP echo (RFC 792, RFC 4443)
@@ -372,9 +212,8 @@ struct Prober: ~Copyable {
         guard echoes.count < Int(UInt16.max) else { return finish(slot, .ownFault, &loop) }
         echoSequence &+= 1
         while echoes[echoSequence] != nil { echoSequence &+= 1 }
-        probes[slot].echoSequence = echoSequence
+        probes[slot].echo = echoSequence
         echoes[echoSequence] = (slot, probes.generation(slot))
-        probes[slot].phase = .awaitingEcho
         startTimer(slot, polling.timeoutMilliseconds, &loop)
         var target = probes[slot].address
         target.port = 0
