@@ -9,7 +9,7 @@ struct Discoveryd: ~Copyable {
     var names: Names
     var polls: Polls
     var publisher: Publisher
-    var api: API
+    var server: HTTPServer
     var changePoster: ChangePoster
     var state: DiscoveryState
     var draining: [Draining] = []
@@ -105,7 +105,7 @@ struct Discoveryd: ~Copyable {
         if let socket = daemon.inherited.first("icmp6") { polls.takeEchoSocket(.ipv6, socket, self.loop) }
         publisher = Publisher(log: daemon.log)
         changePoster = ChangePoster(log: daemon.log)
-        api = API(log: daemon.log)
+        server = HTTPServer()
         noteAPIAddress()
         begin(configuration)
     }
@@ -113,7 +113,7 @@ struct Discoveryd: ~Copyable {
     /// Where the HTTP port is: who may ask it, and where a connection of our own must succeed.
     mutating func noteAPIAddress() {
         guard let address = try? Socket.localAddress(apiListener) else { return }
-        state.isLoopbackOnly = address.unmapped.isLoopback
+        state.authorization.isLoopbackOnly = address.unmapped.isLoopback
         polls.setCanary(address.isUnspecified ? .loopback(port: address.port) : address)
     }
 
@@ -265,9 +265,9 @@ struct Discoveryd: ~Copyable {
             if let subscriber = publisher.connections.index(of: event.token) {
                 serveSubscriber(subscriber, event.readiness)
             }
-        case .apiListener: if !api.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
+        case .apiListener: if !server.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
-            if let connection = api.connections.index(of: event.token) { serveAPI(connection, event.readiness) }
+            if let connection = server.connections.index(of: event.token) { serveAPI(connection, event.readiness) }
         case .diskDone: diskDone()
         case .resolved: names.systemAnswered(&loop)
         case .dnsSocket: names.socketReady(event.token, &loop)
@@ -298,12 +298,12 @@ struct Discoveryd: ~Copyable {
         }
     }
 
-    mutating func serveAPI(_ slot: Slab<APIConnection>.Index, _ readiness: Readiness) {
-        let token = EventKind.apiConnection.token(slot, api.connections.generation(slot))
+    mutating func serveAPI(_ slot: Slab<HTTPConnection>.Index, _ readiness: Readiness) {
+        let token = EventKind.apiConnection.token(slot, server.connections.generation(slot))
         state.degraded = polls.doubts(now: loop.now) + membership.doubts
         state.measures = polls.measures
         var questions: [ForwarderQuestion.Explain] = []
-        if api.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }
+        if server.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }
         for question in questions { ask(question, for: .client(token)) }
     }
 
@@ -315,7 +315,7 @@ struct Discoveryd: ~Copyable {
         for token in tokens {
             if token.kind == EventKind.subscriber.rawValue {
                 if let index = publisher.connections.index(of: token) { serveSubscriber(index, .readable) }
-            } else if api.connections.holds(.init(token.slot), token.generation) {
+            } else if server.connections.holds(.init(token.slot), token.generation) {
                 serveAPI(.init(token.slot), [])
             }
         }
@@ -372,7 +372,9 @@ struct Discoveryd: ~Copyable {
         case .helloTimeout:
             if let index = publisher.connections.index(of: token) { publisher.helloTimedOut(index, registry, &loop) }
         case .apiTimeout:
-            if api.connections.holds(.init(token.slot), token.generation) { api.timedOut(.init(token.slot), &loop) }
+            if server.connections.holds(.init(token.slot), token.generation) {
+                server.timedOut(.init(token.slot), &loop)
+            }
         case .heartbeat:
             state.traffic.foldDead()
             tellStatus()

@@ -106,6 +106,27 @@ import Testing
         }
     }
 
+    /// A body that nobody needs is read and does not become the next request.
+    @Test func aConnectionOutlivesARequestWithABody() throws {
+        try with { serverpy in
+            let client = try Client(port: serverpy.discovery)
+            for framing in [
+                "Content-Length: 5\r\n\r\nGET /", "Transfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n",
+            ] {
+                try client.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\(framing)")
+                let answer = try client.read()
+                #expect(answer.status == 200 && answer.values("Connection").isEmpty)
+            }
+            try client.send(
+                "GET /health HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+            #expect(try client.read().status == 100)
+            try client.send("x")
+            #expect(try client.read().status == 200)
+            try client.send("GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            #expect(try client.read().status == 400)
+        }
+    }
+
     /// A client that is still sending gets to see the answer (RFC 9112 9.6).
     @Test(arguments: ["POST /health", "PUT /stats", "GET /health", "POST /nothing"])
     func anAnswerReachesWhoeverIsStillSending(_ line: String) throws {

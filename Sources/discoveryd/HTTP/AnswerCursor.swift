@@ -6,15 +6,23 @@ enum AnswerCursor {
     case statistics(StatisticsCursor)
     case metrics(MetricsCursor)
 
-    /// The next piece; nil when all has been given.
-    mutating func nextPiece(_ registry: borrowing Registry, now: UInt64) -> [UInt8]? {
+    enum Piece {
+        case piece([UInt8])
+        /// There will be more: the connection waits until it is served again.
+        case nothingNow
+        case end
+    }
+
+    mutating func next(_ registry: borrowing Registry, now: UInt64) -> Piece {
+        let piece: [UInt8]?
         switch self {
         case .statistics(var cursor):
-            defer { self = .statistics(cursor) }
-            return cursor.nextPiece(registry, now: now)
+            piece = cursor.nextPiece(registry, now: now)
+            self = .statistics(cursor)
         case .metrics(var cursor):
-            defer { self = .metrics(cursor) }
-            return cursor.nextPiece(registry)
+            piece = cursor.nextPiece(registry)
+            self = .metrics(cursor)
         }
+        return piece.map(Piece.piece) ?? .end
     }
 }

@@ -86,8 +86,8 @@ extension Discoveryd {
             }
             publisher.answer(command.subscriber, command.answer(close), &loop)
         case .client(let token):
-            guard api.connections.holds(.init(token.slot), token.generation) else { return }
-            api.answerWaiting(
+            guard server.connections.holds(.init(token.slot), token.generation) else { return }
+            server.answerWaiting(
                 .init(token.slot),
                 .json(200) { writer in
                     writer.key("answers")
@@ -143,8 +143,8 @@ extension Discoveryd {
         switch asker {
         case .operator(let command): publisher.answer(command.subscriber, command.refusal(reason), &loop)
         case .client(let token):
-            guard api.connections.holds(.init(token.slot), token.generation) else { return }
-            api.answerWaiting(.init(token.slot), .json(503) { $0.field("status", reason) })
+            guard server.connections.holds(.init(token.slot), token.generation) else { return }
+            server.answerWaiting(.init(token.slot), .json(503) { $0.field("status", reason) })
             serveAPI(.init(token.slot), [])
         }
     }

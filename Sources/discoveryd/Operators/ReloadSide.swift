@@ -24,7 +24,7 @@ extension Discoveryd {
     }
 
     private mutating func acceptAll(_ listener: Descriptor) {
-        for _ in 0..<Limits.apiConnections / Limits.acceptsPerTurn { _ = api.accept(listener, &loop) }
+        for _ in 0..<Limits.apiConnections / Limits.acceptsPerTurn { _ = server.accept(listener, &loop) }
     }
 
     /// A configuration that the supervisor has checked; here it is checked again, because it decides here.
