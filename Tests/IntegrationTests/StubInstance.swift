@@ -65,9 +65,12 @@ final class StubInstance: Sendable {
     func release() { core.gate.signal() }
 
     /// `readsBody`: the handler is called when the whole body has come; otherwise right after the head.
-    init(readsBody: Bool = true, _ handler: @escaping @Sendable (_ head: String, _ body: [UInt8]) -> Answer) throws {
+    init(
+        readsBody: Bool = true, on address: SocketAddress = .loopback(port: 0),
+        _ handler: @escaping @Sendable (_ head: String, _ body: [UInt8]) -> Answer
+    ) throws {
         let core = Core(readsBody, handler)
-        let listener = try Socket.listen(on: .loopback(port: 0))
+        let listener = try Socket.listen(on: address)
         try listener.setNonBlocking(false)
         self.core = core
         self.listener = listener
