@@ -3,8 +3,6 @@
 public enum Limits {
     // MARK: Event loop
     public static let eventsPerTurn = 512
-    /// Timers that discoveryd acts upon before it looks for events again.
-    public static let timersPerTurn = 64
     /// The longest time the loop sleeps without a timer: also how soon a stopped clock is noticed.
     public static let longestSleepMilliseconds: UInt64 = 10_000
     /// How long the loop rests where the system has no memory for epoll_wait(2).

@@ -169,24 +169,17 @@ struct Discoveryd: ~Copyable {
         endTurn()
         while isRunning {
             do {
-                try loop.turn(poll: !unfinished.isEmpty || loop.hasExpiredTimers)
+                try loop.turn(poll: !unfinished.isEmpty)
             } catch {
                 log.error("epoll_wait failed: \(error)")
                 return ExitCode.failed
             }
-            // What became due while we stood still is seen all at once, to be spread; otherwise answers are read between polls that begin,
-            // so that none waits for long.
-            var timersLeft = Limits.timersPerTurn
             if loop.lateMilliseconds > Limits.stallMilliseconds {
-                timersLeft = .max
                 polls.stalled(for: loop.lateMilliseconds, now: loop.now)
                 log.warning("stood still for \(loop.lateMilliseconds) ms; failed polls that ran meanwhile are repeated")
             }
             while let event = loop.nextEvent() { handle(event) }
-            while timersLeft > 0, let token = loop.nextTimer() {
-                handleTimer(token)
-                timersLeft -= 1
-            }
+            while let token = loop.nextTimer() { handleTimer(token) }
             resumeUnfinished()
             followNames()
             endTurn()

@@ -112,7 +112,9 @@ import Testing
 
     // MARK: One question
 
-    private static let question = DNSQuestion(name: DNSName("a")!, type: .a)
+    private static func inquiry(_ file: ResolverFile = ResolverFile(), first: Int = 0) throws -> DNSInquiry {
+        DNSInquiry(DNSQuestion(name: try #require(DNSName("a")), type: .a), file, first: first)
+    }
     private static func response(_ flags: String) throws -> DNSResponse {
         var bytes: [UInt8] = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1]
         bytes[2] = flags == "truncated" ? 0x83 : 0x81
@@ -120,9 +122,9 @@ import Testing
         return try DNSResponse(bytes.span)
     }
 
-    @Test func theNextServerIsAskedAndEachOneTwice() {
+    @Test func theNextServerIsAskedAndEachOneTwice() throws {
         let file = Self.file("nameserver 10.0.0.1\nnameserver 10.0.0.2")
-        var inquiry = DNSInquiry(Self.question, file, first: 1)
+        var inquiry = try Self.inquiry(file, first: 1)
         var servers = [inquiry.server]
         var times = [inquiry.timeoutMilliseconds]
         while case .ask = inquiry.receive(.failed("timed out")) {
@@ -133,7 +135,7 @@ import Testing
     }
 
     @Test func aTruncatedAnswerIsAskedForOverTCPAndAnOldServerWithoutOptions() throws {
-        var inquiry = DNSInquiry(Self.question, ResolverFile(), first: 0)
+        var inquiry = try Self.inquiry()
         #expect(inquiry.receive(.response(try Self.response("truncated"))) == .ask && inquiry.isOverTCP)
         #expect(inquiry.receive(.failed("refused")) == .ask && !inquiry.isOverTCP, "and the next server by datagram")
         #expect(inquiry.receive(.response(try Self.response("1"))) == .ask && !inquiry.usesOptions)
@@ -141,7 +143,7 @@ import Testing
     }
 
     @Test func aServerThatFailsIsNoAnswer() throws {
-        var inquiry = DNSInquiry(Self.question, ResolverFile(), first: 0)
+        var inquiry = try Self.inquiry()
         #expect(inquiry.receive(.response(try Self.response("2"))) == .ask)
         let end = inquiry.receive(.response(try Self.response("2")))
         guard case .end(.noAnswer(let reason)) = end else {

@@ -133,7 +133,7 @@ import Testing
         let both = LookUp.Found(values: [.address(six), .address(Self.address(1))], seconds: 5)
         _ = source.receive(.found(both), now: 0)
         #expect(source.inUse == [Self.address(1)] && source.others == [six])
-        let changes = source.useOtherFamily()
+        let changes = source.use(.ipv6)
         #expect(changes && source.inUse == [six] && source.others == [Self.address(1)])
         // It stays so while that family has addresses.
         source.begin(now: 5000)
@@ -141,7 +141,7 @@ import Testing
         #expect(source.inUse == [six])
         source.begin(now: 10_000)
         _ = source.receive(Self.found([1]), now: 10_000)
-        let hasNoOther = !source.useOtherFamily()
+        let hasNoOther = !source.use(.ipv6)
         #expect(source.inUse == [Self.address(1)] && hasNoOther)
     }
 
@@ -159,15 +159,16 @@ import Testing
 
     // MARK: Services
 
-    private static func record(_ priority: UInt16, _ weight: UInt16, _ port: UInt16, _ host: String)
-        -> DNSResponse.Value
-    {
-        .service(priority: priority, weight: weight, port: port, target: DNSName(host)!)
+    private static func record(
+        _ priority: UInt16, _ weight: UInt16, _ port: UInt16, _ host: String
+    ) throws -> DNSResponse.Value {
+        .service(priority: priority, weight: weight, port: port, target: try #require(DNSName(host)))
     }
 
-    @Test func prioritiesAreTiersAndWeightsAreWeights() {
+    @Test func prioritiesAreTiersAndWeightsAreWeights() throws {
         let records = [
-            Self.record(20, 0, 80, "spare"), Self.record(10, 60_000, 8080, "big"), Self.record(10, 600, 8080, "small"),
+            try Self.record(20, 0, 80, "spare"), try Self.record(10, 60_000, 8080, "big"),
+            try Self.record(10, 600, 8080, "small"),
         ]
         let targets = NameTarget.targets(records) { name in
             Self.addresses(name.text == "big." ? [1, 2] : name.text == "small." ? [3] : [4])
@@ -179,34 +180,53 @@ import Testing
             ])
     }
 
-    @Test func aServiceFollowsTheAddressesOfItsHosts() {
+    @Test func aServiceFollowsTheAddressesOfItsHosts() throws {
         var book = NameBook()
         let service = SourceName("_http._tcp.shop", .service)
         book.use(service, forLines: true, now: 0)
-        let index = book.index(service)!
+        let index = try #require(book.index(service))
         let isAsked = book.begin(index, now: 0) != nil
         #expect(isAsked && book.isAwaited(service))
         _ = book.receive(
-            .found(LookUp.Found(values: [Self.record(1, 1, 80, "a"), Self.record(1, 1, 80, "b")], seconds: 60)),
+            .found(
+                LookUp.Found(values: [try Self.record(1, 1, 80, "a"), try Self.record(1, 1, 80, "b")], seconds: 60)),
             of: index, now: 0)
         #expect(book.isAwaited(service), "its hosts are not known yet")
-        let (a, b) = (book.index(SourceName("a.", .host))!, book.index(SourceName("b.", .host))!)
+        let a = try #require(book.index(SourceName("a.", .host)))
+        let b = try #require(book.index(SourceName("b.", .host)))
         func targets(_ news: [NameBook.News]) -> [String] {
             news.flatMap { entry in
                 guard case .reset(let all) = entry.change.content else { return [String]() }
                 return [entry.name.text] + all.map(\.address.description)
             }
         }
-        #expect(targets(book.receive(Self.found([1]), of: a, now: 1)) == ["_http._tcp.shop", "10.0.0.1:80"])
+        // Half of them would be taken for the whole.
+        #expect(targets(book.receive(Self.found([1]), of: a, now: 1)).isEmpty)
         #expect(
             targets(book.receive(Self.found([2]), of: b, now: 2)) == ["_http._tcp.shop", "10.0.0.1:80", "10.0.0.2:80"])
         #expect(!book.isAwaited(service))
         // A record less: its host is looked up no longer.
         let news = book.receive(
-            .found(LookUp.Found(values: [Self.record(1, 1, 81, "b")], seconds: 60)), of: index, now: 3)
+            .found(LookUp.Found(values: [try Self.record(1, 1, 81, "b")], seconds: 60)), of: index, now: 3)
         #expect(targets(news) == ["_http._tcp.shop", "10.0.0.2:81"])
         #expect(book.index(SourceName("a.", .host)) == nil)
         book.release(service, forLines: true)
         #expect(book.entries.count == 0)
+    }
+
+    /// Nobody knows anything of the hosts: what was known of the service stands.
+    @Test func recordsWithoutAHostThatIsKnownSayNothing() throws {
+        var book = NameBook()
+        let service = SourceName("_http._tcp.shop", .service)
+        book.use(service, forLines: true, now: 0)
+        let index = try #require(book.index(service))
+        _ = book.begin(index, now: 0)
+        let records = [try Self.record(1, 1, 80, "a"), try Self.record(1, 1, 80, "b")]
+        let first = book.receive(.found(LookUp.Found(values: records, seconds: 60)), of: index, now: 0)
+        let a = try #require(book.index(SourceName("a.", .host)))
+        let b = try #require(book.index(SourceName("b.", .host)))
+        let second = book.receive(.noAnswer("SERVFAIL"), of: a, now: 1)
+        let third = book.receive(.noAnswer("SERVFAIL"), of: b, now: 2)
+        #expect(first.isEmpty && second.isEmpty && third.isEmpty)
     }
 }

@@ -19,9 +19,11 @@ import Testing
     /// Instances on one port of several loopback addresses.
     private static func instances(_ addresses: [String]) throws -> (port: UInt16, [StubInstance]) {
         while true {
-            let first = try StubInstance(on: SocketAddress(literal: addresses[0], port: 0)!) { _, _ in .bytes(ok) }
+            let first = try StubInstance(on: try #require(SocketAddress(literal: addresses[0], port: 0))) { _, _ in
+                .bytes(ok)
+            }
             let others = try? addresses.dropFirst().map {
-                try StubInstance(on: SocketAddress(literal: $0, port: first.port)!) { _, _ in .bytes(ok) }
+                try StubInstance(on: try #require(SocketAddress(literal: $0, port: first.port))) { _, _ in .bytes(ok) }
             }
             if let others { return (first.port, [first] + others) }
         }

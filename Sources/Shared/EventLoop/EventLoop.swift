@@ -69,8 +69,7 @@ public struct EventLoop: ~Copyable {
         now = nowNanoseconds / 1_000_000
         let expected = before &+ wait
         lateMilliseconds = now > expected ? now &- expected : 0
-        // Timers left over from earlier turns come first.
-        if !timers.hasExpired { timers.advance(to: now) }
+        timers.advance(to: now)
     }
 
     @inline(__always)
@@ -94,7 +93,4 @@ public struct EventLoop: ~Copyable {
     }
 
     public mutating func nextTimer() -> Token? { timers.nextExpired() }
-
-    /// `nextTimer` has more to give, before the next turn.
-    public var hasExpiredTimers: Bool { timers.hasExpired }
 }

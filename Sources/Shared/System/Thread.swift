@@ -32,6 +32,9 @@ public enum SystemThread {
 
 /// Turns host names into addresses; blocks, so only for threads beside the loop.
 public enum NameLookup {
+    /// EAI_NODATA, which Glibc's module does not have: the name exists and has no address.
+    private static let noData: Int32 = -5
+
     public struct Fault: Error, Sendable {
         public let reason: String
         /// That there is no such name, or that it has no address, is an answer.
@@ -50,7 +53,7 @@ public enum NameLookup {
         if code != 0 {
             throw Fault(
                 reason: code == EAI_SYSTEM ? Errno.last.description : unsafe String(cString: gai_strerror(code)),
-                isAbsence: code == EAI_NONAME)
+                isAbsence: code == EAI_NONAME || code == noData)
         }
         defer { unsafe freeaddrinfo(list) }
         var result: [SocketAddress] = []

@@ -75,12 +75,6 @@ struct DNSClient: ~Copyable {
         return results
     }
 
-    /// What /etc/hosts says of a host, which comes before DNS; nil: nothing.
-    mutating func hostsAddresses(_ name: String, now: UInt64) -> [SocketAddress]? {
-        readFiles(now: now)
-        return hosts.addresses(of: name)
-    }
-
     /// Reads the files that have changed.
     private mutating func readFiles(now: UInt64) {
         if let filesReadAt, now - filesReadAt < Limits.lookUpGapMilliseconds { return }
@@ -126,7 +120,7 @@ struct DNSClient: ~Copyable {
             next += 1
             let lookUp = LookUp(name.text, name.kind, file, isKnown: isKnown)
             guard !lookUp.firstQuestions.isEmpty else {
-                results.append((owner, .noAnswer("it is no name that DNS can hold")))
+                results.append((owner, .noAnswer("it is not a valid DNS name")))
                 continue
             }
             let index = running.insert(
@@ -321,7 +315,7 @@ struct DNSClient: ~Copyable {
             return receive(.failed("\(error)"), of: index, &loop)
         }
         if readiness.contains(.writable), !sendRest(connection) {
-            return receive(.failed("the name server closed the connection"), of: index, &loop)
+            return receive(.failed("the question could not be sent over TCP"), of: index, &loop)
         }
         guard !readiness.isDisjoint(with: [.readable, .peerClosed]) else { return }
         var chunk = [UInt8](repeating: 0, count: Limits.datagramReadBytes)
@@ -340,7 +334,7 @@ struct DNSClient: ~Copyable {
             guard let response = try? DNSResponse(input.span.extracting(2..<2 + length)),
                 response.id == asked[index].id,
                 response.question == asked[index].inquiry.question
-            else { return receive(.failed("the name server's answer is none"), of: index, &loop) }
+            else { return receive(.failed("the name server's answer cannot be read"), of: index, &loop) }
             return receive(.response(response), of: index, &loop)
         }
     }

@@ -10,7 +10,7 @@ struct SystemResolver {
         let result: LookUp.Result
     }
 
-    private struct Request {
+    fileprivate struct Request {
         let host: String
         let owner: Int
         let generation: UInt32
@@ -27,10 +27,20 @@ struct SystemResolver {
             self.answered = answered
             self.asked = asked
         }
+
+        /// The next request. While there are more, another thread is woken: no name waits for another.
+        func take() -> Request? {
+            let (request, hasMore) = requests.withLock { waiting in
+                let first = waiting.isEmpty ? nil : waiting.removeFirst()
+                return (first, !waiting.isEmpty)
+            }
+            if hasMore { asked.signal() }
+            return request
+        }
     }
 
     private let mailbox: Mailbox
-    private var hasThreads = false
+    private var threads = 0
 
     /// Becomes readable when answers have arrived.
     var descriptor: Descriptor { mailbox.answered.descriptor }
@@ -45,7 +55,7 @@ struct SystemResolver {
     private static func work(_ mailbox: Mailbox) {
         while true {
             mailbox.asked.drain()
-            while let request = mailbox.requests.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
+            while let request = mailbox.take() {
                 let answer = Answer(owner: request.owner, generation: request.generation, result: result(request.host))
                 mailbox.answers.withLock { $0.append(answer) }
                 mailbox.answered.signal()
@@ -68,10 +78,14 @@ struct SystemResolver {
 
     /// `owner`: what the answer will carry.
     mutating func ask(_ host: String, owner: Int, generation: UInt32) throws(Errno) {
-        if !hasThreads {
+        // One that cannot be started is missed only where there is none at all.
+        while threads < Limits.resolverThreads {
             let mailbox = mailbox
-            for _ in 0..<Limits.resolverThreads { try SystemThread.start { Self.work(mailbox) } }
-            hasThreads = true
+            do throws(Errno) { try SystemThread.start { Self.work(mailbox) } } catch {
+                if threads == 0 { throw error }
+                break
+            }
+            threads += 1
         }
         mailbox.requests.withLock { $0.append(Request(host: host, owner: owner, generation: generation)) }
         mailbox.asked.signal()

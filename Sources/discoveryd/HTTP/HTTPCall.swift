@@ -159,7 +159,7 @@ struct HTTPCall: ~Copyable {
             case .failed(let error): return .failed(.system(error))
             case .bytes(let count): receivedBytes += Int32(truncatingIfNeeded: count)
             }
-            // Interim responses without end are none.
+            // Interim responses without end are a malformed response.
             if receivedBytes > Limits.pollBodyBytes { return .failed(.malformed(.endlessInterim)) }
             do throws(HTTPFault) {
                 if try reader.head.readFinal(from: &input, maxBytes: reader.headBytes, maxFields: reader.headFields) {

@@ -61,7 +61,7 @@ struct HTTPServer: ~Copyable {
         }
     }
 
-    /// Makes room: the connection that has waited longest between requests, or for its end, goes.
+    /// Makes room: of the connections that have nothing to send, the one that has been quiet for longest goes.
     private mutating func evict(_ loop: inout EventLoop) {
         var oldest: Slab<HTTPConnection>.Index?
         for slot in connections.indices

@@ -10,7 +10,7 @@ enum Route: String, CaseIterable {
     case metrics = "/metrics"
     case explain = "/explain"
 
-    /// Everybody's: liveness and readiness. What is known of the instances is for those who know the token.
+    /// Everybody's, whether or not there is a token: liveness, with counts and reasons, and readiness.
     var isOpen: Bool {
         switch self {
         case .health, .ready: true
@@ -55,7 +55,7 @@ struct Authorization {
         return nil
     }
 
-    /// Whether the request's one Authorization field holds the token (RFC 6750 2.1). As long for a wrong one as for the right one.
+    /// Whether the request's one Authorization field holds the token (RFC 6750 2.1). It takes as long for a wrong token as for the right one.
     private static func carries(_ token: String, _ request: HTTPRequest) -> Bool {
         let fields = request.values(of: "authorization")
         guard fields.count == 1, let value = fields.first, value.count > 7 else { return false }

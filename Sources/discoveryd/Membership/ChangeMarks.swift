@@ -86,6 +86,9 @@ struct ChangeMarks {
 
     // MARK: What is to be told and written
 
+    /// Something of it is not on the disk, and not on its way there.
+    func isUnsaved(_ id: Registry.InstanceID) -> Bool { marks[id].isUnsaved }
+
     var hasChanged: Bool { !changed.isEmpty }
 
     mutating func takeChanged() -> [Registry.InstanceID] {

@@ -24,7 +24,7 @@ struct Membership {
     func doubt(_ name: SourceName) -> String? {
         guard let belief = beliefs[name], !belief.addresses.held.isEmpty else { return nil }
         return
-            "the name \(name.text) has lost \(belief.addresses.held.count) of \(belief.addresses.believed.count) addresses at once: they are kept until \(Limits.lookUpsBelieved) answers in a row say so or their polls fail"
+            "the name \(name.text) has lost \(belief.addresses.held.count) of \(belief.addresses.standing.count) addresses at once: they are kept until \(Limits.lookUpsBelieved) answers in a row say so or their polls fail"
     }
 
     /// The lines that have a name.
@@ -163,8 +163,6 @@ struct Membership {
         beliefs[name]?.lines.removeAll { $0 == line }
         if beliefs[name]?.lines.isEmpty ?? false {
             beliefs[name] = nil
-            // A line that is begun in the same change may have asked for it.
-            change.begunNames.removeAll { $0 == name }
             change.goneNames.append(name)
         }
     }
@@ -242,7 +240,7 @@ struct Membership {
         _ registry: inout Registry, now: UInt64, _ change: inout MembershipChange
     ) {
         let before = registry.lines[line].members
-        let isDrained = !before.isEmpty && before.allSatisfy { registry.instances[$0].isDrainAsked }
+        let isDrained = !before.isEmpty && before.allSatisfy { registry.instances[$0].isDraining }
         let since = before.first.map { registry.instances[$0].drainingSince } ?? 0
         let gone = Set(gone)
         var members = before.filter { !gone.contains($0) }

@@ -1,20 +1,25 @@
 import Shared
 
 /// What is believed of a name's addresses. An answer in which more than half of them are gone at once is more likely a fault of the name
-/// service than the truth: they are held, polled as before, until as many answers in a row say the same or their polls fail. A single
+/// service than the truth: they are held, polled as before, until the third such answer in a row or until their polls fail. A single
 /// address that has become another one is believed at once.
 struct RemovalGuard {
     /// In the order of the answers; what is held stands behind.
     private(set) var believed: [SocketAddress] = []
     /// What the last answer did not have.
     private(set) var held: [SocketAddress] = []
+    /// What was believed before it began to hold.
+    private(set) var standing: [SocketAddress] = []
     private var answersInRow = 0
 
     /// Returns whether it holds something that it did not hold before.
     mutating func receive(_ answer: [SocketAddress]) -> Bool {
         let present = Set(answer)
         let lost = believed.filter { !present.contains($0) }
-        let isMassive = lost.count * 2 > believed.count && (believed.count > 1 || answer.isEmpty)
+        // Measured by what was there before it began to hold anything: what comes in the meantime makes the loss no smaller.
+        let before = held.isEmpty ? believed : standing.filter { believed.contains($0) }
+        let gone = before.count { !present.contains($0) }
+        let isMassive = gone * 2 > before.count && (before.count > 1 || answer.isEmpty)
         answersInRow = isMassive ? answersInRow + 1 : 0
         guard isMassive, answersInRow < Limits.lookUpsBelieved else {
             believed = answer
@@ -23,6 +28,7 @@ struct RemovalGuard {
             return false
         }
         let wasHolding = !held.isEmpty
+        if !wasHolding { standing = believed }
         believed = answer + lost
         held = lost
         return !wasHolding

@@ -54,7 +54,9 @@ struct ChangePoster: ~Copyable {
     }
 
     /// The receiver's name, if that is to be looked up.
-    var name: SourceName? {
+    var name: SourceName? { Self.name(of: hook) }
+
+    static func name(of hook: ChangeHook?) -> SourceName? {
         guard let endpoint = hook?.endpoint, endpoint.literal == nil else { return nil }
         return SourceName(endpoint.host, .host)
     }

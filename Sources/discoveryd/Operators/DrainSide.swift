@@ -67,7 +67,9 @@ extension Discoveryd {
     mutating func stateWritten(_ ids: [Registry.InstanceID], _ error: Errno?) {
         guard !draining.isEmpty else { return }
         if let error { return refuseDraining("it could not be written to the state directory (\(error))") }
-        for id in Set(ids) where draining.contains(where: { $0.unwritten.contains(id) }) {
+        // A write that was under way when the drain was asked for does not have it: those are to be saved again.
+        let ids = Set(ids).filter { !registry.marks.isUnsaved($0) }
+        for id in ids where draining.contains(where: { $0.unwritten.contains(id) }) {
             let was = registry.instances[id].isDraining
             registry.publishDrain(id, now: loop.now)
             let isDraining = registry.instances[id].isDraining
@@ -76,12 +78,20 @@ extension Discoveryd {
             }
         }
         publishNow()
-        concludeDraining(without: Set(ids))
+        concludeDraining(without: ids)
     }
 
     /// These are on the disk and told, or gone: who waits for nothing else any more is answered.
     private mutating func concludeDraining(without ids: Set<Registry.InstanceID>) {
         for index in draining.indices { draining[index].unwritten.subtract(ids) }
+        // A name that is drained may have got another address meanwhile.
+        for index in draining.indices where draining[index].unwritten.isEmpty && !draining[index].ids.isEmpty {
+            guard case .drain(true) = draining[index].command.verb else { continue }
+            let others = registry.find(draining[index].command).ids.filter { !registry.instances[$0].isDraining }
+            for id in others { registry.askDrain(id, true, wall: Clock.wallMilliseconds()) }
+            draining[index].ids += others
+            draining[index].unwritten = Set(others)
+        }
         let done = draining.filter(\.unwritten.isEmpty)
         draining.removeAll(where: \.unwritten.isEmpty)
         for entry in done {

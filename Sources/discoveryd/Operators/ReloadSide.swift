@@ -85,9 +85,10 @@ extension Discoveryd {
     private mutating func configure() {
         Log.format = registry.general.forwarding.logFormat
         names.configure(registry.general.resolver)
-        if let before = changePoster.name { names.release(before, forLines: false, &loop) }
+        let before = changePoster.name
+        if let after = ChangePoster.name(of: registry.general.onChange) { names.use(after, forLines: false, &loop) }
         changePoster.configure(registry.general.onChange, names.book, &loop)
-        if let after = changePoster.name { names.use(after, forLines: false, &loop) }
+        if let before { names.release(before, forLines: false, &loop) }
     }
 
     private mutating func adopt(_ configurationFile: ConfigurationFile) throws {

@@ -37,7 +37,6 @@ struct Course {
     var dueAt: UInt64 = 0
 
     var isResting: Bool { if case .resting = phase { true } else { false } }
-    var isQueued: Bool { if case .queued = phase { true } else { false } }
     var isPolling: Bool { if case .polling = phase { true } else { false } }
     var isFirst: Bool { if case .none = last { true } else { false } }
 }

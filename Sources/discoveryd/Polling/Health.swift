@@ -58,8 +58,8 @@ struct Health: Equatable, Sendable {
         } else {
             goodInRow = 0
             if purpose == .accusation, status != .unknown {
-                // It confirms the suspicion and is no attempt of the law's; the law begins its own at once, unless it is
-                // at it already.
+                // It confirms the suspicion and is no attempt of the law's: the regular poll follows after `retry_delay`, unless retries
+                // are under way already.
                 confirmSuspicion()
                 guard status == .up, failedRetries == 0 else { return nil }
                 return Next(delayMilliseconds: polling.retryDelayMilliseconds, purpose: .regular, isExact: true)

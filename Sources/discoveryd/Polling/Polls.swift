@@ -24,7 +24,7 @@ struct Polls: ~Copyable {
     private var awaiting: [SourceName: [(id: Registry.InstanceID, generation: UInt32)]] = [:]
     private var failures: [Failure] = []
     /// Lines whose name has addresses of another family, one of which has answered.
-    private var answered: [SourceName] = []
+    private var answered: [(name: SourceName, family: SocketAddress.Family)] = []
     private var trials = Set<Registry.LineID>()
     private let log: Log
 
@@ -63,7 +63,7 @@ struct Polls: ~Copyable {
         return failures
     }
 
-    mutating func takeAnswered() -> [SourceName] {
+    mutating func takeAnswered() -> [(name: SourceName, family: SocketAddress.Family)] {
         defer { answered = [] }
         return answered
     }
@@ -87,12 +87,9 @@ struct Polls: ~Copyable {
     ) {
         poller.configure(longestTimeoutMilliseconds: registry.plans.longestTimeoutMilliseconds)
         prober.configure(registry.general.forwarding)
-        for id in change.goneInstances {
-            poller.end(id)
-            // What follows in this place is another instance.
-            perform(&registry, names, &loop)
-            timers.begin(id)
-        }
+        for id in change.goneInstances { poller.end(id) }
+        // All of them have ended before any other poll begins in their stead.
+        while let command = poller.takeCommand() { perform(command, &registry, names, &loop) }
         for id in change.begun {
             timers.begin(id)
             poller.begin(id)
@@ -177,6 +174,7 @@ struct Polls: ~Copyable {
             return ended(id, PollResult(cause: .ownFault), registry, at: started, now: loop.now)
         }
         prober.probes[probe].plan = registry.plan(of: id)
+        prober.probes[probe].authority = registry.authority(id)
         prober.probes[probe].pingsHost = !registry.instances[id].hasExplicitPort
         finish(prober.begin(probe, fresh: isFresh, at: started, &loop), probe, registry, &loop)
     }
@@ -314,7 +312,8 @@ struct Polls: ~Copyable {
         _ name: SourceName, _ registry: inout Registry, _ names: borrowing NameBook, _ loop: inout EventLoop
     ) {
         for (id, generation) in awaiting.removeValue(forKey: name) ?? []
-        where registry.instances.holds(id, generation) && registry.instances[id].address == nil {
+        // One whose time was up has ended before.
+        where registry.instances.holds(id, generation) && poller.courses[id].isPolling {
             loop.cancel(&timers[id].due)
             ended(
                 id, PollResult(cause: .unresolved), registry, at: Clock.monotonicNanoseconds(), now: loop.now)
@@ -327,6 +326,9 @@ struct Polls: ~Copyable {
         _ id: Registry.InstanceID, _ registry: inout Registry, _ names: borrowing NameBook, _ loop: inout EventLoop
     ) {
         timers[id].due = .none
+        if let line = registry.instances[id].line {
+            awaiting[registry.lines[line].name]?.removeAll { $0.id == id }
+        }
         ended(id, PollResult(cause: .unresolved), registry, at: Clock.monotonicNanoseconds(), now: loop.now)
         perform(&registry, names, &loop)
     }
@@ -354,9 +356,12 @@ struct Polls: ~Copyable {
         _ line: Registry.LineID, _ generation: UInt32, _ result: PollResult, _ probe: Slab<Probe>.Index,
         _ registry: borrowing Registry, _ loop: inout EventLoop
     ) {
+        let family = prober.probes[probe].address.family
         prober.removeProbe(probe, &loop)
         trials.remove(line)
         poller.trialEnded()
-        if result.isGood, registry.lines.holds(line, generation) { answered.append(registry.lines[line].name) }
+        if result.isGood, registry.lines.holds(line, generation) {
+            answered.append((registry.lines[line].name, family))
+        }
     }
 }

@@ -78,22 +78,42 @@ struct NameBook {
 
     mutating func receive(_ result: LookUp.Result, of index: Index, now: UInt64) -> [News] {
         let name = entries[index].source.name
+        let wasAwaited = entries[index].source.health == .never
         let saidSomething = entries[index].source.receive(result, now: now)
         rescheduled.append(index)
-        guard saidSomething else { return [] }
+        guard saidSomething else {
+            // A host of which nobody knows anything keeps its services waiting no longer.
+            return wasAwaited ? serviceNews(of: index) : []
+        }
         if name.kind == .service { follow(index, now: now) }
         return news(of: index)
     }
 
     /// What the lines are to be told of the name, and of the services whose records name it.
     private mutating func news(of index: Index) -> [News] {
-        var news: [News] = []
-        let entry = entries[index]
-        for name in entry.services.sorted(by: { $0.text < $1.text }) {
-            if let place = places[name], entries[place].isOfLines { news.append((name, change(place))) }
+        var news = serviceNews(of: index)
+        if entries[index].isOfLines, isWholly(known: index) {
+            news.append((entries[index].source.name, change(index)))
         }
-        if entry.isOfLines { news.append((entry.source.name, change(index))) }
         return news
+    }
+
+    private mutating func serviceNews(of index: Index) -> [News] {
+        var news: [News] = []
+        for name in entries[index].services.sorted(by: { $0.text < $1.text }) {
+            if let place = places[name], entries[place].isOfLines, isWholly(known: place) {
+                news.append((name, change(place)))
+            }
+        }
+        return news
+    }
+
+    /// Whether a service's hosts have all been looked up with an answer: half of them would be taken for the whole. One whose look-up has
+    /// failed without anything being known of it counts as having no address only beside others that have.
+    private func isWholly(known index: Index) -> Bool {
+        let hosts = entries[index].hosts.compactMap { places[$0] }
+        if hosts.contains(where: { isAwaited(entries[$0].source.name) }) { return false }
+        return hosts.isEmpty || hosts.contains { entries[$0].source.health != .never }
     }
 
     private mutating func change(_ index: Index) -> SourceChange<NameTarget> {
@@ -122,9 +142,9 @@ struct NameBook {
         }
     }
 
-    /// Another family's addresses of a name answer, and those in use do not.
-    mutating func useOtherFamily(_ name: SourceName) -> [News] {
-        guard let index = places[name], entries[index].source.useOtherFamily() else { return [] }
+    /// Addresses of this family of a name answer, and those in use do not.
+    mutating func use(_ family: SocketAddress.Family, of name: SourceName) -> [News] {
+        guard let index = places[name], entries[index].source.use(family) else { return [] }
         return news(of: index)
     }
 

@@ -19,7 +19,7 @@ extension Discoveryd {
         for failure in polls.takeFailures() where registry.instances.holds(failure.id, failure.generation) {
             follow(failure)
         }
-        for name in polls.takeAnswered() where !isServed(name) { names.useOtherFamily(name) }
+        for (name, family) in polls.takeAnswered() where !isServed(name) { names.use(family, of: name) }
         for (name, change) in names.takeNews() {
             let (what, beginsToHold) = membership.receive(change, of: name, &registry, now: loop.now)
             if beginsToHold, let doubt = membership.doubt(name) { log.warning("\(doubt)") }
@@ -58,10 +58,11 @@ extension Discoveryd {
     mutating func follow(_ change: MembershipChange) {
         refuseDraining(of: change.goneInstances)
         saver.forget(change.goneInstances)
+        // A new name is looked up before its line is polled.
+        for name in change.goneNames { names.release(name, forLines: true, &loop) }
+        for name in change.begunNames { names.use(name, forLines: true, &loop) }
         // Forwarders take it over while discoveryd begins to poll what is new.
         if publisher.isOpen { publisher.publish(change, registry, &loop) }
         polls.follow(change, &registry, names.book, &loop)
-        for name in change.goneNames { names.release(name, forLines: true, &loop) }
-        for name in change.begunNames { names.use(name, forLines: true, &loop) }
     }
 }

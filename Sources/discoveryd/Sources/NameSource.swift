@@ -52,6 +52,13 @@ struct NameSource {
         if inUse.isEmpty { family = addresses[.ipv4] != nil ? .ipv4 : addresses[.ipv6] != nil ? .ipv6 : nil }
     }
 
+    private static func goesFirst(_ a: DNSResponse.Value, _ b: DNSResponse.Value) -> Bool {
+        guard case .service(let priority, let weight, let port, let host) = a,
+            case .service(let otherPriority, let otherWeight, let otherPort, let otherHost) = b
+        else { return false }
+        return (priority, otherWeight, port, host.text) < (otherPriority, weight, otherPort, otherHost.text)
+    }
+
     private static func precedes(_ a: SocketAddress, _ b: SocketAddress) -> Bool {
         (a.high, a.low) < (b.high, b.low)
     }
@@ -90,7 +97,8 @@ struct NameSource {
 
     private mutating func adopt(_ found: LookUp.Found) {
         if name.kind == .service {
-            records = Array(found.values.prefix(Limits.addressesPerName))
+            // In their order of use: in which order an answer has them is no news.
+            records = Array(found.values.sorted(by: Self.goesFirst).prefix(Limits.addressesPerName))
             return
         }
         var all: [SocketAddress] = found.values.compactMap {
@@ -125,10 +133,10 @@ struct NameSource {
         return true
     }
 
-    /// An address of the other family answers, and none of this one does. False: it no longer has such addresses.
-    mutating func useOtherFamily() -> Bool {
-        guard let family, !others.isEmpty else { return false }
-        self.family = family == .ipv4 ? .ipv6 : .ipv4
+    /// An address of this family answers, and none of the one in use does. False: it is in use, or has no addresses any more.
+    mutating func use(_ family: SocketAddress.Family) -> Bool {
+        guard family != self.family, addresses[family] != nil else { return false }
+        self.family = family
         return true
     }
 }

@@ -49,7 +49,7 @@ extension NameTarget {
             let found = addresses(name)
             let most = max(100, Int(heaviest[priority] ?? 0))
             let share = Int(weight) * 100 / most / max(1, found.count)
-            for var address in found {
+            for var address in found where targets.count < Limits.addressesPerName {
                 address.port = port
                 guard known.insert(address).inserted else { continue }
                 targets.append(

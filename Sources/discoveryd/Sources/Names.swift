@@ -55,8 +55,8 @@ struct Names: ~Copyable {
         setTimers(&loop)
     }
 
-    /// An address of the other family has answered, and none of those in use does.
-    mutating func useOtherFamily(_ name: SourceName) { news += book.useOtherFamily(name) }
+    /// An address of this family has answered, and none of those in use does.
+    mutating func use(_ family: SocketAddress.Family, of name: SourceName) { news += book.use(family, of: name) }
 
     // MARK: Events
 
