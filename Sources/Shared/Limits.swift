@@ -260,6 +260,8 @@ public enum Limits {
     public static let apiConnections = 256
     public static let apiRequestBytes = 16 * 1024
     public static let apiBodyBytes = 64 * 1024
+    /// How much of a turn the long answers of all connections have together.
+    public static let answersNanosecondsPerTurn: UInt64 = 2_000_000
     /// How long a connection whose answer is complete is read on, so that its client gets to see the answer.
     public static let apiLingerMilliseconds: UInt64 = 2_000
     public static let apiTimeoutMilliseconds: UInt64 = 30_000

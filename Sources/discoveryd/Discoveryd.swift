@@ -260,7 +260,13 @@ struct Discoveryd: ~Copyable {
             }
         case .apiListener: if !server.accept(apiListener, &loop) { rest(apiListener, "the discovery port") }
         case .apiConnection:
-            if let connection = server.connections.index(of: event.token) { serveAPI(connection, event.readiness) }
+            guard let connection = server.connections.index(of: event.token) else { break }
+            // Who takes a long answer waits for its turn among the others of its kind; a new question does not.
+            switch server.postpone(connection, event.readiness) {
+            case .no: serveAPI(connection, event.readiness)
+            case .already: break
+            case .now: unfinished.append(event.token)
+            }
         case .diskDone: diskDone()
         case .resolved: names.systemAnswered(&loop)
         case .dnsSocket: names.socketReady(event.token, &loop)
@@ -296,7 +302,10 @@ struct Discoveryd: ~Copyable {
         state.degraded = polls.doubts(now: loop.now) + membership.doubts
         state.measures = polls.measures
         var questions: [ForwarderQuestion.Explain] = []
-        if server.ready(slot, readiness, registry, state, &questions, &loop) { unfinished.append(token) }
+        if server.ready(slot, readiness, registry, state, &questions, &loop) {
+            server.connections[slot].isPostponed = true
+            unfinished.append(token)
+        }
         for question in questions { ask(question, for: .client(token)) }
     }
 
@@ -305,7 +314,13 @@ struct Discoveryd: ~Copyable {
         guard !unfinished.isEmpty else { return }
         let tokens = unfinished
         unfinished.removeAll(keepingCapacity: true)
-        for token in tokens {
+        let end = Clock.monotonicNanoseconds() + Limits.answersNanosecondsPerTurn
+        for (place, token) in tokens.enumerated() {
+            if token.kind == EventKind.apiConnection.rawValue, Clock.monotonicNanoseconds() >= end {
+                // The rest goes first in the next turn.
+                unfinished = tokens[place...] + unfinished
+                return
+            }
             if token.kind == EventKind.subscriber.rawValue {
                 if let index = publisher.connections.index(of: token) { serveSubscriber(index, .readable) }
             } else if server.connections.holds(.init(token.slot), token.generation) {

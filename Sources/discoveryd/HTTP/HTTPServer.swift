@@ -18,6 +18,8 @@ struct HTTPConnection: ~Copyable {
     /// The request that waits for others' answers.
     var waiting: HTTPRequest?
     var timer = TimerWheel.ID.none
+    /// It waits for its turn to be served.
+    var isPostponed = false
     /// When it last achieved something.
     var activeAt: UInt64
 
@@ -90,6 +92,17 @@ struct HTTPServer: ~Copyable {
         close(slot, &loop)
     }
 
+    enum Postponement { case no, already, now }
+
+    /// Whether this event can wait: a long answer is under way. Then `ready` is to be called in a later turn.
+    mutating func postpone(_ slot: Slab<HTTPConnection>.Index, _ readiness: Readiness) -> Postponement {
+        guard connections[slot].cursor != nil, readiness.isDisjoint(with: [.hangUp, .error]) else { return .no }
+        connections[slot].stream.note(readiness)
+        if connections[slot].isPostponed { return .already }
+        connections[slot].isPostponed = true
+        return .now
+    }
+
     /// Serves a connection for a while. True: there is work left over for a later turn, so that others come first.
     mutating func ready(
         _ slot: Slab<HTTPConnection>.Index, _ readiness: Readiness, _ registry: borrowing Registry,
@@ -97,13 +110,14 @@ struct HTTPServer: ~Copyable {
         _ questions: inout [ForwarderQuestion.Explain], _ loop: inout EventLoop
     ) -> Bool {
         connections[slot].stream.note(readiness)
+        connections[slot].isPostponed = false
         if !readiness.isDisjoint(with: [.hangUp, .error]) {
             close(slot, &loop)
             return false
         }
         if connections[slot].waiting != nil { return false }
         if connections[slot].lingers { return linger(slot, &loop) }
-        var pieces = 2
+        var pieces = 1
         for _ in 0..<4 {
             switch send(slot, registry, &pieces, &loop) {
             case .waits: return false
