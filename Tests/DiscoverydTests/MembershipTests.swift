@@ -150,7 +150,7 @@ import Testing
 
     @Test func addressesOfBeforeARestartStandUntilAnAnswer() throws {
         var members = Members(try Self.configuration(["orders:80"]))
-        let known = Self.targets([1, 2]).map(\.address)
+        let known = Self.targets([1, 2])
         let change = members.membership.restore(known, of: SourceName("orders", .host), &members.registry, now: 1)
         #expect(change?.begun.count == 2)
         let again = members.membership.restore(known, of: SourceName("orders", .host), &members.registry, now: 2)

@@ -27,7 +27,9 @@ import Testing
         var writer = JSONWriter()
         SavedState.begin(at: 1_000_000 + now, to: &writer)
         for id in registry.instances.indices {
-            SavedInstance(registry.instances[id], registry.name(id), at: 1_000_000 + now, now: now).write(to: &writer)
+            SavedInstance(
+                registry.instances[id], registry.name(id), registry.share(of: id), at: 1_000_000 + now, now: now
+            ).write(to: &writer)
         }
         return writer.bytes
     }
@@ -67,7 +69,7 @@ import Testing
         let loaded = try #require(SavedState.read(bytes))
         #expect(loaded.instances.map(\.url) == ["10.0.0.2:80"] && loaded.aliveAt == 1_000_050 && !loaded.isTorn)
         var again = JSONWriter()
-        SavedInstance(registry.instances[0], registry.name(0), at: 1_000_060, now: 60).write(to: &again)
+        SavedInstance(registry.instances[0], registry.name(0), nil, at: 1_000_060, now: 60).write(to: &again)
         let back = try #require(SavedState.read(bytes + again.bytes))
         #expect(back.instances.map(\.url) == ["10.0.0.2:80", "10.0.0.1:80"])
     }
@@ -90,7 +92,7 @@ import Testing
         var bytes = lines(registry, at: 20)
         record(&registry, 0, .refused, at: 30)
         var writer = JSONWriter()
-        SavedInstance(registry.instances[0], registry.name(0), at: 1_000_030, now: 30).write(to: &writer)
+        SavedInstance(registry.instances[0], registry.name(0), nil, at: 1_000_030, now: 30).write(to: &writer)
         let whole = bytes.count
         bytes += writer.bytes
         let loaded = try #require(SavedState.read(bytes))

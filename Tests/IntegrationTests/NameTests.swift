@@ -194,4 +194,33 @@ import Testing
         #expect(try Self.up(serverpy, "good") == ["127.0.0.1:\(port)"])
         #expect(try Client.get(serverpy.requests, "/good").status == 200)
     }
+
+    /// More lines than polls may begin at a time: those that wait for the name's first answer give way to those that come of it, all at once.
+    @Test func manyLinesOfOneNameStartTogether() throws {
+        let names = try StubNameServer(["orders.test": .addresses(["127.0.0.1"])])
+        defer { names.stop() }
+        let count = Limits.pollsInFlight + 200
+        let servers = (1...count).map { "\"orders.test:\($0)\"" }.joined(separator: ", ")
+        let service =
+            "\"orders\": {\"servers\": [\(servers)], \"polling\": {\"method\": \"ping\", \"frequency\": 60}, \"apis\": [\"/orders\"]}"
+        let serverpy = try Serverpy(service, forwarders: 1, general: Self.resolver(names)).ready()
+        let rows = try Self.rows(serverpy)
+        #expect(rows.count == count && rows.allSatisfy { $0["response"]?.string != "name not resolved" })
+        #expect(!serverpy.running.errors.contains { $0.contains("killed by") || $0.contains("ended with") })
+    }
+
+    /// Two lines of one name whose first family does not answer: it is left once, for both.
+    @Test func theFamilyOfANameIsChangedOnceForAllItsLines() throws {
+        let six = SocketAddress(ipv6High: 0, low: 1, port: 0)
+        guard let one = try? StubInstance(on: six, { _, _ in .bytes(Self.ok) }) else { return }
+        let other = try StubInstance(on: six) { _, _ in .bytes(Self.ok) }
+        let serverpy = try Serverpy(
+            Self.service("localhost:\(one.port)", "localhost:\(other.port)"), forwarders: 1
+        ).ready()
+        #expect(try Set(Self.up(serverpy)) == ["[::1]:\(one.port)", "[::1]:\(other.port)"])
+        let polls = try Self.rows(serverpy).compactMap { $0["polls"]?.unsigned }
+        #expect(polls.count == 2 && polls.allSatisfy { $0 <= 3 }, "\(polls)")
+        #expect(try Client.get(serverpy.requests, "/orders").status == 200)
+        withExtendedLifetime((one, other)) {}
+    }
 }

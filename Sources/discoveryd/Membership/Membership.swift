@@ -187,10 +187,11 @@ struct Membership {
 
     /// The addresses that a name had before a restart. Nil: something is known of it already.
     mutating func restore(
-        _ addresses: [SocketAddress], of name: SourceName, _ registry: inout Registry, now: UInt64
+        _ targets: [NameTarget], of name: SourceName, _ registry: inout Registry, now: UInt64
     ) -> MembershipChange? {
         guard let belief = beliefs[name], belief.addresses.believed.isEmpty else { return nil }
-        _ = beliefs[name]?.addresses.receive(addresses)
+        _ = beliefs[name]?.addresses.receive(targets.map(\.address))
+        for target in targets { beliefs[name]?.shares[target.address] = target.service }
         return apply(name, &registry, now: now)
     }
 

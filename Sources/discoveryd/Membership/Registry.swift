@@ -11,8 +11,8 @@ struct Registry: ~Copyable {
     let services = Slab<RegisteredService>(capacity: Limits.registeredServices)
     /// Lines of the configuration that are names.
     let lines = Slab<NameLine>(capacity: Limits.registeredInstances)
-    /// Values for a Host field that do not stand in the url: those of records of services.
-    private var authorities: [InstanceID: String] = [:]
+    /// What records of services (SRV) say of instances.
+    private var shares: [InstanceID: NameTarget.ServiceShare] = [:]
     /// The services in the order in which people know them.
     private(set) var order: [ServiceID] = []
     private var serviceByName: [String: ServiceID] = [:]
@@ -120,15 +120,15 @@ struct Registry: ~Copyable {
 
     /// What a record of a service says of an instance. True: it is something else for forwarders.
     mutating func modify(_ id: InstanceID, _ share: NameTarget.ServiceShare) -> Bool {
-        let port = instances[id].address.map { ":\($0.port)" } ?? ""
-        let authority = share.host + port
-        let isOther =
-            instances[id].tier != share.tier || instances[id].weight != share.weight || authorities[id] != authority
+        let isOther = shares[id] != share
         instances[id].tier = share.tier
         instances[id].weight = share.weight
-        authorities[id] = authority
+        shares[id] = share
         return isOther
     }
+
+    /// What a record of a service says of an instance; nil: none does.
+    func share(of id: InstanceID) -> NameTarget.ServiceShare? { shares[id] }
 
     /// An instance is polled by another plan. Returns how it was polled before; nil: in the same way.
     mutating func modify(_ id: InstanceID, _ polling: Polling) -> Polling? {
@@ -146,7 +146,8 @@ struct Registry: ~Copyable {
 
     /// The value for a Host field.
     func authority(_ id: InstanceID) -> Substring {
-        authorities[id].map { Substring($0) } ?? instances[id].authority
+        guard let share = shares[id] else { return instances[id].authority }
+        return Substring(share.host + (instances[id].address.map { ":\($0.port)" } ?? ""))
     }
 
     mutating func end(_ id: InstanceID) {
@@ -155,7 +156,7 @@ struct Registry: ~Copyable {
         plans.giveBack(plan)
         marks.end(id, remembered: instances[id].isRemembered ? name(id) : nil)
         instances[id].history.clear(in: &arena)
-        authorities[id] = nil
+        shares[id] = nil
         instances.discard(id)
     }
 

@@ -109,8 +109,11 @@ struct Prober: ~Copyable {
     mutating func ready(_ slot: Slab<Probe>.Index, _ readiness: Readiness, _ loop: inout EventLoop) -> Step {
         if readiness.contains(.writable), probes[slot].call.hasUnsent {
             probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
+            let connection = probes[slot].connection
             let step = take(probes[slot].call.sendRest(request.span), slot, &loop)
             if case .finished = step { return step }
+            // It has begun anew: what was said is of the connection before.
+            guard probes[slot].connection == connection else { return .pending }
         }
         let before = probes[slot].call.phase
         let step = probes[slot].call.ready(readiness, probes[slot].address, &reader)
@@ -149,7 +152,6 @@ struct Prober: ~Copyable {
         let status = reader.head.status
         let good = probes[slot].plan.polling.expect.contains { $0.contains(status) }
         let result = PollResult(cause: good ? .ok : .badStatus, status: status, durationMicroseconds: elapsed(slot))
-        loop.cancel(&probes[slot].timer)
         probes[slot].isRunning = false
         if good, probes[slot].call.mayKeep(reader) {
             probes[slot].call.drainBody(&reader)
@@ -157,6 +159,8 @@ struct Prober: ~Copyable {
         } else {
             disconnect(slot)
         }
+        // The rest of a body has the time that the poll had: a connection is nobody's while it is open.
+        if probes[slot].call.phase != .drainingBody { loop.cancel(&probes[slot].timer) }
         return .finished(result)
     }
 
@@ -176,7 +180,9 @@ struct Prober: ~Copyable {
     /// The time of a poll is up.
     mutating func timedOut(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         probes[slot].timer = .none
-        return probes[slot].isRunning ? finish(slot, .timedOut, &loop) : .pending
+        if probes[slot].isRunning { return finish(slot, .timedOut, &loop) }
+        if probes[slot].call.phase == .drainingBody { disconnect(slot) }
+        return .pending
     }
 
     private func elapsed(_ slot: Slab<Probe>.Index) -> UInt64 {

@@ -6,6 +6,8 @@ struct SavedInstance: Equatable, Sendable {
     var url: String
     /// Of a name: which of its addresses.
     var address: SocketAddress?
+    /// What a record of a service (SRV) said of it.
+    var share: NameTarget.ServiceShare?
     /// When this was true: wall clock, milliseconds.
     var at: UInt64
     var status: InstanceStatus
@@ -48,6 +50,11 @@ struct SavedInstance: Equatable, Sendable {
         writer.field("service", service)
         writer.field("instance", url)
         if let address { writer.field("address", address.description) }
+        if let share {
+            writer.field("host", share.host)
+            writer.field("tier", Int(share.tier))
+            writer.field("weight", Int(share.weight))
+        }
         writer.field("at", at)
         writer.field("status", status.rawValue)
         writer.field("suspect", isSuspect)
@@ -87,6 +94,11 @@ struct SavedInstance: Equatable, Sendable {
         self.service = service
         self.url = url
         address = value["address"]?.string.flatMap(SocketAddress.init(hostPort:))
+        if let host = value["host"]?.string {
+            share = NameTarget.ServiceShare(
+                host: host, tier: UInt8(clamping: value["tier"]?.unsigned ?? 0),
+                weight: UInt8(clamping: min(max(1, value["weight"]?.unsigned ?? 1), 100)))
+        }
         self.at = at
         self.status = status
         isSuspect = value["suspect"]?.boolean ?? false
@@ -113,10 +125,14 @@ struct SavedInstance: Equatable, Sendable {
 }
 
 extension SavedInstance {
-    init(_ entry: RegisteredInstance, _ name: InstanceName, at wall: UInt64, now: UInt64) {
+    init(
+        _ entry: RegisteredInstance, _ name: InstanceName, _ share: NameTarget.ServiceShare?, at wall: UInt64,
+        now: UInt64
+    ) {
         service = name.service
         url = name.url
         address = name.address
+        self.share = share
         at = wall
         status = entry.health.status
         isSuspect = entry.health.isSuspect

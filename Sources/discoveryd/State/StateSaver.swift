@@ -55,7 +55,7 @@ struct StateSaver {
             if ids.isEmpty { SavedState.alive(at: wall, to: &writer) }
         }
         for id in ids {
-            SavedInstance(registry.instances[id], registry.name(id), at: wall, now: now).write(
+            SavedInstance(registry.instances[id], registry.name(id), registry.share(of: id), at: wall, now: now).write(
                 to: &writer)
         }
         writing = ids
@@ -77,7 +77,7 @@ struct StateSaver {
         let wall = Clock.wallMilliseconds()
         SavedState.begin(at: wall, to: &writer)
         for id in known(registry) {
-            SavedInstance(registry.instances[id], registry.name(id), at: wall, now: now).write(
+            SavedInstance(registry.instances[id], registry.name(id), registry.share(of: id), at: wall, now: now).write(
                 to: &writer)
         }
         disk.give(.replace(name: SavedState.fileName, writer.bytes), .state)

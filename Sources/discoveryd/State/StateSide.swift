@@ -35,16 +35,17 @@ extension Discoveryd {
         let saved = saved.flatMap { instance in
             instance.byAddress(isName: lines[InstanceName(service: instance.service, url: instance.url)] != nil)
         }
-        var addresses: [InstanceName: [SocketAddress]] = [:]
+        var targets: [InstanceName: [NameTarget]] = [:]
         for instance in saved {
             guard let address = instance.address else { continue }
-            addresses[InstanceName(service: instance.service, url: instance.url), default: []].append(address)
+            targets[InstanceName(service: instance.service, url: instance.url), default: []].append(
+                NameTarget(address: address, service: instance.share))
         }
-        for (name, var known) in addresses {
+        for (name, var known) in targets {
             guard let line = lines[name] else { continue }
             let entry = registry.lines[line]
-            if entry.port != nil { for index in known.indices { known[index].port = 0 } }
-            names.restore(entry.name, known)
+            if entry.port != nil { for index in known.indices { known[index].address.port = 0 } }
+            names.restore(entry.name, known.map(\.address))
             if let change = membership.restore(known, of: entry.name, &registry, now: loop.now) {
                 polls.follow(change, &registry, names.book, &loop, begins: false)
             }
