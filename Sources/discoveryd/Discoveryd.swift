@@ -106,12 +106,12 @@ struct Discoveryd: ~Copyable {
         publisher = Publisher(log: daemon.log)
         changePoster = ChangePoster(log: daemon.log)
         server = HTTPServer()
-        noteAPIAddress()
+        learnAPIAddress()
         begin(configuration)
     }
 
     /// Where the HTTP port is: who may ask it, and where a connection of our own must succeed.
-    mutating func noteAPIAddress() {
+    mutating func learnAPIAddress() {
         guard let address = try? Socket.localAddress(apiListener) else { return }
         state.authorization.isLoopbackOnly = address.unmapped.isLoopback
         polls.setCanary(address.isUnspecified ? .loopback(port: address.port) : address)
@@ -200,7 +200,7 @@ struct Discoveryd: ~Copyable {
             publishNow()
         }
         if publisher.awaitsShare {
-            noteConnections()
+            countConnections()
             publisher.settle(registry, &loop)
         }
         endInquiries()
@@ -214,9 +214,9 @@ struct Discoveryd: ~Copyable {
         checkReload()
     }
 
-    private mutating func noteConnections() {
+    private mutating func countConnections() {
         guard publisher.forwarders > 1 else { return }
-        publisher.note(connections: state.traffic.openConnections())
+        publisher.count(connections: state.traffic.openConnections())
     }
 
     /// What has changed becomes a version, and goes to whoever can take it.
@@ -366,7 +366,7 @@ struct Discoveryd: ~Copyable {
         case .historyDue:
             writeHistory()
             daemon.notifier.alive(isReady: publisher.isOpen)
-            noteConnections()
+            countConnections()
             _ = loop.schedule(
                 EventKind.historyDue.token(), after: min(Limits.historyFlushMilliseconds, daemon.notifier.signGap))
         case .publishDue:

@@ -233,7 +233,7 @@ import Testing
                 for id in 0..<2 {
                     let spanClass = registry.plans[registry.instances[.init(id)].plan].spanClass
                     let key = registry.historyLog.asksForKey(.init(id), spanClass) ? self.key(id) : nil
-                    registry.historyLog.note(.init(id), spanClass, key: key, wall: wall, PollOutcome(rawValue: 1))
+                    registry.historyLog.record(.init(id), spanClass, key: key, wall: wall, PollOutcome(rawValue: 1))
                 }
             }
             disk.apply(registry.historyLog.takeJobs(now: 0, wall: wall), to: &registry.historyLog)

@@ -17,11 +17,11 @@ import Testing
         var news = News()
         var change = MembershipChange()
         change.instances = [1, 2]
-        news.note(change)
-        news.note([1, 3])
+        news.mark(change)
+        news.mark([1, 3])
         change = MembershipChange()
         change.goneInstances = [1]
-        news.note(change)
+        news.mark(change)
         let told = news.takeMembers()
         #expect(told.instances == [2] && told.goneInstances == [1] && news.takeStates(9) == [3])
         #expect(!news.hasMembers && !news.hasVersion)
@@ -33,11 +33,11 @@ import Testing
         var change = MembershipChange()
         change.goneInstances = [1]
         change.goneServices = [4]
-        news.note(change)
+        news.mark(change)
         change = MembershipChange()
         change.instances = [1]
         change.services = [4]
-        news.note(change)
+        news.mark(change)
         let told = news.takeMembers()
         #expect(
             told.goneInstances.isEmpty && told.goneServices.isEmpty && told.instances == [1] && told.services == [4])
@@ -45,7 +45,7 @@ import Testing
 
     @Test func aVersionOfWhichNothingIsLeftIsStillTold() {
         var news = News()
-        news.note([1])
+        news.mark([1])
         news.told([1])
         #expect(news.hasVersion && news.takeStates(9).isEmpty && !news.hasVersion)
     }

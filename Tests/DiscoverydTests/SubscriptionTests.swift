@@ -106,7 +106,7 @@ import Testing
                 let change = members.adopt(try Self.configuration(services), now: now)
                 if !change.isEmpty || change.hasOtherOrder {
                     places.forget()
-                    reader.subscription.note(change)
+                    reader.subscription.mark(change)
                 }
             case 1...4:
                 let ids = Array(members.registry.instances.indices)
@@ -116,13 +116,13 @@ import Testing
                 _ = members.registry.record(
                     id, PollResult(cause: cause), purpose: .regular, wasAccused: false, wall: now, began: now, now: now)
                 let changes = members.registry.takeChanges()
-                if !changes.isEmpty { reader.subscription.note(changes) }
+                if !changes.isEmpty { reader.subscription.mark(changes) }
             default: _ = try reader.read(Int(random.next() % 4), members.registry, &places)
             }
             if step % 50 == 49 {
                 while try reader.read(100, members.registry, &places) {}
                 members.registry.marks.releaseDeferred(now: now + 1000)
-                reader.subscription.note(members.registry.takeChanges())
+                reader.subscription.mark(members.registry.takeChanges())
                 while try reader.read(100, members.registry, &places) {}
                 let known = Self.known(members.registry)
                 #expect(reader.known == known, "\(step)")
@@ -142,10 +142,10 @@ import Testing
         var reader = Reader()
         while try reader.read(100, members.registry, &places) {}
         #expect(reader.snapshots == 1)
-        reader.subscription.note(members.adopt(try Self.configuration(["a": ["10.9.0.1:1", "10.9.0.2:1"]]), now: 5))
+        reader.subscription.mark(members.adopt(try Self.configuration(["a": ["10.9.0.1:1", "10.9.0.2:1"]]), now: 5))
         while try reader.read(100, members.registry, &places) {}
         #expect(reader.snapshots == 1 && reader.states.count == 2)
-        reader.subscription.note(members.adopt(try Self.configuration(["a": many]), now: 6))
+        reader.subscription.mark(members.adopt(try Self.configuration(["a": many]), now: 6))
         while try reader.read(100, members.registry, &places) {}
         #expect(reader.snapshots == 2 && reader.states.count == 600)
     }

@@ -32,14 +32,14 @@ struct ResolverFile: Equatable, Sendable {
                 search = words.dropFirst().prefix(keyword == "domain" ? 1 : Limits.searchDomains).compactMap {
                     DNSName(String($0))
                 }
-            case "options": for option in words.dropFirst() { take(option) }
+            case "options": for option in words.dropFirst() { apply(option) }
             default: break
             }
         }
         if servers.isEmpty { servers = [.loopback(port: 53)] }
     }
 
-    private mutating func take(_ option: Substring) {
+    private mutating func apply(_ option: Substring) {
         let parts = option.split(separator: ":", maxSplits: 1)
         guard parts.count == 2, let value = DecimalDigits.parse(parts[1].utf8) else { return }
         switch parts[0] {

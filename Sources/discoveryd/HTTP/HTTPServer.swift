@@ -41,13 +41,13 @@ struct HTTPServer: ~Copyable {
             switch Socket.acceptNext(listener) {
             case .nobody: return true
             case .noRoom: return false
-            case .connection(let descriptor, _): take(descriptor, &loop)
+            case .connection(let descriptor, _): begin(descriptor, &loop)
             }
         }
         return true
     }
 
-    private mutating func take(_ descriptor: Descriptor, _ loop: inout EventLoop) {
+    private mutating func begin(_ descriptor: Descriptor, _ loop: inout EventLoop) {
         if connections.isFull { evict(&loop) }
         guard !connections.isFull else { return descriptor.close() }
         let slot = connections.insert(HTTPConnection(descriptor, now: loop.now))

@@ -78,7 +78,7 @@ struct HistoryLog {
     }
 
     /// A poll of an instance.
-    mutating func note(
+    mutating func record(
         _ id: Registry.InstanceID, _ current: Int, key: UInt64?, wall: UInt64, _ outcome: PollOutcome
     ) {
         if classes[current].isClosed || classes[current].known >= HistorySegment.instancesLimit { open(current) }

@@ -118,7 +118,7 @@ struct Membership {
             line = known
             registry.lines[line].weight = UInt8(clamping: wanted.weight)
             let former = registry.lines[line].plan
-            registry.lines[line].plan = registry.plans.take(wanted.polling)
+            registry.lines[line].plan = registry.plans.use(wanted.polling)
             registry.plans.giveBack(former)
             for member in registry.lines[line].members {
                 let share = registry.instances[member].address.flatMap {
@@ -134,7 +134,7 @@ struct Membership {
             change.begun.append(id)
             return [id]
         }
-        line = registry.lines.insert(NameLine(wanted, of: service, plan: registry.plans.take(wanted.polling)))
+        line = registry.lines.insert(NameLine(wanted, of: service, plan: registry.plans.use(wanted.polling)))
         let name = registry.lines[line].name
         if beliefs[name] == nil { change.begunNames.append(name) }
         beliefs[name, default: Belief()].lines.append(line)

@@ -90,7 +90,7 @@ struct Registry: ~Copyable {
 
     /// An instance at an address that is written.
     mutating func begin(_ instance: Instance, of service: ServiceID, now: UInt64) -> InstanceID {
-        let plan = plans.take(instance.polling)
+        let plan = plans.use(instance.polling)
         return begin(
             RegisteredInstance(
                 service: service, instance, plan: plan, packetLimit: instance.polling.packetLimit,
@@ -135,7 +135,7 @@ struct Registry: ~Copyable {
         let former = instances[id].plan
         let before = plans[former].polling
         guard before != polling else { return nil }
-        instances[id].plan = plans.take(polling)
+        instances[id].plan = plans.use(polling)
         instances[id].priority = polling.priority
         historyLog.end(plans[former].spanClass, limit: before.packetLimit)
         historyLog.begin(id, plans[instances[id].plan].spanClass, limit: polling.packetLimit)
@@ -228,7 +228,7 @@ struct Registry: ~Copyable {
         }
         let suspicionChanged = instances[id].health.isSuspect != before.suspect
         if suspicionChanged { instances[id].suspectCause = outcome }
-        if status != before.status { noteStatus(id, before.status, result, wall) }
+        if status != before.status { recordStatus(id, before.status, result, wall) }
         if result.cause != .ownFault, status != .unknown { instances[id].availability.set(up: status == .up, now: now) }
         instances[id].reckonAvailability(now: now)
         if instances[id].state != before {
@@ -247,7 +247,7 @@ struct Registry: ~Copyable {
         let spanClass = plans[instances[id].plan].spanClass
         let key = historyLog.asksForKey(id, spanClass) ? self.key(id) : nil
         let shown = packet(instances[id].history.endSequence - 1, of: id)?.startedAt ?? wall
-        historyLog.note(id, spanClass, key: key, wall: shown, outcome)
+        historyLog.record(id, spanClass, key: key, wall: shown, outcome)
         return shown
     }
 
@@ -279,8 +279,9 @@ struct Registry: ~Copyable {
         }
     }
 
-    private mutating func noteStatus(_ id: InstanceID, _ previous: InstanceStatus, _ result: PollResult, _ wall: UInt64)
-    {
+    private mutating func recordStatus(
+        _ id: InstanceID, _ previous: InstanceStatus, _ result: PollResult, _ wall: UInt64
+    ) {
         let status = instances[id].health.status
         instances[id].since = wall
         instances[id].statusCause = PollOutcome(result)

@@ -11,7 +11,7 @@ extension Discoveryd {
         acceptAll(retiringAPIListener)
         _ = loop.schedule(EventKind.retireListener.token(), after: Limits.listenerRetiresMilliseconds)
         apiListener = listener
-        noteAPIAddress()
+        learnAPIAddress()
         resumeAccepting(1)
     }
 

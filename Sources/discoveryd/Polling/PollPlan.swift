@@ -54,7 +54,7 @@ struct PollPlans {
 
     subscript(_ index: Index) -> PollPlan { entries[index].plan }
 
-    mutating func take(_ polling: Polling) -> Index {
+    mutating func use(_ polling: Polling) -> Index {
         let index: Index
         if let known = indexByPolling[polling] {
             index = known

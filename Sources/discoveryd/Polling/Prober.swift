@@ -97,12 +97,12 @@ struct Prober: ~Copyable {
             to: probes[slot].address, sendsFirst: probes[slot].plan.sendsFirst,
             EventKind.probe.token(slot, connections), loop)
         if probes[slot].call.isOpen { open += 1 }
-        return take(step, slot, &loop)
+        return proceed(step, slot, &loop)
     }
 
     private mutating func send(_ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
-        return take(probes[slot].call.send(request.span), slot, &loop)
+        return proceed(probes[slot].call.send(request.span), slot, &loop)
     }
 
     /// Something happened on a probe's socket.
@@ -110,7 +110,7 @@ struct Prober: ~Copyable {
         if readiness.contains(.writable), probes[slot].call.hasUnsent {
             probes[slot].plan.write(probes[slot].authority.utf8, to: &request)
             let connection = probes[slot].connection
-            let step = take(probes[slot].call.sendRest(request.span), slot, &loop)
+            let step = proceed(probes[slot].call.sendRest(request.span), slot, &loop)
             if case .finished = step { return step }
             // It has begun anew: what was said is of the connection before.
             guard probes[slot].connection == connection else { return .pending }
@@ -118,11 +118,11 @@ struct Prober: ~Copyable {
         let before = probes[slot].call.phase
         let step = probes[slot].call.ready(readiness, probes[slot].address, &reader)
         settle(slot, before)
-        return take(step, slot, &loop)
+        return proceed(step, slot, &loop)
     }
 
     /// What the call has come to is what the poll has come to.
-    private mutating func take(_ step: HTTPCall.Step, _ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
+    private mutating func proceed(_ step: HTTPCall.Step, _ slot: Slab<Probe>.Index, _ loop: inout EventLoop) -> Step {
         switch step {
         case .pending: return .pending
         case .connected:
@@ -131,7 +131,7 @@ struct Prober: ~Copyable {
             guard case .pending = step, probes[slot].call.phase == .awaitingHead, probes[slot].call.mayReceive else {
                 return step
             }
-            return take(probes[slot].call.readHead(&reader), slot, &loop)
+            return proceed(probes[slot].call.readHead(&reader), slot, &loop)
         case .answered: return answered(slot, &loop)
         case .failed(let failure):
             guard !probes[slot].call.mayBeginAnew else {

@@ -21,12 +21,12 @@ struct News {
     /// Services and instances that have come, gone or changed.
     var memberCount: Int { services.count + instances.count + goneServices.count + goneInstances.count }
 
-    mutating func note(_ changed: [Registry.InstanceID]) {
+    mutating func mark(_ changed: [Registry.InstanceID]) {
         for id in changed { states.insert(id) }
         hasVersion = true
     }
 
-    mutating func note(_ change: MembershipChange) {
+    mutating func mark(_ change: MembershipChange) {
         for id in change.goneInstances {
             goneInstances.insert(id)
             states.remove(id)

@@ -44,13 +44,13 @@ struct Publisher: ~Copyable {
             switch Socket.acceptNext(listener) {
             case .nobody: return true
             case .noRoom: return false
-            case .connection(let descriptor, _): take(descriptor, &loop)
+            case .connection(let descriptor, _): begin(descriptor, &loop)
             }
         }
         return true
     }
 
-    private mutating func take(_ descriptor: Descriptor, _ loop: inout EventLoop) {
+    private mutating func begin(_ descriptor: Descriptor, _ loop: inout EventLoop) {
         guard let peer = try? UnixSocket.peer(of: descriptor), peer.uid == Process.userID || peer.uid == 0 else {
             log.warning("discovery.sock: a connection of another user was refused")
             return descriptor.close()
@@ -192,7 +192,7 @@ struct Publisher: ~Copyable {
     /// Marks changed instances for all and sends to whoever can take it.
     mutating func publish(_ changed: [Registry.InstanceID], _ registry: borrowing Registry, _ loop: inout EventLoop) {
         for index in connections.indices where connections[index].subscription.role != nil {
-            connections[index].subscription.note(changed)
+            connections[index].subscription.mark(changed)
             advance(index, registry, &loop)
         }
     }
@@ -202,7 +202,7 @@ struct Publisher: ~Copyable {
         guard !change.isEmpty || change.hasOtherOrder else { return }
         places.forget()
         for index in connections.indices where connections[index].subscription.role != nil {
-            connections[index].subscription.note(change)
+            connections[index].subscription.mark(change)
             advance(index, registry, &loop)
         }
     }
@@ -251,7 +251,7 @@ struct Publisher: ~Copyable {
     }
 
     /// How many client connections all forwarders have: said with the next share, and at once where it is quite another number.
-    mutating func note(connections: Int) {
+    mutating func count(connections: Int) {
         let before = clientConnections
         clientConnections = connections
         if abs(connections - before) * 8 > max(connections, before) { shareOut() }

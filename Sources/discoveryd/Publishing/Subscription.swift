@@ -103,11 +103,11 @@ struct Subscription {
     var isQuiet: Bool { role != nil && stream == nil }
 
     /// The states of these have changed.
-    mutating func note(_ changed: [Registry.InstanceID]) { news.note(changed) }
+    mutating func mark(_ changed: [Registry.InstanceID]) { news.mark(changed) }
 
     /// Services or instances have come, gone or changed. Who cannot be told in small, or has much to be told, gets a whole snapshot.
-    mutating func note(_ change: MembershipChange) {
-        if !change.isEmpty { news.note(change) }
+    mutating func mark(_ change: MembershipChange) {
+        if !change.isEmpty { news.mark(change) }
         if protocolVersion < 2 || stream != nil || news.memberCount > Limits.membersPerChange { beginSnapshot() }
     }
 

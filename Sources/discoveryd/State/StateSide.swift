@@ -77,7 +77,7 @@ extension Discoveryd {
             case .snapshot: snapshotSaver.written(failed: outcome.error != nil, now: loop.now)
             case .history:
                 registry.historyLog.written(failed: outcome.error != nil, now: loop.now)
-                noteHistory(outcome.error)
+                historyWritten(outcome.error)
             }
         }
         polls.setStorageDoubt(saver.trouble.isEmpty ? historyTrouble : saver.trouble)
@@ -98,7 +98,7 @@ extension Discoveryd {
         }
     }
 
-    mutating func noteHistory(_ error: Errno?) {
+    mutating func historyWritten(_ error: Errno?) {
         if let error {
             if historyTrouble.isEmpty {
                 log.error(
